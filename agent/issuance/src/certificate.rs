@@ -1,0 +1,336 @@
+//! What came back from the CA, held against what was asked. Only this file makes a [`ValidatedCertificate`].
+
+use serde::{Deserialize, Serialize};
+use x509_parser::{certificate::X509Certificate, extensions::ParsedExtension, prelude::FromDer, time::ASN1Time};
+
+use crate::{CommonName, PublicKey, Purpose, Timestamp, public_key::hex};
+
+/// What a certificate must be before it is written to a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateExpectation {
+    /// The device's public key.
+    pub public_key: PublicKey,
+    /// The subject's CN, compared byte for byte.
+    pub common_name: CommonName,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// The CAs that may issue it, DER: the issuer is one of them, directly.
+    pub issuers: Vec<Vec<u8>>,
+    /// Further intermediates, DER, in any order.
+    pub intermediates: Vec<Vec<u8>>,
+    /// The roots to trust, DER.
+    pub roots: Vec<Vec<u8>>,
+    /// The moment at which every certificate of the path must be valid.
+    pub at: Timestamp,
+}
+
+/// A certificate that is what was asked for. It is made anew before each write, never stored or folded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ValidatedCertificate {
+    der: Vec<u8>,
+    expectation: CertificateExpectation,
+    path: Vec<Vec<u8>>,
+    certificate_serial: String,
+}
+
+/// Why a certificate is not what was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateRejected {
+    /// Not one certificate.
+    #[error("the {0} is not one DER-encoded certificate (RFC 5280 §4.1)")]
+    NotDer(&'static str),
+    /// For another key.
+    #[error("the certificate is for another key (its SPKI has SHA-256 {found}, the device's {expected})")]
+    WrongKey {
+        /// SHA-256 of the certificate's SPKI.
+        found: String,
+        /// SHA-256 of the device's.
+        expected: String,
+    },
+    /// For another name.
+    #[error("the certificate's subject has the CN {found:?}, not {expected:?}")]
+    WrongName {
+        /// What it says.
+        found: String,
+        /// What was asked.
+        expected: String,
+    },
+    /// CA:FALSE where a device CA was asked for, or the reverse.
+    #[error("the certificate says CA:{}, and CA:{} was asked for", if *.0 { "TRUE" } else { "FALSE" }, if *.0 { "FALSE" } else { "TRUE" })]
+    WrongCa(bool),
+    /// Another pathLenConstraint.
+    #[error("the certificate has {found}, and pathlen:{expected} was asked for", found = .found.map_or("no pathlen".to_owned(), |n| format!("pathlen:{n}")))]
+    WrongPathLength {
+        /// What it says.
+        found: Option<u32>,
+        /// What was asked.
+        expected: u8,
+    },
+    /// An extension that must be there, must be critical, or must say something else.
+    #[error("the certificate's {extension} {problem}")]
+    Extension {
+        /// Which.
+        extension: &'static str,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// Not valid at the moment of the check.
+    #[error("the {whose} is valid from {not_before} to {not_after}, and now it is {now}")]
+    NotValidNow {
+        /// Whose.
+        whose: &'static str,
+        /// From.
+        not_before: String,
+        /// To.
+        not_after: String,
+        /// The moment of the check.
+        now: String,
+    },
+    /// Issued by a CA that may not issue it.
+    #[error("the certificate was issued by {0:?}, which is none of the profile's issuers")]
+    WrongIssuer(String),
+    /// No path to a trusted root.
+    #[error("no path leads from the certificate to a trusted root: {0}")]
+    NoPath(&'static str),
+}
+
+impl ValidatedCertificate {
+    /// Holds a certificate against what was asked: key, name, CA and pathlen, usages, validity, issuer and path.
+    pub fn validate(der: &[u8], expectation: CertificateExpectation) -> Result<Self, CertificateRejected> {
+        use CertificateRejected as Rejected;
+        let certificate = parse(der, "certificate")?;
+        let found = certificate.tbs_certificate.subject_pki.raw;
+        if found != expectation.public_key.spki() {
+            return Err(Rejected::WrongKey {
+                found: hex(&crate::public_key::sha256(found)),
+                expected: hex(&expectation.public_key.sha256()),
+            });
+        }
+        let names: Vec<_> = certificate.subject().iter_common_name().filter_map(|name| name.as_str().ok()).collect();
+        if names != [expectation.common_name.as_str()] {
+            return Err(Rejected::WrongName {
+                found: names.join(" + "),
+                expected: expectation.common_name.as_str().to_owned(),
+            });
+        }
+        check_purpose(&certificate, expectation.purpose)?;
+        check_validity(&certificate, "certificate", expectation.at)?;
+        let path = find_path(&certificate, &expectation)?;
+        let certificate_serial = serial(&certificate);
+        Ok(Self { der: der.to_vec(), expectation, path, certificate_serial })
+    }
+
+    /// The certificate, DER.
+    #[must_use]
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// What it was held against.
+    #[must_use]
+    pub fn expectation(&self) -> &CertificateExpectation {
+        &self.expectation
+    }
+
+    /// The intermediates above it, DER, issuer first, without the root.
+    #[must_use]
+    pub fn intermediates(&self) -> &[Vec<u8>] {
+        &self.path
+    }
+
+    /// Its certificate serial, hexadecimal.
+    #[must_use]
+    pub fn certificate_serial(&self) -> &str {
+        &self.certificate_serial
+    }
+}
+
+/// The certificate serial of a certificate, hexadecimal; `None` when these bytes are not one.
+#[must_use]
+pub fn certificate_serial(der: &[u8]) -> Option<String> {
+    parse(der, "certificate").ok().map(|certificate| serial(&certificate))
+}
+
+fn serial(certificate: &X509Certificate<'_>) -> String {
+    let raw = certificate.tbs_certificate.raw_serial();
+    // DER puts a zero octet before a set top bit; people and `openssl x509 -serial` leave it out.
+    hex(match raw {
+        [0, rest @ ..] if !rest.is_empty() => rest,
+        all => all,
+    })
+}
+
+fn parse<'a>(der: &'a [u8], what: &'static str) -> Result<X509Certificate<'a>, CertificateRejected> {
+    match X509Certificate::from_der(der) {
+        Ok(([], certificate)) => Ok(certificate),
+        _ => Err(CertificateRejected::NotDer(what)),
+    }
+}
+
+/// BasicConstraints, KeyUsage and EKU as the purpose wants them.
+fn check_purpose(certificate: &X509Certificate<'_>, purpose: Purpose) -> Result<(), CertificateRejected> {
+    use CertificateRejected as Rejected;
+    let wrong = |extension, problem| Err(Rejected::Extension { extension, problem });
+    let constraints = certificate
+        .basic_constraints()
+        .map_err(|_| Rejected::Extension { extension: "BasicConstraints", problem: "is malformed or stands twice" })?;
+    let usage = certificate
+        .key_usage()
+        .map_err(|_| Rejected::Extension { extension: "KeyUsage", problem: "is malformed or stands twice" })?;
+    let extended = certificate
+        .extended_key_usage()
+        .map_err(|_| Rejected::Extension { extension: "ExtendedKeyUsage", problem: "is malformed or stands twice" })?;
+    let is_ca = constraints.as_ref().is_some_and(|constraints| constraints.value.ca);
+    let Some(usage) = usage else { return wrong("KeyUsage", "is missing") };
+    if !usage.critical {
+        return wrong("KeyUsage", "is not critical");
+    }
+    match purpose {
+        Purpose::DeviceCa { path_length } => {
+            let Some(constraints) = constraints.filter(|_| is_ca) else { return Err(Rejected::WrongCa(is_ca)) };
+            if !constraints.critical {
+                return wrong("BasicConstraints", "is not critical");
+            }
+            if constraints.value.path_len_constraint != Some(u32::from(path_length)) {
+                return Err(Rejected::WrongPathLength {
+                    found: constraints.value.path_len_constraint,
+                    expected: path_length,
+                });
+            }
+            if !usage.value.key_cert_sign() || !usage.value.digital_signature() {
+                return wrong("KeyUsage", "lacks keyCertSign or digitalSignature");
+            }
+            if extended.is_some() {
+                return wrong("ExtendedKeyUsage", "is there: a device CA has none");
+            }
+        }
+        Purpose::DeviceIdentity | Purpose::Server => {
+            if is_ca {
+                return Err(Rejected::WrongCa(true));
+            }
+            if usage.value.key_cert_sign() {
+                return wrong("KeyUsage", "has keyCertSign: a leaf signs no certificates");
+            }
+            if !usage.value.digital_signature() {
+                return wrong("KeyUsage", "lacks digitalSignature");
+            }
+            let Some(extended) = extended else { return wrong("ExtendedKeyUsage", "is missing") };
+            match purpose {
+                Purpose::Server if !extended.value.server_auth => return wrong("ExtendedKeyUsage", "lacks serverAuth"),
+                Purpose::DeviceIdentity if !extended.value.client_auth => {
+                    return wrong("ExtendedKeyUsage", "lacks clientAuth");
+                }
+                _ => {}
+            }
+        }
+    }
+    // RFC 5280 §4.2: a critical extension that is not understood means reject.
+    for extension in certificate.extensions() {
+        if extension.critical && matches!(extension.parsed_extension(), ParsedExtension::UnsupportedExtension { .. }) {
+            return wrong("critical extension", "is unknown");
+        }
+    }
+    Ok(())
+}
+
+fn check_validity(
+    certificate: &X509Certificate<'_>,
+    whose: &'static str,
+    at: Timestamp,
+) -> Result<(), CertificateRejected> {
+    let validity = certificate.validity();
+    let now = ASN1Time::from_timestamp(at.seconds());
+    match now {
+        Ok(now) if validity.is_valid_at(now) => Ok(()),
+        now => Err(CertificateRejected::NotValidNow {
+            whose,
+            not_before: validity.not_before.to_string(),
+            not_after: validity.not_after.to_string(),
+            now: now.map_or_else(|_| at.0.to_string(), |now| now.to_string()),
+        }),
+    }
+}
+
+/// Walks from the certificate to a root (RFC 5280 §6.1, as far as our own chains need it: names, signatures, validity,
+/// CA:TRUE, keyCertSign, pathLenConstraint). The first step is pinned to the profile's issuers.
+fn find_path(
+    leaf: &X509Certificate<'_>,
+    expectation: &CertificateExpectation,
+) -> Result<Vec<Vec<u8>>, CertificateRejected> {
+    use CertificateRejected as Rejected;
+    /// Our chains have two intermediates at most; a longer walk is a loop.
+    const DEEPEST: usize = 8;
+    let mut path = Vec::new();
+    let mut child = leaf.clone();
+    // How many CAs that are not self-issued stand between the certificate's own issuer and the one looked at.
+    let mut below: u32 = u32::from(matches!(expectation.purpose, Purpose::DeviceCa { .. }));
+    let issuers: Vec<&[u8]> = expectation.issuers.iter().map(Vec::as_slice).collect();
+    let above: Vec<&[u8]> = expectation.issuers.iter().chain(&expectation.intermediates).map(Vec::as_slice).collect();
+    for depth in 0..DEEPEST {
+        if depth > 0 {
+            for root in &expectation.roots {
+                let root = parse(root, "root certificate")?;
+                if issued(&root, &child, below).is_ok() {
+                    check_validity(&root, "root certificate", expectation.at)?;
+                    return Ok(path);
+                }
+            }
+        }
+        let mut reason = Rejected::WrongIssuer(child.issuer().to_string());
+        let mut next = None;
+        for candidate in if depth == 0 { &issuers } else { &above } {
+            let parsed = parse(candidate, "intermediate certificate")?;
+            if parsed.subject().as_raw() != child.issuer().as_raw() {
+                continue;
+            }
+            match issued(&parsed, &child, below) {
+                Ok(()) => next = Some((candidate.to_vec(), parsed)),
+                Err(problem) => reason = Rejected::NoPath(problem),
+            }
+        }
+        let Some((der, parent)) = next else {
+            return Err(if depth == 0 {
+                reason
+            } else {
+                Rejected::NoPath("no trusted root issued the last intermediate")
+            });
+        };
+        check_validity(&parent, "intermediate certificate", expectation.at)?;
+        path.push(der);
+        child = parent;
+        below += 1;
+    }
+    Err(Rejected::NoPath("the chain is too long"))
+}
+
+/// Whether `issuer` is a CA that signed `child` and may have `below` CAs beneath it.
+fn issued(issuer: &X509Certificate<'_>, child: &X509Certificate<'_>, below: u32) -> Result<(), &'static str> {
+    if issuer.subject().as_raw() != child.issuer().as_raw() {
+        return Err("an issuer's name does not match");
+    }
+    let constraints = issuer.basic_constraints().ok().flatten().map(|constraints| constraints.value);
+    let Some(constraints) = constraints.filter(|constraints| constraints.ca) else {
+        return Err("an issuer is not a CA");
+    };
+    if constraints.path_len_constraint.is_some_and(|most| most < below) {
+        return Err("an issuer's pathlen does not allow this many CAs beneath it");
+    }
+    if !issuer.key_usage().ok().flatten().is_some_and(|usage| usage.value.key_cert_sign()) {
+        return Err("an issuer may not sign certificates (KeyUsage)");
+    }
+    // x509-parser would accept SHA-1 (HARDWARE.md, traps 2): allow-list before verifying.
+    let algorithm = child.signature_algorithm.algorithm.to_id_string();
+    if ![
+        "1.2.840.10045.4.3.2",
+        "1.2.840.10045.4.3.3",
+        "1.2.840.113549.1.1.11",
+        "1.2.840.113549.1.1.12",
+        "1.2.840.113549.1.1.13",
+    ]
+    .contains(&algorithm.as_str())
+        || child.signature_algorithm != child.tbs_certificate.signature
+    {
+        return Err("a certificate's signature algorithm is not accepted");
+    }
+    child.verify_signature(Some(issuer.public_key())).map_err(|_| "a signature does not verify")
+}

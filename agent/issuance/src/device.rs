@@ -1,0 +1,168 @@
+//! What a device can do: the synchronous trait that every keystore implements, and the words it uses.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Fault, KeyAlgorithm, PublicKey, ValidatedCertificate, public_key::hex};
+
+/// Where a private key is, inside one device.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum KeyLocation {
+    /// A TPM 2.0 persistent handle, `0x81000000` to `0x817FFFFF`.
+    TpmHandle(u32),
+    /// A PKCS#11 key pair.
+    Pkcs11 {
+        /// CKA_ID: by this it is found.
+        cka_id: Vec<u8>,
+        /// CKA_LABEL: what the device's software calls it.
+        label: String,
+    },
+}
+
+impl fmt::Display for KeyLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TpmHandle(handle) => write!(f, "{handle:#010x}"),
+            Self::Pkcs11 { cka_id, .. } => f.write_str(&hex(cka_id)),
+        }
+    }
+}
+
+/// Where a certificate is, on one device.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum CertificateLocation {
+    /// A TPM 2.0 NV index, `0x01800000` to `0x01BFFFFF`.
+    NvIndex(u32),
+    /// A PKCS#11 CKO_CERTIFICATE.
+    Pkcs11 {
+        /// CKA_ID: the key's.
+        cka_id: Vec<u8>,
+        /// CKA_LABEL: the key's.
+        label: String,
+    },
+}
+
+impl fmt::Display for CertificateLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NvIndex(index) => write!(f, "{index:#010x}"),
+            Self::Pkcs11 { cka_id, .. } => f.write_str(&hex(cka_id)),
+        }
+    }
+}
+
+/// Who a device is, by what cannot be carried to another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeviceIdentity {
+    /// A TPM 2.0.
+    Tpm {
+        /// The EK certificate from NV, DER without padding; `None` when the TPM keeps none.
+        ek_certificate: Option<Vec<u8>>,
+        /// TPM2B_NAME's content of the storage root key: it changes with the TPM and with TPM2_Clear.
+        srk_name: Vec<u8>,
+        /// TPM_PT_MANUFACTURER, four characters.
+        manufacturer: String,
+        /// TPM_PT_FIRMWARE_VERSION_1 and _2.
+        firmware: String,
+    },
+    /// A PKCS#11 token, by its CK_TOKEN_INFO.
+    Token {
+        /// The label by which it was found.
+        label: String,
+        /// The token's serial number.
+        serial_number: String,
+        /// Its manufacturer.
+        manufacturer: String,
+        /// Its model.
+        model: String,
+        /// Its firmware version.
+        firmware: String,
+    },
+}
+
+impl DeviceIdentity {
+    /// Whether this is the same piece of hardware as `other`. Firmware may have changed in between.
+    #[must_use]
+    pub fn is_same_device(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Tpm { ek_certificate, srk_name, .. },
+                Self::Tpm { ek_certificate: other_certificate, srk_name: other_name, .. },
+            ) => ek_certificate == other_certificate && srk_name == other_name,
+            (
+                Self::Token { serial_number, manufacturer, model, .. },
+                Self::Token {
+                    serial_number: other_number, manufacturer: other_manufacturer, model: other_model, ..
+                },
+            ) => (serial_number, manufacturer, model) == (other_number, other_manufacturer, other_model),
+            (Self::Tpm { .. }, Self::Token { .. }) | (Self::Token { .. }, Self::Tpm { .. }) => false,
+        }
+    }
+}
+
+/// What a device says of where its private key lives. [`crate::residency::verify`] decides what it is worth.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ResidencyEvidence {
+    /// From TPM2_ReadPublic.
+    Tpm {
+        /// TPMT_PUBLIC, marshalled (the content of TPM2B_PUBLIC, without its size).
+        public_area: Vec<u8>,
+        /// TPM2B_NAME's content.
+        name: Vec<u8>,
+    },
+    /// From C_GetAttributeValue of the private key: a statement of the token, not a proof.
+    Token {
+        /// CKA_LOCAL.
+        local: bool,
+        /// CKA_SENSITIVE.
+        sensitive: bool,
+        /// CKA_ALWAYS_SENSITIVE.
+        always_sensitive: bool,
+        /// CKA_EXTRACTABLE.
+        extractable: bool,
+        /// CKA_NEVER_EXTRACTABLE.
+        never_extractable: bool,
+    },
+}
+
+/// Keys and certificates of one device, or of one token that belongs to a CA or a station.
+///
+/// Calls block for as long as the hardware takes, bounded by the worker's deadline. A call that failed may be repeated.
+/// Only "it is not there" is `Ok(None)`: every other doubt is a [`Fault`].
+pub trait Keystore: Send {
+    /// Meets the device that is there now, and says who it is. Starts every visit: what an earlier owner left behind
+    /// (sessions, transient objects) is cleared away.
+    ///
+    /// Faults: [`FaultKind::DeviceAbsent`](crate::FaultKind::DeviceAbsent) when no device answers;
+    /// [`FaultKind::PinRejected`](crate::FaultKind::PinRejected) and
+    /// [`FaultKind::PinLocked`](crate::FaultKind::PinLocked), after which the PIN is not tried again.
+    fn identify(&mut self) -> Result<DeviceIdentity, Fault>;
+
+    /// Looks for a key. Two keys in one place are [`FaultKind::LocationOccupied`](crate::FaultKind::LocationOccupied).
+    fn find_key(&mut self, location: &KeyLocation) -> Result<Option<PublicKey>, Fault>;
+
+    /// Generates a key pair inside the device, where it stays. Never replaces:
+    /// [`FaultKind::LocationOccupied`](crate::FaultKind::LocationOccupied) when something is there.
+    fn generate_key(&mut self, location: &KeyLocation, algorithm: KeyAlgorithm) -> Result<PublicKey, Fault>;
+
+    /// What the device says of where that key lives.
+    fn residency_evidence(&mut self, location: &KeyLocation) -> Result<ResidencyEvidence, Fault>;
+
+    /// Signs each message with the key, hashed as its algorithm says ([`KeyAlgorithm`]). ECDSA signatures are DER
+    /// `ECDSA-Sig-Value`, RSA ones PKCS#1 v1.5. One answer for each message, in order; one call is one visit to the
+    /// hardware however many there are.
+    fn sign(&mut self, location: &KeyLocation, messages: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Fault>;
+
+    /// Reads the certificate that stands there, DER, exactly as long as it was written.
+    fn read_certificate(&mut self, location: &CertificateLocation) -> Result<Option<Vec<u8>>, Fault>;
+
+    /// Writes a certificate that passed validation. Writing the same one again changes nothing; one that its own
+    /// interrupted write left incomplete is replaced; anything else that is there is
+    /// [`FaultKind::LocationOccupied`](crate::FaultKind::LocationOccupied).
+    fn write_certificate(
+        &mut self,
+        location: &CertificateLocation,
+        certificate: &ValidatedCertificate,
+    ) -> Result<(), Fault>;
+}

@@ -1,0 +1,187 @@
+//! Public keys and what they can verify.
+
+use std::fmt;
+
+use aws_lc_rs::{digest, signature};
+use serde::{Deserialize, Serialize};
+use x509_parser::{prelude::FromDer, public_key::PublicKey as ParsedKey, x509::SubjectPublicKeyInfo};
+
+/// The key algorithms that are made or accepted. Each has one hash: what TPMs, tokens and targets all take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum KeyAlgorithm {
+    /// ECDSA on P-256 with SHA-256.
+    P256,
+    /// ECDSA on P-384 with SHA-384.
+    P384,
+    /// RSASSA-PKCS1-v1_5 with SHA-256, 2048 bit.
+    Rsa2048,
+    /// RSASSA-PKCS1-v1_5 with SHA-256, 3072 bit.
+    Rsa3072,
+    /// RSASSA-PKCS1-v1_5 with SHA-256, 4096 bit.
+    Rsa4096,
+}
+
+impl KeyAlgorithm {
+    /// All of them, as configuration spells them.
+    pub const NAMES: [(&'static str, KeyAlgorithm); 5] = [
+        ("P-256", Self::P256),
+        ("P-384", Self::P384),
+        ("RSA-2048", Self::Rsa2048),
+        ("RSA-3072", Self::Rsa3072),
+        ("RSA-4096", Self::Rsa4096),
+    ];
+
+    /// From configuration's spelling, such as `P-256`.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::NAMES.into_iter().find_map(|(known, algorithm)| (known == name).then_some(algorithm))
+    }
+
+    /// The digest that this algorithm signs.
+    #[must_use]
+    pub fn digest(self, message: &[u8]) -> Vec<u8> {
+        let algorithm = match self {
+            Self::P384 => &digest::SHA384,
+            Self::P256 | Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => &digest::SHA256,
+        };
+        digest::digest(algorithm, message).as_ref().to_vec()
+    }
+
+    /// Whether it is RSA; else it is ECDSA.
+    #[must_use]
+    pub fn is_rsa(self) -> bool {
+        matches!(self, Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096)
+    }
+}
+
+impl fmt::Display for KeyAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::P256 => "P-256",
+            Self::P384 => "P-384",
+            Self::Rsa2048 => "RSA-2048",
+            Self::Rsa3072 => "RSA-3072",
+            Self::Rsa4096 => "RSA-4096",
+        })
+    }
+}
+
+/// A public key: its SubjectPublicKeyInfo, DER, of an algorithm that we accept.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Vec<u8>", into = "Vec<u8>")]
+pub struct PublicKey {
+    spki: Vec<u8>,
+    algorithm: KeyAlgorithm,
+    raw: Vec<u8>,
+}
+
+/// Why bytes are not a public key that we accept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublicKeyError {
+    /// Not one SubjectPublicKeyInfo.
+    #[error("these bytes are not a SubjectPublicKeyInfo (RFC 5280 §4.1)")]
+    NotDer,
+    /// Neither P-256, P-384 nor RSA of 2048, 3072 or 4096 bit.
+    #[error("the key is {0}: use P-256, P-384, RSA-2048, RSA-3072 or RSA-4096")]
+    Algorithm(String),
+}
+
+impl PublicKey {
+    /// Parses a SubjectPublicKeyInfo.
+    pub fn from_der(spki: &[u8]) -> Result<Self, PublicKeyError> {
+        let (rest, parsed) = SubjectPublicKeyInfo::from_der(spki).map_err(|_| PublicKeyError::NotDer)?;
+        if !rest.is_empty() {
+            return Err(PublicKeyError::NotDer);
+        }
+        let algorithm = match parsed.parsed().map_err(|_| PublicKeyError::NotDer)? {
+            ParsedKey::EC(_) => {
+                let curve = parsed.algorithm.parameters.as_ref().and_then(|curve| curve.as_oid().ok());
+                match curve.map(|oid| oid.to_id_string()).as_deref() {
+                    Some("1.2.840.10045.3.1.7") => KeyAlgorithm::P256,
+                    Some("1.3.132.0.34") => KeyAlgorithm::P384,
+                    other => {
+                        return Err(PublicKeyError::Algorithm(format!("EC on {}", other.unwrap_or("no named curve"))));
+                    }
+                }
+            }
+            ParsedKey::RSA(rsa) => match rsa.key_size() {
+                2048 => KeyAlgorithm::Rsa2048,
+                3072 => KeyAlgorithm::Rsa3072,
+                4096 => KeyAlgorithm::Rsa4096,
+                bits => return Err(PublicKeyError::Algorithm(format!("RSA of {bits} bit"))),
+            },
+            _ => return Err(PublicKeyError::Algorithm(parsed.algorithm.algorithm.to_id_string())),
+        };
+        Ok(Self { raw: parsed.subject_public_key.data.to_vec(), spki: spki.to_vec(), algorithm })
+    }
+
+    /// The SubjectPublicKeyInfo, DER, as it was given.
+    #[must_use]
+    pub fn spki(&self) -> &[u8] {
+        &self.spki
+    }
+
+    /// The BIT STRING inside: an uncompressed point, or an RSAPublicKey.
+    #[must_use]
+    pub fn raw(&self) -> &[u8] {
+        &self.raw
+    }
+
+    /// Its algorithm.
+    #[must_use]
+    pub fn algorithm(&self) -> KeyAlgorithm {
+        self.algorithm
+    }
+
+    /// SHA-256 of the SubjectPublicKeyInfo: by this a key is known.
+    #[must_use]
+    pub fn sha256(&self) -> [u8; 32] {
+        sha256(&self.spki)
+    }
+
+    /// Whether `signature` (DER `ECDSA-Sig-Value`, or PKCS#1 v1.5) over `message` was made by this key's private half.
+    #[must_use]
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        let algorithm: &dyn signature::VerificationAlgorithm = match self.algorithm {
+            KeyAlgorithm::P256 => &signature::ECDSA_P256_SHA256_ASN1,
+            KeyAlgorithm::P384 => &signature::ECDSA_P384_SHA384_ASN1,
+            KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => {
+                &signature::RSA_PKCS1_2048_8192_SHA256
+            }
+        };
+        signature::UnparsedPublicKey::new(algorithm, &self.raw).verify(message, signature).is_ok()
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({}, sha256 {})", self.algorithm, hex(&self.sha256()))
+    }
+}
+
+impl TryFrom<Vec<u8>> for PublicKey {
+    type Error = PublicKeyError;
+    fn try_from(spki: Vec<u8>) -> Result<Self, PublicKeyError> {
+        Self::from_der(&spki)
+    }
+}
+
+impl From<PublicKey> for Vec<u8> {
+    fn from(key: PublicKey) -> Self {
+        key.spki
+    }
+}
+
+/// SHA-256.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut sum = [0; 32];
+    sum.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+    sum
+}
+
+/// Lower-case hexadecimal, as names and serials are printed everywhere.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,153 @@
+//! Certification requests (PKCS#10, RFC 2986): parsed, and held to proof of possession.
+
+use x509_parser::{
+    certification_request::X509CertificationRequest, cri_attributes::ParsedCriAttribute, extensions::ParsedExtension,
+    prelude::FromDer,
+};
+
+use crate::{CommonName, PublicKey, names::NameError, public_key::PublicKeyError};
+
+/// A certification request whose signature was verified with the key that it asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificationRequest {
+    der: Vec<u8>,
+    common_name: CommonName,
+    public_key: PublicKey,
+    extensions: RequestedExtensions,
+}
+
+/// What the request's extensionRequest attribute asks for; absent extensions ask for nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RequestedExtensions {
+    /// BasicConstraints: cA and pathLenConstraint.
+    pub basic_constraints: Option<(bool, Option<u32>)>,
+    /// EKU has clientAuth.
+    pub client_auth: bool,
+    /// EKU has serverAuth.
+    pub server_auth: bool,
+    /// dNSName entries of the SAN.
+    pub dns_names: Vec<String>,
+}
+
+/// Why bytes are not a certification request that we accept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CertificationRequestError {
+    /// Not one PKCS#10.
+    #[error("the certification request is not one DER-encoded PKCS#10 (RFC 2986)")]
+    NotDer,
+    /// Over [`CertificationRequest::MAX`].
+    #[error("the certification request has {0} bytes: at most 16384 are accepted")]
+    TooLarge(usize),
+    /// Its key is of an algorithm that we do not accept.
+    #[error("the certification request's key is not accepted")]
+    Key(#[source] PublicKeyError),
+    /// Its signature algorithm does not belong to its key, or is weak.
+    #[error(
+        "the certification request is signed with {0}: sign with the key's own algorithm and SHA-256 (P-384: or SHA-384)"
+    )]
+    SignatureAlgorithm(String),
+    /// No proof of possession.
+    #[error(
+        "the certification request's signature does not verify with the key it holds: the key's possession is not proven"
+    )]
+    NoProofOfPossession,
+    /// No CN, or several.
+    #[error("the certification request's subject has {0} common names (CN): give exactly one")]
+    CommonNames(usize),
+    /// A CN that breaks a rule.
+    #[error("the certification request's subject is not accepted")]
+    CommonName(#[source] NameError),
+}
+
+impl CertificationRequest {
+    /// An RSA-4096 request with evidence-free attributes has under 2 KiB; 16 KiB leaves room for long SANs and no more.
+    pub const MAX: usize = 16_384;
+
+    /// Parses a request and verifies its signature with its own key.
+    pub fn from_der(der: &[u8]) -> Result<Self, CertificationRequestError> {
+        use CertificationRequestError as Error;
+        if der.len() > Self::MAX {
+            return Err(Error::TooLarge(der.len()));
+        }
+        let (rest, parsed) = X509CertificationRequest::from_der(der).map_err(|_| Error::NotDer)?;
+        if !rest.is_empty() {
+            return Err(Error::NotDer);
+        }
+        let info = &parsed.certification_request_info;
+        let public_key = PublicKey::from_der(info.subject_pki.raw).map_err(Error::Key)?;
+        // x509-parser would accept SHA-1 (HARDWARE.md, traps 2): allow-list before verifying.
+        let oid = parsed.signature_algorithm.algorithm.to_id_string();
+        let fits = match oid.as_str() {
+            "1.2.840.10045.4.3.2" | "1.2.840.10045.4.3.3" => !public_key.algorithm().is_rsa(),
+            "1.2.840.113549.1.1.11" | "1.2.840.113549.1.1.12" | "1.2.840.113549.1.1.13" => {
+                public_key.algorithm().is_rsa()
+            }
+            _ => false,
+        };
+        if !fits {
+            return Err(Error::SignatureAlgorithm(oid));
+        }
+        parsed.verify_signature().map_err(|_| Error::NoProofOfPossession)?;
+
+        let names: Vec<_> = info.subject.iter_common_name().collect();
+        let [name] = names.as_slice() else { return Err(Error::CommonNames(names.len())) };
+        let text = name.as_str().map_err(|_| Error::CommonNames(0))?;
+        let common_name = CommonName::parse(text).map_err(Error::CommonName)?;
+
+        let mut extensions = RequestedExtensions::default();
+        for attribute in info.iter_attributes() {
+            if let ParsedCriAttribute::ExtensionRequest(request) = attribute.parsed_attribute() {
+                for extension in &request.extensions {
+                    extensions.take(extension.parsed_extension());
+                }
+            }
+        }
+        Ok(Self { der: der.to_vec(), common_name, public_key, extensions })
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// The subject's CN.
+    #[must_use]
+    pub fn common_name(&self) -> &CommonName {
+        &self.common_name
+    }
+
+    /// The key, whose possession is proven.
+    #[must_use]
+    pub fn public_key(&self) -> &PublicKey {
+        &self.public_key
+    }
+
+    /// What it asks for.
+    #[must_use]
+    pub fn extensions(&self) -> &RequestedExtensions {
+        &self.extensions
+    }
+}
+
+impl RequestedExtensions {
+    fn take(&mut self, extension: &ParsedExtension<'_>) {
+        match extension {
+            ParsedExtension::BasicConstraints(constraints) => {
+                self.basic_constraints = Some((constraints.ca, constraints.path_len_constraint));
+            }
+            ParsedExtension::ExtendedKeyUsage(usage) => {
+                self.client_auth |= usage.client_auth;
+                self.server_auth |= usage.server_auth;
+            }
+            ParsedExtension::SubjectAlternativeName(names) => {
+                for name in &names.general_names {
+                    if let x509_parser::extensions::GeneralName::DNSName(dns) = name {
+                        self.dns_names.push((*dns).to_owned());
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}

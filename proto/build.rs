@@ -1,0 +1,19 @@
+//! Compiles the .proto files with protox, so that no protoc is needed.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+use prost::Message as _;
+
+const FILES: [&str; 4] =
+    ["station/v1/station.proto", "ca/v1/ca.proto", "journal/v1/station.proto", "journal/v1/ca.proto"];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let descriptors = protox::compile(FILES, ["."])?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure().compile_fds(descriptors)?;
+    for file in FILES {
+        println!("cargo::rerun-if-changed={file}");
+    }
+    Ok(())
+}
