@@ -1,1 +1,28 @@
-//! hsm-sim
+//! Real devices for a demo or a test: swtpm as the TPM 2.0, SoftHSM as the PKCS#11 token.
+//!
+//! Each [`Swtpm`] and each [`SoftHsm`] lives in a temporary directory of its own, on Unix sockets and files, so that any
+//! number of them run side by side without a port, a system directory or each other. Dropped, they leave nothing.
+//!
+//! ```no_run
+//! let tpm = hsm_sim::Swtpm::start()?;
+//! let token = hsm_sim::SoftHsm::create("device-3", "123456")?;
+//! println!("{} {}", tpm.tcti(), token.module().display());
+//! # Ok::<(), hsm_sim::SimError>(())
+//! ```
+//!
+//! The faults that can be put into a device here: a power cut ([`Stop::PowerCut`]) and an orderly stop, each followed
+//! by [`Swtpm::restart`] with the same state.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod child;
+mod directory;
+mod error;
+mod maker;
+pub mod programs;
+mod softhsm;
+mod swtpm;
+
+pub use error::SimError;
+pub use maker::TpmMaker;
+pub use softhsm::SoftHsm;
+pub use swtpm::{Stop, Swtpm, SwtpmOptions};
