@@ -151,6 +151,20 @@ pub fn certificate_serial(der: &[u8]) -> Option<String> {
     parse(der, "certificate").ok().map(|certificate| serial(&certificate))
 }
 
+/// The public key of a certificate; `None` when these bytes are not one, or its algorithm is not accepted.
+#[must_use]
+pub fn public_key(der: &[u8]) -> Option<PublicKey> {
+    let certificate = parse(der, "certificate").ok()?;
+    PublicKey::from_der(certificate.tbs_certificate.subject_pki.raw).ok()
+}
+
+/// The CN of a certificate's subject; `None` when these bytes are not one or it has none.
+#[must_use]
+pub fn subject_common_name(der: &[u8]) -> Option<String> {
+    let certificate = parse(der, "certificate").ok()?;
+    certificate.subject().iter_common_name().next()?.as_str().ok().map(str::to_owned)
+}
+
 fn serial(certificate: &X509Certificate<'_>) -> String {
     let raw = certificate.tbs_certificate.raw_serial();
     // DER puts a zero octet before a set top bit; people and `openssl x509 -serial` leave it out.

@@ -4,7 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Fault, KeyAlgorithm, PublicKey, ValidatedCertificate, public_key::hex};
+use crate::{
+    Fault, KeyAlgorithm, PublicKey, ValidatedCertificate,
+    public_key::{hex, sha256},
+};
 
 /// Where a private key is, inside one device.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -98,6 +101,25 @@ impl DeviceIdentity {
             ) => (serial_number, manufacturer, model) == (other_number, other_manufacturer, other_model),
             (Self::Tpm { .. }, Self::Token { .. }) | (Self::Token { .. }, Self::Tpm { .. }) => false,
         }
+    }
+}
+
+impl DeviceIdentity {
+    /// SHA-256 over what makes it this device: by this the journal knows it again.
+    #[must_use]
+    pub fn fingerprint(&self) -> [u8; 32] {
+        let parts: Vec<&[u8]> = match self {
+            Self::Tpm { ek_certificate, srk_name, .. } => {
+                vec![b"tpm", ek_certificate.as_deref().unwrap_or_default(), srk_name]
+            }
+            Self::Token { serial_number, manufacturer, model, .. } => {
+                vec![b"token", serial_number.as_bytes(), manufacturer.as_bytes(), model.as_bytes()]
+            }
+        };
+        // Each part with its length before it, so that no two lists of parts give the same bytes.
+        let bytes: Vec<u8> =
+            parts.iter().flat_map(|part| [(part.len() as u64).to_be_bytes().as_slice(), part].concat()).collect();
+        sha256(&bytes)
     }
 }
 

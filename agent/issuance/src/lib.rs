@@ -3,6 +3,8 @@
 //! No I/O, no async, no clock, no hardware: whoever calls brings the time, the bytes and the device. The journal is the
 //! truth, an [`Issuance`] is a fold over it ([`Issuance::apply`]), and every rule stands in [`Issuance::decide`].
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 pub mod certificate;
 pub mod decide;
 pub mod device;
@@ -16,6 +18,9 @@ pub mod residency;
 pub mod state;
 
 pub use certificate::{CertificateExpectation, ValidatedCertificate};
+pub use decide::{Action, Context, Decision, Input};
+pub use record::Record;
+pub use state::{Issuance, State};
 
 pub use device::{CertificateLocation, DeviceIdentity, KeyLocation, Keystore, ResidencyEvidence};
 pub use fault::{Disposition, Fault, FaultKind};

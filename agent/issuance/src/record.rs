@@ -1,1 +1,153 @@
-//! record
+//! The records of one issuance, in the heart's own types. The journal's protobuf is made from them at the process's edge.
+
+use crate::{
+    CertificateLocation, CommonName, DeviceIdentity, DeviceSerial, FixtureName, KeyAlgorithm, KeyLocation, LotName,
+    ProfileName, PublicKey, ResidencyEvidence,
+};
+
+/// What happened to an issuance. Each is either an intent (written and synced before the act) or an outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    /// It was accepted.
+    Requested(Box<Requested>),
+    /// The device in the fixture said who it is.
+    DeviceIdentified {
+        /// Where.
+        fixture: FixtureName,
+        /// Who.
+        identity: DeviceIdentity,
+    },
+    /// Intent: a key is about to be generated, where nothing was found.
+    KeyGenerationStarted {
+        /// Where.
+        location: KeyLocation,
+        /// Of which algorithm.
+        algorithm: KeyAlgorithm,
+    },
+    /// Outcome: the device holds its key.
+    KeyGenerated {
+        /// Where.
+        location: KeyLocation,
+        /// Its public half.
+        public_key: PublicKey,
+        /// Whether an earlier issuance for this device had made it.
+        reused: bool,
+    },
+    /// The station verified where the private key lives.
+    ResidencyProven {
+        /// What the device said.
+        evidence: ResidencyEvidence,
+    },
+    /// The device's key signed its certification request: these exact bytes are what is ever submitted.
+    RequestSigned {
+        /// PKCS#10, DER.
+        certification_request: Vec<u8>,
+    },
+    /// Intent: the request is on its way to a CA.
+    Submitted {
+        /// The CA's name in the station's configuration.
+        authority: String,
+    },
+    /// The CA's answer: a certificate. Recorded as it came, validated before each write.
+    Issued {
+        /// DER.
+        certificate: Vec<u8>,
+        /// DER, issuer first, no root.
+        chain: Vec<Vec<u8>>,
+    },
+    /// The CA's answer: no.
+    Refused {
+        /// Stable, such as `COMMON_NAME_TAKEN`.
+        reason: String,
+        /// One sentence.
+        message: String,
+    },
+    /// Intent: the certificate is about to be written.
+    WriteStarted {
+        /// Where.
+        location: CertificateLocation,
+    },
+    /// Outcome: the device took it, and its files are written.
+    Written,
+    /// Read back byte for byte, and the device's key signed a nonce that the certificate's key verifies.
+    Verified(Verification),
+    /// Done.
+    Completed,
+    /// Stopped; the same request goes on from here.
+    Failed(Stop),
+    /// Set aside; only a supervisor decides.
+    Quarantined(Stop),
+    /// A stopped issuance goes on, or a device was met again.
+    Resumed {
+        /// Where.
+        fixture: FixtureName,
+        /// Who scanned it, as a pseudonym.
+        claimed_by: String,
+        /// The client certificate that asked.
+        authenticated_by: String,
+    },
+}
+
+/// What was asked for, and under which configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requested {
+    /// The caller's own id of its request; empty when it gave none.
+    pub request_id: String,
+    /// The lot.
+    pub lot: LotName,
+    /// The device.
+    pub device_serial: DeviceSerial,
+    /// The profile.
+    pub profile: ProfileName,
+    /// The CN that was made and reserved for it.
+    pub common_name: CommonName,
+    /// Where the device sits.
+    pub fixture: FixtureName,
+    /// Who scanned it, as a pseudonym.
+    pub claimed_by: String,
+    /// The client certificate that asked.
+    pub authenticated_by: String,
+    /// What the auditor will ask of the place.
+    pub provenance: Provenance,
+}
+
+/// Where, with which software and under which configuration an issuance was accepted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Provenance {
+    /// The site.
+    pub site: String,
+    /// The line.
+    pub line: String,
+    /// The station.
+    pub station: String,
+    /// The part revision, when the configuration names one.
+    pub part_revision: String,
+    /// Version of the station's software.
+    pub software_version: String,
+    /// SHA-256 of the configuration file.
+    pub configuration_sha256: [u8; 32],
+    /// SHA-256 of the profile as the station understood it.
+    pub profile_sha256: [u8; 32],
+}
+
+/// What was verified on the device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verification {
+    /// SHA-256 of the bytes that were read from the device.
+    pub certificate_sha256: [u8; 32],
+    /// What the device's key signed.
+    pub nonce: Vec<u8>,
+    /// Its signature.
+    pub signature: Vec<u8>,
+}
+
+/// Why an issuance stopped, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stop {
+    /// Stable, such as `DEVICE_ABSENT`.
+    pub reason: String,
+    /// One sentence: what was being done and what went wrong.
+    pub message: String,
+    /// One sentence for the operator: what to do next.
+    pub next_action: String,
+}

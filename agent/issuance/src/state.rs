@@ -1,1 +1,291 @@
-//! state
+//! The states of an issuance, as a fold over its records.
+//!
+//! ```text
+//! Requested → DeviceIdentified → KeyGenerationStarted → KeyGenerated → ResidencyProven → RequestSigned
+//!     → Submitted → Issued → WriteStarted → Written → Verified → Completed
+//! Submitted → Refused → Quarantined
+//! any of them but Completed → Failed ⇄ (Resumed: back to where it stopped), → Quarantined
+//! ```
+
+use crate::{
+    CertificateLocation, DeviceIdentity, FixtureName, IssuanceId, KeyAlgorithm, KeyLocation, PublicKey, Record,
+    Timestamp,
+    record::{Requested, Stop, Verification},
+};
+
+/// The life of one certificate for one device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issuance {
+    /// Its id.
+    pub id: IssuanceId,
+    /// What was asked for.
+    pub request: Requested,
+    /// The fixture that last met the device.
+    pub fixture: FixtureName,
+    /// Who last scanned it.
+    pub claimed_by: String,
+    /// When it was accepted.
+    pub created: Timestamp,
+    /// When its newest record was made.
+    pub updated: Timestamp,
+    /// Where it stands.
+    pub state: State,
+}
+
+/// Where an issuance stands, with what is known there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Accepted; no device touched.
+    Requested,
+    /// The device said who it is.
+    DeviceIdentified(DeviceIdentity),
+    /// A key is being generated.
+    KeyGenerationStarted(KeyIntent),
+    /// The device holds its key.
+    KeyGenerated(DeviceKey),
+    /// The key's residency is verified.
+    ResidencyProven(DeviceKey),
+    /// The device signed its request.
+    RequestSigned(SignedRequest),
+    /// The request is on its way.
+    Submitted(SignedRequest),
+    /// The CA refused the request for good.
+    Refused(SignedRequest),
+    /// The certificate is here.
+    Issued(IssuedCertificate),
+    /// It is being written.
+    WriteStarted(PlacedCertificate),
+    /// It is on the device.
+    Written(PlacedCertificate),
+    /// It is verified there.
+    Verified(PlacedCertificate, Verification),
+    /// Done.
+    Completed(PlacedCertificate, Verification),
+    /// Stopped; goes on from the inner state.
+    Failed(Box<State>, Stop),
+    /// Set aside in the inner state.
+    Quarantined(Box<State>, Stop),
+}
+
+/// A key that is about to be there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyIntent {
+    /// Whose.
+    pub identity: DeviceIdentity,
+    /// Where.
+    pub location: KeyLocation,
+    /// Of which algorithm.
+    pub algorithm: KeyAlgorithm,
+}
+
+/// A key in its device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceKey {
+    /// Whose.
+    pub identity: DeviceIdentity,
+    /// Where.
+    pub location: KeyLocation,
+    /// Its public half.
+    pub public_key: PublicKey,
+}
+
+/// A request that the device's key signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedRequest {
+    /// The key.
+    pub key: DeviceKey,
+    /// PKCS#10, DER.
+    pub certification_request: Vec<u8>,
+}
+
+/// A certificate as it came from the CA.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuedCertificate {
+    /// The key.
+    pub key: DeviceKey,
+    /// DER.
+    pub certificate: Vec<u8>,
+    /// DER, issuer first, no root.
+    pub chain: Vec<Vec<u8>>,
+}
+
+/// A certificate with its place on the device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlacedCertificate {
+    /// The certificate.
+    pub issued: IssuedCertificate,
+    /// Its place.
+    pub location: CertificateLocation,
+}
+
+impl State {
+    /// The state that counts: what it stopped in, or itself.
+    #[must_use]
+    pub fn underlying(&self) -> &State {
+        match self {
+            Self::Failed(inner, _) | Self::Quarantined(inner, _) => inner.underlying(),
+            other => other,
+        }
+    }
+
+    /// Why it stopped, while it is stopped.
+    #[must_use]
+    pub fn stop(&self) -> Option<&Stop> {
+        match self {
+            Self::Failed(_, stop) | Self::Quarantined(_, stop) => Some(stop),
+            _ => None,
+        }
+    }
+
+    /// The device, once it is identified.
+    #[must_use]
+    pub fn identity(&self) -> Option<&DeviceIdentity> {
+        match self.underlying() {
+            Self::DeviceIdentified(identity) => Some(identity),
+            Self::KeyGenerationStarted(intent) => Some(&intent.identity),
+            state => state.key().map(|key| &key.identity),
+        }
+    }
+
+    /// The key, once it is there.
+    #[must_use]
+    pub fn key(&self) -> Option<&DeviceKey> {
+        match self.underlying() {
+            Self::KeyGenerated(key) | Self::ResidencyProven(key) => Some(key),
+            Self::RequestSigned(request) | Self::Submitted(request) | Self::Refused(request) => Some(&request.key),
+            state => state.issued().map(|issued| &issued.key),
+        }
+    }
+
+    /// The certificate, once the CA answered with one.
+    #[must_use]
+    pub fn issued(&self) -> Option<&IssuedCertificate> {
+        match self.underlying() {
+            Self::Issued(issued) => Some(issued),
+            state => state.placed().map(|placed| &placed.issued),
+        }
+    }
+
+    /// The certificate and its place, once it is being written.
+    #[must_use]
+    pub fn placed(&self) -> Option<&PlacedCertificate> {
+        match self.underlying() {
+            Self::WriteStarted(placed)
+            | Self::Written(placed)
+            | Self::Verified(placed, _)
+            | Self::Completed(placed, _) => Some(placed),
+            _ => None,
+        }
+    }
+
+    /// Whether the submission waits for the CA's answer, also while the device is stopped or gone.
+    #[must_use]
+    pub fn awaits_answer(&self) -> Option<&SignedRequest> {
+        match self.underlying() {
+            Self::Submitted(request) => Some(request),
+            _ => None,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Requested => "Requested",
+            Self::DeviceIdentified(_) => "DeviceIdentified",
+            Self::KeyGenerationStarted(_) => "KeyGenerationStarted",
+            Self::KeyGenerated(_) => "KeyGenerated",
+            Self::ResidencyProven(_) => "ResidencyProven",
+            Self::RequestSigned(_) => "RequestSigned",
+            Self::Submitted(_) => "Submitted",
+            Self::Refused(_) => "Refused",
+            Self::Issued(_) => "Issued",
+            Self::WriteStarted(_) => "WriteStarted",
+            Self::Written(_) => "Written",
+            Self::Verified(..) => "Verified",
+            Self::Completed(..) => "Completed",
+            Self::Failed(..) => "Failed",
+            Self::Quarantined(..) => "Quarantined",
+        }
+    }
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Issuance {
+    /// The first record's issuance.
+    #[must_use]
+    pub fn requested(id: IssuanceId, request: &Requested, at: Timestamp) -> Self {
+        Self {
+            id,
+            fixture: request.fixture.clone(),
+            claimed_by: request.claimed_by.clone(),
+            request: request.clone(),
+            created: at,
+            updated: at,
+            state: State::Requested,
+        }
+    }
+
+    /// The issuance after one more record. Total: a record that does not follow from the state leaves it as it is.
+    #[must_use]
+    pub fn apply(mut self, record: &Record, at: Timestamp) -> Self {
+        self.updated = at;
+        match record {
+            Record::DeviceIdentified { fixture, .. } => self.fixture = fixture.clone(),
+            Record::Resumed { fixture, claimed_by, .. } => {
+                self.fixture = fixture.clone();
+                self.claimed_by = claimed_by.clone();
+            }
+            _ => {}
+        }
+        self.state = step(self.state, record);
+        self
+    }
+}
+
+fn step(state: State, record: &Record) -> State {
+    match (state, record) {
+        (State::Failed(inner, _), Record::Resumed { .. }) => *inner,
+        // What comes late is kept: an answer of the CA moves what the issuance stopped in.
+        (State::Failed(inner, stop), Record::Issued { .. } | Record::Refused { .. }) => {
+            State::Failed(Box::new(step(*inner, record)), stop)
+        }
+        (State::Quarantined(inner, stop), Record::Issued { .. } | Record::Refused { .. }) => {
+            State::Quarantined(Box::new(step(*inner, record)), stop)
+        }
+        (State::Failed(inner, _), Record::Quarantined(stop)) => State::Quarantined(inner, stop.clone()),
+        (stopped @ (State::Failed(..) | State::Quarantined(..) | State::Completed(..)), _) => stopped,
+        (state, Record::Failed(stop)) => State::Failed(Box::new(state), stop.clone()),
+        (state, Record::Quarantined(stop)) => State::Quarantined(Box::new(state), stop.clone()),
+
+        (State::Requested, Record::DeviceIdentified { identity, .. }) => State::DeviceIdentified(identity.clone()),
+        (State::DeviceIdentified(identity), Record::KeyGenerationStarted { location, algorithm }) => {
+            State::KeyGenerationStarted(KeyIntent { identity, location: location.clone(), algorithm: *algorithm })
+        }
+        (
+            State::DeviceIdentified(identity) | State::KeyGenerationStarted(KeyIntent { identity, .. }),
+            Record::KeyGenerated { location, public_key, .. },
+        ) => State::KeyGenerated(DeviceKey { identity, location: location.clone(), public_key: public_key.clone() }),
+        (State::KeyGenerated(key), Record::ResidencyProven { .. }) => State::ResidencyProven(key),
+        (State::ResidencyProven(key), Record::RequestSigned { certification_request }) => {
+            State::RequestSigned(SignedRequest { key, certification_request: certification_request.clone() })
+        }
+        (State::RequestSigned(request), Record::Submitted { .. }) => State::Submitted(request),
+        (State::Submitted(request), Record::Issued { certificate, chain }) => State::Issued(IssuedCertificate {
+            key: request.key,
+            certificate: certificate.clone(),
+            chain: chain.clone(),
+        }),
+        (State::Submitted(request), Record::Refused { .. }) => State::Refused(request),
+        (State::Issued(issued), Record::WriteStarted { location }) => {
+            State::WriteStarted(PlacedCertificate { issued, location: location.clone() })
+        }
+        (State::WriteStarted(placed), Record::Written) => State::Written(placed),
+        (State::Written(placed), Record::Verified(verification)) => State::Verified(placed, verification.clone()),
+        (State::Verified(placed, verification), Record::Completed) => State::Completed(placed, verification),
+        (state, _) => state,
+    }
+}
