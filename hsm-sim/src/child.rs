@@ -17,7 +17,8 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{
-        Pid, PidfdFlags, Signal, getpid, getppid, kill_process, pidfd_open, set_parent_process_death_signal, setsid,
+        Pid, PidfdFlags, Signal, getpid, getppid, kill_process, kill_process_group, pidfd_open,
+        set_parent_process_death_signal, setsid,
     },
 };
 
@@ -95,6 +96,14 @@ pub fn terminate(child: &mut Child, patience: Duration) -> io::Result<ExitStatus
 /// Sends SIGKILL to `child` and collects it.
 pub fn kill(child: &mut Child) -> io::Result<ExitStatus> {
     signal(child, Signal::KILL)?;
+    child.wait()
+}
+
+/// Sends SIGKILL to `child` and to all that it started in its session's first process group, and collects it.
+pub fn kill_group(child: &mut Child) -> io::Result<ExitStatus> {
+    if child.try_wait()?.is_none() {
+        kill_process_group(pid_of(child), Signal::KILL)?;
+    }
     child.wait()
 }
 

@@ -51,7 +51,7 @@ pub(crate) fn run(mut command: Command, log: &Path, most: Duration) -> Result<()
             Err(SimError::Failed { program, status: status.to_string(), log: None, words })
         }
         None => {
-            child::kill(&mut running).map_err(failed)?;
+            child::kill_group(&mut running).map_err(failed)?;
             Err(SimError::Late { program, after: most, words: child::last_words(log) })
         }
     }
