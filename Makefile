@@ -1,0 +1,44 @@
+# What a person or CI types. On a fresh Debian 12 with git, make and a Rust toolchain everything here works as it stands.
+#   make demo          a whole line on this machine, until Ctrl-C      make demo ONCE=1   the same, once
+#   make test          everything CI runs                              make lint          its first half
+
+SHELL := /bin/sh
+# rustup puts cargo where a shell started before it does not look.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+# The whole workspace is built with the versions in Cargo.lock.
+CARGO := cargo
+LOCKED := --locked
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: demo test lint build deps test-deps toolchain help
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n '2,3s/^# *//p' Makefile
+
+demo: deps toolchain
+	$(CARGO) build $(LOCKED) --package station --package intermediate-ca --package station-ui --package line --bins
+	@exec $(TARGET)/debug/demo $(if $(filter-out 0,$(ONCE)),--once) $(DEMO)
+
+test: test-deps lint
+	$(CARGO) build $(LOCKED) --workspace --bins
+	if $(CARGO) nextest --version >/dev/null 2>&1; \
+	then $(CARGO) nextest run $(LOCKED) --workspace --no-fail-fast && $(CARGO) test $(LOCKED) --workspace --doc; \
+	else $(CARGO) test $(LOCKED) --workspace --no-fail-fast; fi
+
+lint: deps toolchain
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc $(LOCKED) --workspace --no-deps
+
+build: deps toolchain
+	$(CARGO) build $(LOCKED) --workspace --all-targets
+
+deps:
+	@deploy/dependencies.sh demo
+
+test-deps:
+	@deploy/dependencies.sh test
+
+toolchain:
+	@command -v $(CARGO) >/dev/null || { echo "No Rust toolchain here: install one as https://rustup.rs says." >&2; exit 1; }
