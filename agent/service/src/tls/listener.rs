@@ -1,0 +1,164 @@
+//! Accepting connections.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use rustls::ServerConfig;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_stream::wrappers::ReceiverStream;
+use tracing::{debug, info, warn};
+
+use super::{
+    Connection, GRPC_VERSIONS, Peer, TlsError, TlsFiles,
+    material::Material,
+    reload::{LOOK_EVERY, Reloading},
+    trust::in_words,
+};
+
+/// A whole line of fixtures and pages is some dozens of callers; 256 leaves room for their reconnecting all at once
+/// after a network failure, and holds an attacker to a few MiB. Further ones wait in the kernel's queue.
+const HANDSHAKES_MAX: usize = 256;
+
+/// A handshake takes three packets and under 10 ms of work; ten seconds forgive a lossy link.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+
+/// Finished handshakes that the server has not taken yet; it takes them at once.
+const READY_MAX: usize = 32;
+
+/// File descriptors (EMFILE) come back when connections end; spinning meanwhile would keep them from ending.
+const PAUSE_AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(100);
+
+/// A listener's incoming mTLS connections, for `tonic::transport::Server::serve_with_incoming_shutdown`. Handshakes run
+/// beside each other, each bounded in time; a failed one is logged and ends only itself.
+pub struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+    acceptor: Arc<Acceptor>,
+}
+
+struct Acceptor {
+    config: Reloading<ServerConfig>,
+    handshake_time: Duration,
+}
+
+impl Listener {
+    /// Reads the files and binds. Port 0 takes a free one: see [`Listener::local_address`].
+    ///
+    /// # Errors
+    /// A file that cannot be used, or an address that cannot be bound; the error says what to do.
+    pub async fn bind(address: SocketAddr, files: &TlsFiles) -> Result<Self, TlsError> {
+        Self::bind_with(address, files, LOOK_EVERY, HANDSHAKE_TIME).await
+    }
+
+    pub(super) async fn bind_with(
+        address: SocketAddr,
+        files: &TlsFiles,
+        look_every: Duration,
+        handshake_time: Duration,
+    ) -> Result<Self, TlsError> {
+        let config = Reloading::new(files, look_every, |files| Material::read(files)?.server_config(GRPC_VERSIONS))?;
+        let failed = |source: io::Error| TlsError::Bind { address, problem: bind_problem(&source), source };
+        let socket = TcpListener::bind(address).await.map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        Ok(Self { socket, address, acceptor: Arc::new(Acceptor { config, handshake_time }) })
+    }
+
+    /// The address that was bound, with the port that port 0 became.
+    pub fn local_address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A stream of connections that implement tonic's `Connected` with `ConnectInfo = Peer`. It never yields an error and
+    /// ends with its listener. Dropping it stops listening and ends the handshakes under way.
+    ///
+    /// Must be called within a tokio runtime.
+    pub fn incoming(self) -> ReceiverStream<io::Result<Connection>> {
+        let (ready, incoming) = mpsc::channel(READY_MAX);
+        tokio::spawn(self.accept_all(ready));
+        ReceiverStream::new(incoming)
+    }
+
+    async fn accept_all(self, ready: mpsc::Sender<io::Result<Connection>>) {
+        let permits = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+        // Ends them all when it is dropped.
+        let mut handshakes = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = ready.closed() => return,
+                // Takes the finished ones out.
+                Some(_) = handshakes.join_next() => {}
+                (permit, accepted) = self.accept(&permits) => match accepted {
+                    Ok((stream, address)) => {
+                        handshakes.spawn(self.acceptor.clone().shake_hands(stream, address, permit, ready.clone()));
+                    }
+                    Err(error) => {
+                        warn!(address = %self.address, %error, "could not accept a connection; trying on");
+                        sleep(PAUSE_AFTER_ACCEPT_ERROR).await;
+                    }
+                },
+            }
+        }
+    }
+
+    async fn accept(
+        &self,
+        permits: &Arc<Semaphore>,
+    ) -> (Option<OwnedSemaphorePermit>, io::Result<(TcpStream, SocketAddr)>) {
+        // Fails only when the semaphore is closed, which nobody does.
+        let permit = permits.clone().acquire_owned().await.ok();
+        (permit, self.socket.accept().await)
+    }
+}
+
+impl Acceptor {
+    async fn shake_hands(
+        self: Arc<Self>,
+        stream: TcpStream,
+        address: SocketAddr,
+        permit: Option<OwnedSemaphorePermit>,
+        ready: mpsc::Sender<io::Result<Connection>>,
+    ) {
+        // Small messages go out at once; without it they wait for the other end's acknowledgement.
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(peer = %address, %error, "could not switch off Nagle's algorithm");
+        }
+        let handshake = TlsAcceptor::from(self.config.current()).accept(stream);
+        let stream = match timeout(self.handshake_time, handshake).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return info!(peer = %address, "refused a connection: {}", in_words(&error)),
+            Err(_) => return info!(peer = %address, "refused a connection: no handshake in {:?}", self.handshake_time),
+        };
+        drop(permit);
+        let peer = match stream.get_ref().1.peer_certificates() {
+            Some([certificate, ..]) => Peer::of(certificate, address),
+            _ => Err("is missing"),
+        };
+        match peer {
+            Ok(peer) => {
+                debug!(peer = %address, common_name = %peer.common_name, "accepted a connection");
+                // Fails when the server has stopped taking connections: then this one ends.
+                let _ = ready.send(Ok(Connection { stream, peer })).await;
+            }
+            Err(problem) => info!(peer = %address, "refused a connection: its certificate {problem}"),
+        }
+    }
+}
+
+fn bind_problem(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "the address is in use; stop the process that has it (`ss -ltnp` names it) or configure another port"
+                .to_owned()
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine has no such address; configure one of its own (`ip address` lists them)".to_owned()
+        }
+        io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege; configure a higher port".to_owned(),
+        _ => error.to_string(),
+    }
+}

@@ -1,0 +1,130 @@
+//! Mutual TLS over rustls with aws-lc-rs: gRPC speaks 1.3 only.
+//!
+//! Trust is not one tree. The certificate of the other end must be issued **directly** by a certificate in `trust`:
+//! intermediates that it sends are ignored, so a CA further down the same tree (a device's, say) can vouch for nobody.
+//! It must not be a CA itself, and must say `clientAuth` or `serverAuth` for its part.
+//!
+//! Files are re-read when they change, looked at when a connection is made and at most once a second; a bad new file
+//! keeps the old one, with one warning. Sessions are never resumed: every connection proves itself anew.
+
+mod channel;
+mod connection;
+mod listener;
+mod material;
+mod reload;
+#[cfg(test)]
+mod tests;
+mod trust;
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustls::{SupportedProtocolVersion, crypto::CryptoProvider};
+
+pub use self::{
+    channel::{channel, check_endpoint},
+    connection::{Connection, Peer},
+    listener::Listener,
+};
+use crate::configuration::Table;
+
+/// What gRPC listeners and channels speak. A listener for EST or an outbound connector brings its own list (1.2 and up),
+/// once `rustls/tls12` is switched on with it.
+const GRPC_VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
+
+/// gRPC is HTTP/2, RFC 9113 §3.2.
+const ALPN_H2: &[u8] = b"h2";
+
+/// One end's certificate (PEM, chain with the leaf first), key (PEM), and the CA certificates (PEM) whose **directly
+/// issued** certificates the other end may show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate to show; further certificates in the file are sent along.
+    pub certificate: PathBuf,
+    /// Its private key: PKCS#8, SEC1 or PKCS#1.
+    pub key: PathBuf,
+    /// The issuers of acceptable certificates.
+    pub trust: PathBuf,
+}
+
+impl TlsFiles {
+    /// Reads `certificate`, `key` and `trust` of a table. What is missing is collected there.
+    pub fn from_table(table: &Table<'_>) -> Option<Self> {
+        let (certificate, key, trust) = (table.path("certificate"), table.path("key"), table.path("trust"));
+        Some(Self { certificate: certificate?, key: key?, trust: trust? })
+    }
+
+    /// Reads the files and checks that they fit together, without opening a connection: for `check` commands.
+    ///
+    /// # Errors
+    /// Names the file and what was wrong with it.
+    pub fn check(&self) -> Result<(), TlsError> {
+        material::Material::read(self).map(drop)
+    }
+}
+
+/// Why TLS could not be set up. A connection that fails later is logged, or an error of that connection.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file could not be read.
+    #[error("could not read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file was read, and what it holds cannot be used.
+    #[error("{}: {problem}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What was wrong; what to do.
+        problem: String,
+    },
+    /// The listener's address could not be bound.
+    #[error("could not listen on {address}: {problem}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What was wrong; what to do.
+        problem: String,
+        /// As the system said it.
+        source: io::Error,
+    },
+    /// The endpoint to connect to is not one.
+    #[error("endpoint {endpoint:?} {problem}; write it as \"https://name:port\"")]
+    Endpoint {
+        /// As configured.
+        endpoint: String,
+        /// What was wrong.
+        problem: String,
+    },
+    /// rustls refused the configuration made of the files.
+    #[error("could not set up TLS")]
+    Setup(#[source] rustls::Error),
+}
+
+impl TlsError {
+    fn content(path: &Path, problem: impl Into<String>) -> Self {
+        Self::Content { path: path.to_owned(), problem: problem.into() }
+    }
+
+    /// The error and its causes in one line, for a log.
+    fn in_full(&self) -> String {
+        match self {
+            Self::Read { source, .. } => format!("{self}: {source}"),
+            Self::Setup(source) => format!("{self}: {source}"),
+            Self::Content { .. } | Self::Bind { .. } | Self::Endpoint { .. } => self.to_string(),
+        }
+    }
+}
+
+/// aws-lc-rs is the one crypto provider; named here, so that no process-wide default is needed.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
