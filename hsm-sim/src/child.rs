@@ -16,6 +16,7 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
     process::{
         Pid, PidfdFlags, Signal, getpid, getppid, kill_process, kill_process_group, pidfd_open,
         set_parent_process_death_signal, setsid,
@@ -71,39 +72,38 @@ fn bind_to_us(command: &mut Command) -> &mut Command {
 
 /// Waits at most `most` for `child` to end; `None` when it still runs.
 pub fn wait_at_most(child: &mut Child, most: Duration) -> io::Result<Option<ExitStatus>> {
-    let deadline = Instant::now() + most;
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(None);
-        }
-        wait_for_end(pid_of(child), left)?;
+    match child.try_wait()? {
+        Some(status) => Ok(Some(status)),
+        None if wait_for_end(pid_of(child), most)? => child.wait().map(Some),
+        None => Ok(None),
     }
 }
 
-/// Sends SIGTERM to `child`, waits at most `patience`, then SIGKILL. Says how it ended.
-pub fn terminate(child: &mut Child, patience: Duration) -> io::Result<ExitStatus> {
-    signal(child, Signal::TERM)?;
-    if let Some(status) = wait_at_most(child, patience)? {
-        return Ok(status);
-    }
-    kill(child)
+/// Whether `child`, which nobody has waited for yet, has ended. It is not waited for, so that its number and that of its
+/// process group stay its own.
+pub fn has_ended(child: &Child) -> io::Result<bool> {
+    wait_for_end(pid_of(child), Duration::ZERO)
 }
 
-/// Sends SIGKILL to `child` and collects it.
-pub fn kill(child: &mut Child) -> io::Result<ExitStatus> {
-    signal(child, Signal::KILL)?;
+/// Sends SIGTERM to `child`, which nobody has waited for yet, and waits at most `patience`; then SIGKILL to it and to what
+/// it left in its process group. `None` when its patience ended before it did.
+pub fn terminate_group(child: &mut Child, patience: Duration) -> io::Result<Option<ExitStatus>> {
+    let pid = pid_of(child);
+    kill_process(pid, Signal::TERM)?;
+    let ended = wait_for_end(pid, patience)?;
+    let status = kill_group(child)?;
+    Ok(ended.then_some(status))
+}
+
+/// Sends SIGKILL to `child`, which nobody has waited for yet, and to its process group, and waits for it.
+pub fn kill_group(child: &mut Child) -> io::Result<ExitStatus> {
+    kill_process_group(pid_of(child), Signal::KILL)?;
     child.wait()
 }
 
-/// Sends SIGKILL to `child` and to all that it started in its session's first process group, and collects it.
-pub fn kill_group(child: &mut Child) -> io::Result<ExitStatus> {
-    if child.try_wait()?.is_none() {
-        kill_process_group(pid_of(child), Signal::KILL)?;
-    }
+/// Sends SIGKILL to `child` alone and waits for it.
+pub fn kill(child: &mut Child) -> io::Result<ExitStatus> {
+    child.kill()?;
     child.wait()
 }
 
@@ -120,7 +120,7 @@ pub fn end_process(pid: u32, patience: Duration) -> io::Result<()> {
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(()) };
     for (signal, most) in [(Signal::TERM, patience), (Signal::KILL, patience)] {
         match kill_process(pid, signal) {
-            Err(rustix::io::Errno::SRCH) => return Ok(()),
+            Err(Errno::SRCH) => return Ok(()),
             sent => sent?,
         }
         if wait_for_end(pid, most)? {
@@ -147,14 +147,19 @@ pub fn last_words(log: &Path) -> String {
 }
 
 fn wait_for_end(pid: Pid, most: Duration) -> io::Result<bool> {
+    let deadline = Instant::now() + most;
     let process = match pidfd_open(pid, PidfdFlags::empty()) {
-        Err(rustix::io::Errno::SRCH) => return Ok(true),
+        Err(Errno::SRCH) => return Ok(true),
         opened => opened?,
     };
-    let most = Timespec { tv_sec: most.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: most.subsec_nanos().into() };
-    match poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&most)) {
-        Err(rustix::io::Errno::INTR) => Ok(false),
-        ready => Ok(ready? > 0),
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left =
+            Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
+        match poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&left)) {
+            Err(Errno::INTR) => {}
+            ready => return Ok(ready? > 0),
+        }
     }
 }
 
@@ -173,24 +178,28 @@ mod tests {
         command.arg("60");
         let mut child = thread::spawn(move || spawn(command)).join().unwrap().unwrap();
         assert_eq!(wait_at_most(&mut child, Duration::from_millis(200)).unwrap(), None);
-        assert!(!terminate(&mut child, Duration::from_secs(5)).unwrap().success());
+        assert!(!terminate_group(&mut child, Duration::from_secs(5)).unwrap().unwrap().success());
     }
 
-    /// A process that ignores SIGTERM is killed when patience ends.
+    /// A process that ignores SIGTERM is killed when patience ends, and with it what it started.
     #[test]
     fn kills_what_does_not_listen() {
         let directory = tempfile::tempdir().unwrap();
         let ready = directory.path().join("ready");
         let mut command = Command::new("sh");
-        command.args(["-c", "trap '' TERM; : > \"$1\"; while :; do sleep 1; done", "sh"]).arg(&ready);
+        let script = "trap '' TERM; sleep 300 & echo $! > \"$1\"; while :; do sleep 1; done";
+        command.args(["-c", script, "sh"]).arg(&ready);
         let mut child = spawn(command).unwrap();
         let deadline = Instant::now() + Duration::from_secs(10);
-        while !ready.exists() {
+        let grandchild = loop {
             assert!(Instant::now() < deadline, "the shell did not start");
-            thread::yield_now();
-        }
-        let begun = Instant::now();
-        terminate(&mut child, Duration::from_millis(100)).unwrap();
-        assert!(begun.elapsed() >= Duration::from_millis(100));
+            let text = fs::read_to_string(&ready).unwrap_or_default();
+            match text.trim().parse::<i32>() {
+                Ok(pid) if text.ends_with('\n') => break Pid::from_raw(pid).unwrap(),
+                _ => thread::yield_now(),
+            }
+        };
+        assert_eq!(terminate_group(&mut child, Duration::from_millis(100)).unwrap(), None);
+        assert!(wait_for_end(grandchild, Duration::from_secs(5)).unwrap(), "{grandchild:?} still runs");
     }
 }

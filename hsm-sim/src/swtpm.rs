@@ -120,7 +120,7 @@ impl Swtpm {
         if how == Stop::Orderly {
             // A client that holds the only connection keeps us out; then the power goes all the same, as on a line.
             let _ = self.shut_down();
-            child::terminate(&mut running, STOP_PATIENCE).map_err(failed)?;
+            child::terminate_group(&mut running, STOP_PATIENCE).map_err(failed)?;
         } else {
             child::kill(&mut running).map_err(failed)?;
         }
