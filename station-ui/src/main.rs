@@ -1,1 +1,64 @@
-fn main() {}
+//! `station-ui`: serves the operators' page of one station.
+//!
+//! Exit codes: 0 stopped by a signal, 1 could not start or broke, 2 wrong arguments.
+
+use std::{error::Error, io::Write as _, path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::Parser;
+use service::{shutdown::Shutdown, telemetry, tls};
+use station_ui::{configuration::Configuration, feed::Client, guard::Hosts, server};
+use tracing::{error, info};
+
+/// A station on this machine or this network answers sooner, or not at all.
+const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+
+/// Serves the operators' page of one station.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", default_value = "ui.toml")]
+    config: PathBuf,
+    /// Logs as JSON, one event a line.
+    #[arg(long)]
+    log_json: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    telemetry::init("station-ui", arguments.log_json);
+    match run(&arguments).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(error.as_ref());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let shutdown = Shutdown::listen()?;
+    let configuration = Configuration::read(&arguments.config)?;
+    let channel = tls::channel(&configuration.endpoint, &configuration.files, CONNECT_WITHIN)?;
+    let listener = server::bind(configuration.listen).await?;
+    let address = listener.local_addr()?;
+    let routes = server::routes(Client::new(channel), Hosts::new(address, &configuration.names), shutdown.clone())?;
+    info!("listening on http://{address}");
+    // For whoever started us: with port 0 only this process knows the port. That nobody reads it is no reason to stop.
+    let _ = writeln!(std::io::stdout(), "http://{address}");
+    server::serve(listener, routes, shutdown).await?;
+    info!("stopped");
+    Ok(())
+}
+
+fn report(failure: &dyn Error) {
+    let mut causes = String::new();
+    let mut cause = failure.source();
+    while let Some(error) = cause {
+        causes.push_str(": ");
+        causes.push_str(&error.to_string());
+        cause = error.source();
+    }
+    error!("{failure}{causes}");
+}

@@ -1,0 +1,67 @@
+//! `ui.toml`.
+
+use std::{net::SocketAddr, path::Path};
+
+use service::{
+    configuration::{File, Mistakes},
+    tls::TlsFiles,
+};
+
+/// On this machine only, unless the configuration says otherwise: the page has no log-in.
+pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
+
+/// What the page is told.
+#[derive(Debug, Clone)]
+pub struct Configuration {
+    /// Where the page listens.
+    pub listen: SocketAddr,
+    /// Names under which browsers ask for it, besides loopback and the address above; without a port.
+    pub names: Vec<String>,
+    /// `https://host:port` of the station.
+    pub endpoint: String,
+    /// The page's certificate, its key, and who may have issued the station's.
+    pub files: TlsFiles,
+}
+
+impl Configuration {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// Every mistake in it, with its place.
+    pub fn read(path: &Path) -> Result<Self, Mistakes> {
+        let file = File::read(path)?;
+        let root = file.root();
+        let listen = root.optional_parsed("listen", |text| {
+            text.parse::<SocketAddr>()
+                .map_err(|_| format!("`{text}` is no address; write `ADDRESS:PORT`, such as `{LISTEN_DEFAULT}`"))
+        });
+        let names = root.string_list("names");
+        for name in &names {
+            if !is_name(name) {
+                root.mistake("names", format!("`{name}` is no host name; write it without scheme, port and path"));
+            }
+        }
+        let (endpoint, files) = root
+            .table("station")
+            .map(|station| {
+                let endpoint = station.parsed("endpoint", |text| {
+                    let host = text.strip_prefix("https://").filter(|host| !host.is_empty());
+                    host.map(|_| text.to_owned())
+                        .ok_or_else(|| format!("`{text}` is no endpoint; write `https://HOST:PORT`"))
+                });
+                (endpoint, TlsFiles::from_table(&station))
+            })
+            .unwrap_or_default();
+        file.finish()?;
+        // With no mistake found nothing is missing; the default address always parses.
+        let listen = listen.or_else(|| LISTEN_DEFAULT.parse().ok());
+        match (listen, endpoint, files) {
+            (Some(listen), Some(endpoint), Some(files)) => Ok(Self { listen, names, endpoint, files }),
+            _ => Err(Mistakes(Vec::new())),
+        }
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'.' | b'-'))
+}
