@@ -1,0 +1,309 @@
+//! One sled database is a generation: a numbered directory. When it cannot be used, the next number is begun and filled
+//! from the segments, and the old one is removed afterwards.
+
+use std::{
+    fs, io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        mpsc::{Sender, channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{checksum::Checksum, overlay::panic_words};
+use crate::{Journal, JournalError};
+
+/// sled's own default is 1 GB; the rows that are read often fit in far less.
+const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+/// An opening that shows no progress for so long hangs: a cold one of a million records takes 3 s.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// A lock that our last handle left is gone within milliseconds: sled frees it on a thread of its own.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+/// An opening shows progress after so many rows.
+const ROWS_PER_SIGN: u64 = 10_000;
+
+/// The key of the row about the rows. No tree has an empty name.
+const META: &[u8] = &[0];
+const FORMAT: u32 = 1;
+
+/// Whose rows these are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) version: u32,
+    pub(super) origin: [u8; 32],
+}
+
+/// How far the rows have come. Written in one batch with them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Meta {
+    identity: Identity,
+    /// Index after the last entry in the rows.
+    applied: u64,
+    /// SHA-256 of that entry, zeros before the first: tells when the segments are not those the rows came from.
+    last_entry: [u8; 32],
+    checksum: Checksum,
+}
+
+impl Meta {
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(120);
+        bytes.extend_from_slice(&FORMAT.to_be_bytes());
+        bytes.extend_from_slice(&self.identity.version.to_be_bytes());
+        bytes.extend_from_slice(&self.identity.origin);
+        bytes.extend_from_slice(&self.applied.to_be_bytes());
+        bytes.extend_from_slice(&self.last_entry);
+        bytes.extend_from_slice(&self.checksum.rows.to_be_bytes());
+        self.checksum.lanes.iter().for_each(|lane| bytes.extend_from_slice(&lane.to_be_bytes()));
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut rest = bytes;
+        let format = u32::from_be_bytes(take(&mut rest)?);
+        let version = u32::from_be_bytes(take(&mut rest)?);
+        let origin = take(&mut rest)?;
+        let applied = u64::from_be_bytes(take(&mut rest)?);
+        let last_entry = take(&mut rest)?;
+        let rows = u64::from_be_bytes(take(&mut rest)?);
+        let mut lanes = [0; 4];
+        for lane in &mut lanes {
+            *lane = u64::from_be_bytes(take(&mut rest)?);
+        }
+        let identity = Identity { version, origin };
+        let meta = Self { identity, applied, last_entry, checksum: Checksum { rows, lanes } };
+        (format == FORMAT && rest.is_empty()).then_some(meta)
+    }
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (first, others) = rest.split_first_chunk()?;
+    *rest = others;
+    Some(*first)
+}
+
+/// An open generation.
+pub(super) struct Generation {
+    path: PathBuf,
+    rows: sled::Db,
+    meta: Meta,
+    /// Directories of others, to be removed when this one has all that they had.
+    obsolete: Vec<PathBuf>,
+}
+
+impl Generation {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn rows(&self) -> sled::Db {
+        self.rows.clone()
+    }
+
+    pub(super) fn applied(&self) -> u64 {
+        self.meta.applied
+    }
+
+    /// Writes rows together with how far they have come.
+    pub(super) fn write(&mut self, rows: &super::Staged, applied: u64, last_entry: [u8; 32]) -> sled::Result<()> {
+        let mut meta = Meta { applied, last_entry, ..self.meta.clone() };
+        let mut batch = sled::Batch::default();
+        for (key, value) in rows {
+            if let Some(old) = self.rows.get(key)? {
+                meta.checksum.remove(key, &old);
+            }
+            match value {
+                Some(value) => {
+                    meta.checksum.add(key, value);
+                    batch.insert(key.as_slice(), value.as_ref());
+                }
+                None => batch.remove(key.as_slice()),
+            }
+        }
+        batch.insert(META, meta.encode());
+        self.rows.apply_batch(batch)?;
+        self.meta = meta;
+        Ok(())
+    }
+
+    pub(super) fn flush(&self) -> sled::Result<()> {
+        self.rows.flush().map(drop)
+    }
+
+    /// Removes the other generations.
+    pub(super) fn remove_obsolete(&mut self) {
+        for path in self.obsolete.drain(..) {
+            if let Err(error) = fs::remove_dir_all(&path).or_else(ignore_missing) {
+                tracing::warn!(path = %path.display(), %error, "could not remove old projections; remove them by hand");
+            }
+        }
+    }
+}
+
+fn ignore_missing(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
+type OpenRows = dyn Fn(&Path) -> sled::Result<sled::Db> + Send + Sync;
+
+/// Opens generations. Tests put another way of opening and a shorter deadline in.
+pub(super) struct Opener {
+    pub(super) open_rows: Arc<OpenRows>,
+    pub(super) deadline: Duration,
+}
+
+impl Default for Opener {
+    fn default() -> Self {
+        Self { open_rows: Arc::new(open_sled), deadline: DEADLINE }
+    }
+}
+
+pub(super) fn open_sled(path: &Path) -> sled::Result<sled::Db> {
+    let started = Instant::now();
+    loop {
+        // sled's own timer would flush on another thread and swallow the error: the follower flushes.
+        let opened = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None).open();
+        match opened {
+            Err(sled::Error::Io(error))
+                if error.to_string().contains("could not acquire lock") && started.elapsed() < LOCK_WAIT =>
+            {
+                thread::sleep(Duration::from_millis(20));
+            }
+            opened => return opened,
+        }
+    }
+}
+
+impl Opener {
+    /// Opens the newest generation, or begins the next one when that cannot be used.
+    pub(super) fn open(
+        &self,
+        directory: &Path,
+        identity: &Identity,
+        journal: &Journal,
+    ) -> Result<Generation, JournalError> {
+        fs::create_dir_all(directory).map_err(JournalError::file("create", directory))?;
+        let mut numbers = numbers(directory).map_err(JournalError::file("list", directory))?;
+        let path = |number: &u64| directory.join(number.to_string());
+        if let Some(newest) = numbers.last() {
+            let newest_path = path(newest);
+            match self.try_open(&newest_path, identity, journal)? {
+                Ok((rows, meta)) => {
+                    numbers.pop();
+                    let obsolete = numbers.iter().map(path).collect();
+                    return Ok(Generation { path: newest_path, rows, meta, obsolete });
+                }
+                Err(wrong) => {
+                    tracing::warn!(path = %newest_path.display(), wrong, "projections are rebuilt from the journal");
+                }
+            }
+        }
+        let next = path(&numbers.last().map_or(1, |newest| newest + 1));
+        match self.try_open(&next, identity, journal)? {
+            Ok((rows, meta)) => Ok(Generation { path: next, rows, meta, obsolete: numbers.iter().map(path).collect() }),
+            Err(wrong) => Err(JournalError::Rows { path: next, act: "be created", wrong }),
+        }
+    }
+
+    /// The inner error, in words, is a reason to begin another generation.
+    fn try_open(
+        &self,
+        path: &Path,
+        identity: &Identity,
+        journal: &Journal,
+    ) -> Result<Result<(sled::Db, Meta), String>, JournalError> {
+        let (rows, found) = match self.open_within_deadline(path)? {
+            Ok(opened) => opened,
+            Err(wrong) => return Ok(Err(wrong)),
+        };
+        let none = Meta { identity: identity.clone(), applied: 0, last_entry: [0; 32], checksum: Checksum::default() };
+        let meta = match found.meta {
+            None if found.checksum == Checksum::default() => return Ok(Ok((rows, none))),
+            None => return Ok(Err("they do not say how far they have come".to_owned())),
+            Some(bytes) => Meta::decode(&bytes),
+        };
+        let wrong = match &meta {
+            None => "they are of another format",
+            Some(meta) if meta.identity.version != identity.version => "they are of another version",
+            Some(meta) if meta.identity.origin != identity.origin => "they belong to a journal of another origin",
+            Some(meta) if meta.checksum != found.checksum => "rows are missing or changed",
+            Some(meta) if !borne_out(meta, journal)? => "the journal does not bear them out",
+            Some(meta) => return Ok(Ok((rows, meta.clone()))),
+        };
+        Ok(Err(wrong.to_owned()))
+    }
+
+    /// Opens and reads everything on a thread of its own. One that hangs is left behind with its lock.
+    fn open_within_deadline(&self, path: &Path) -> Result<Result<(sled::Db, Found), String>, JournalError> {
+        let (signs, seen) = channel();
+        let open_rows = self.open_rows.clone();
+        let opened_path = path.to_owned();
+        thread::Builder::new()
+            .name("projections-open".to_owned())
+            .spawn(move || {
+                let outcome = catch_unwind(AssertUnwindSafe(|| {
+                    let rows = open_rows(&opened_path).map_err(|error| error.to_string())?;
+                    let found = Found::read(&rows, &signs)?;
+                    Ok((rows, found))
+                }));
+                let outcome = outcome.unwrap_or_else(|panic| Err(panic_words(panic.as_ref())));
+                // Nobody listens after the deadline; the database is then closed here.
+                let _ = signs.send(Sign::Done(outcome));
+            })
+            .map_err(JournalError::file("start a thread to open", path))?;
+        loop {
+            match seen.recv_timeout(self.deadline) {
+                Ok(Sign::Alive) => {}
+                Ok(Sign::Done(outcome)) => return Ok(outcome),
+                Err(_) => return Ok(Err(format!("opening showed no progress for {} s", self.deadline.as_secs_f32()))),
+            }
+        }
+    }
+}
+
+/// Whether the journal has the entry that the rows say they came from last.
+fn borne_out(meta: &Meta, journal: &Journal) -> Result<bool, JournalError> {
+    let Some(last) = meta.applied.checked_sub(1) else { return Ok(true) };
+    let entry = journal.read(last..meta.applied)?;
+    Ok(entry.first().is_some_and(|entry| crate::sha256(entry) == meta.last_entry))
+}
+
+fn numbers(directory: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        numbers.extend(entry?.file_name().to_str().and_then(|name| name.parse::<u64>().ok()));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+enum Sign {
+    Alive,
+    Done(Result<(sled::Db, Found), String>),
+}
+
+/// What the database holds.
+struct Found {
+    meta: Option<sled::IVec>,
+    checksum: Checksum,
+}
+
+impl Found {
+    fn read(rows: &sled::Db, signs: &Sender<Sign>) -> Result<Self, String> {
+        let mut found = Self { meta: None, checksum: Checksum::default() };
+        for row in rows.iter() {
+            let (key, value) = row.map_err(|error| error.to_string())?;
+            if key == META {
+                found.meta = Some(value);
+                continue;
+            }
+            found.checksum.add(&key, &value);
+            if found.checksum.rows.is_multiple_of(ROWS_PER_SIGN) {
+                signs.send(Sign::Alive).map_err(|_| "the deadline passed".to_owned())?;
+            }
+        }
+        Ok(found)
+    }
+}

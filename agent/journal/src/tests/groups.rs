@@ -1,0 +1,141 @@
+use std::{
+    future::Future,
+    pin::pin,
+    task::{Context, Poll, Waker},
+    thread,
+};
+
+use super::*;
+
+/// Entries get consecutive indexes and come back from any range, across rolls and reopening.
+#[test]
+fn entries_are_read_back_from_any_range() {
+    let disk = MemoryDisk::default();
+    let journal = open(&disk);
+    let expected: Vec<_> = (0..2000).map(|index| entry(index, (index % 300) as usize)).collect();
+    for (nth, chunk) in expected.chunks(40).enumerate() {
+        let appended = journal.append(chunk.to_vec()).unwrap();
+        assert_eq!(appended.first_index(), nth as u64 * 40);
+        appended.wait().unwrap();
+    }
+    assert!(disk.file_names().len() > 3, "the test rolls");
+    for journal in [journal, open(&disk), open(&disk)] {
+        assert_eq!((journal.length(), journal.synced()), (2000, 2000));
+        for (start, end) in [(0, 2000), (0, 1), (255, 257), (256, 300), (700, 1500), (1999, 2000), (1990, 9999)] {
+            let read = journal.read(start..end).unwrap();
+            assert_eq!(read, expected[start as usize..2000.min(end as usize)], "{start}..{end}");
+        }
+        assert!(journal.read(2000..2001).unwrap().is_empty());
+        journal.close().unwrap();
+        assert_eq!(all(&journal).len(), 2000, "what was synced is readable after close");
+    }
+}
+
+/// While the sync waits at the gate nothing resolves, blocking or async; when it returns, everything it covers does.
+#[test]
+fn nothing_resolves_before_its_sync_returned() {
+    let disk = MemoryDisk::default();
+    let journal = open(&disk);
+    fill(&journal, 1, 10);
+    disk.close_gate();
+    let first = journal.append(vec![entry(1, 10)]).unwrap();
+    disk.wait_at_gate();
+    let second = journal.append(vec![entry(2, 10)]).unwrap();
+    let mut first = pin!(first.synced());
+    let mut second = pin!(second.synced());
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(first.as_mut().poll(&mut context).is_pending());
+    assert!(second.as_mut().poll(&mut context).is_pending());
+    assert_eq!((journal.length(), journal.synced()), (3, 1));
+    assert_eq!(journal.read(0..3).unwrap().len(), 1, "what is not synced is not read");
+    disk.open_gate();
+    journal.sync().unwrap();
+    assert_eq!(journal.synced(), 3);
+    assert!(matches!(first.poll(&mut context), Poll::Ready(Ok(()))));
+    assert!(matches!(second.poll(&mut context), Poll::Ready(Ok(()))));
+}
+
+/// An async waiter is woken by the sync, on a runtime of its own thread.
+#[tokio::test]
+async fn async_waiters_are_woken() {
+    let disk = MemoryDisk::default();
+    let journal = open(&disk);
+    disk.close_gate();
+    let waiting: Vec<_> =
+        (0..100).map(|index| tokio::spawn(journal.append(vec![entry(index, 10)]).unwrap().synced())).collect();
+    tokio::task::yield_now().await;
+    disk.open_gate();
+    for waiter in waiting {
+        waiter.await.unwrap().unwrap();
+    }
+}
+
+/// While one sync waits, 2,000 entries queue from 20 threads; one more sync, at most two, covers them all.
+#[test]
+fn what_queues_during_a_sync_shares_the_next() {
+    let disk = MemoryDisk::default();
+    let journal = open(&disk);
+    fill(&journal, 1, 10);
+    disk.close_gate();
+    let held = journal.append(vec![entry(1, 10)]).unwrap();
+    disk.wait_at_gate();
+    let before = disk.syncs();
+    let appended: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..20)
+            .map(|_| scope.spawn(|| (0..100).map(|_| journal.append(vec![entry(7, 10)]).unwrap()).collect::<Vec<_>>()))
+            .collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    disk.open_gate();
+    held.wait().unwrap();
+    for appended in appended {
+        appended.wait().unwrap();
+    }
+    let syncs = disk.syncs() - before;
+    assert!(syncs <= 4, "the held one, one group, a roll or zeros written ahead: {syncs}");
+    assert_eq!(journal.synced(), 2002);
+}
+
+/// At the bound, `append` waits until the disk has taken something, and then goes on.
+#[test]
+fn append_waits_at_the_bound() {
+    let disk = MemoryDisk::default();
+    let journal = open(&disk);
+    disk.close_gate();
+    let full = journal.append(vec![vec![1]; 100_000]).unwrap();
+    thread::scope(|scope| {
+        let blocked = scope.spawn(|| journal.append(vec![vec![2]]).unwrap().first_index());
+        disk.wait_at_gate();
+        assert_eq!(journal.length(), 100_000);
+        assert!(!blocked.is_finished());
+        disk.open_gate();
+        full.wait().unwrap();
+        assert_eq!(blocked.join().unwrap(), 100_000);
+    });
+}
+
+/// No entries are no error and wait for nothing.
+#[test]
+fn nothing_to_append_resolves_at_once() {
+    let disk = MemoryDisk::default();
+    let journal = open(&disk);
+    disk.close_gate();
+    journal.append(Vec::new()).unwrap().wait().unwrap();
+    disk.open_gate();
+}
+
+/// Dropping the last handle syncs what was queued; a closed journal refuses, twice closed is well.
+#[test]
+fn closing_syncs_what_was_queued() {
+    let disk = MemoryDisk::default();
+    let journal = open(&disk);
+    let _ = journal.append(vec![entry(0, 10)]).unwrap();
+    drop(journal);
+    let disk = disk.after_power_cut(|_| false, 0);
+    let journal = open(&disk);
+    assert_eq!(all(&journal), [entry(0, 10)]);
+    journal.close().unwrap();
+    journal.close().unwrap();
+    assert!(matches!(journal.append(vec![vec![1]]), Err(JournalError::Closed)));
+    assert!(journal.failure().is_none());
+}
