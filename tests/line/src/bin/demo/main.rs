@@ -39,7 +39,7 @@ struct Arguments {
     /// Where everything goes; what an earlier demo left there is removed. The default is `demo` beside the build's directory.
     #[arg(long)]
     directory: Option<PathBuf>,
-    /// The page's port, or the next free one.
+    /// The page's port, or the next free one; 0 for any.
     #[arg(long, default_value_t = 8080)]
     port: u16,
     /// Starts the CA this many seconds after the issuances began: the line does not stop when the CA does.
@@ -73,7 +73,7 @@ async fn run(arguments: Arguments) -> Result<End, Box<dyn Error>> {
     let options = Options {
         directory: Some(place.directory().to_owned()),
         ca: arguments.ca_late.is_none(),
-        page_port: Some(arguments.port),
+        page_port: Some(arguments.port).filter(|&port| port != 0),
         ..Default::default()
     };
     println!("Starting two TPMs, two PKCS#11 tokens, the CA, the station and its page …");
@@ -139,7 +139,7 @@ async fn serve(line: &mut Line, interrupts: &mut Interrupts) -> Result<(), Box<d
 fn introduce(line: &Line, wished: u16) {
     println!("  station        {}", line.station_url());
     if let Some(url) = line.page_url() {
-        let other = !url.ends_with(&format!(":{wished}"));
+        let other = wished != 0 && !url.ends_with(&format!(":{wished}"));
         let note = if other { format!("  (port {wished} is in use)") } else { String::new() };
         println!("  page           {url}{note}");
     }
