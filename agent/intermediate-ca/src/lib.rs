@@ -1,1 +1,41 @@
-//! intermediate-ca
+//! The factory's intermediate CA: a library that a station may embed, and a server for many stations.
+//!
+//! ```text
+//!            plan.rs            register.rs         hsm.rs           register.rs
+//! request ─▶ door, TBS, lint ─▶ reserve, sync ─▶ sign, verify ─▶ record, sync ─▶ answer
+//! ```
+//!
+//! The exact TBSCertificate is on the disk before it is signed, and only a signature that is on the disk is ever
+//! answered. So the same issuance with the same request has one certificate, whatever dies when.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod authority;
+mod certificate;
+mod configuration;
+mod grpc;
+mod hsm;
+mod init;
+mod journaled;
+mod lint;
+mod pki;
+mod plan;
+mod profile;
+mod records;
+mod refusal;
+mod register;
+mod server;
+
+pub use authority::{Authority, BATCH_MAX, Issued, OpenError, Outcome, ProfileIssuer, system_clock};
+pub use certificate::CertificateError;
+pub use configuration::{Configuration, Listen, Token};
+pub use init::{InitError, Initialised, init};
+pub use journaled::Clock;
+pub use pki::{CaCertificate, CaCertificateError, PkiError};
+pub use plan::{Later, Submission};
+pub use profile::{
+    AuthoritySettings, CaName, CaNameError, CaProfile, CaSettings, Contradiction, Place, contradictions,
+};
+pub use refusal::{Reason, Refusal, with_causes};
+pub use register::{Condition, Unavailable};
+pub use server::{ServeError, Server};

@@ -1,0 +1,392 @@
+//! The authority: one issuing CA with its register and its keys, to be served or embedded.
+//!
+//! A batch goes one way: door and plan (`plan.rs`), reserve and sync (`register.rs`), sign and verify (`hsm.rs`), record
+//! and sync, answer. After a crash between the two syncs the same bytes are signed again.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use issuance::{Fault, Keystore, ProfileName, Timestamp};
+use journal::{Journal, JournalError, JournalOptions, Projections};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::{
+    certificate, hsm,
+    hsm::Hsm,
+    journaled::{Clock, JournaledRegister},
+    lint,
+    pki::{self, CaCertificate, PkiError, moment_text},
+    plan::{Later, Proposal, Rules, Submission, outlives},
+    profile::{AuthoritySettings, CaName, contradictions},
+    records::CaProjection,
+    refusal::{Refusal, with_causes},
+    register::{
+        Condition, Planned, Recorded, Register as _, RegisterError, RegisterHandle, Reservation, Signed, Unavailable,
+    },
+};
+
+/// One batch is one signing visit and two syncs; 256 keeps it under 20 ms with a token that signs 20,000 times a second.
+pub const BATCH_MAX: usize = 256;
+
+/// An issuing CA. Clones share it.
+#[derive(Clone)]
+pub struct Authority {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    rules: Arc<Rules>,
+    root: CaCertificate,
+    register: RegisterHandle,
+    hsm: Hsm,
+    clock: Clock,
+}
+
+/// The answer to one submission.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was issued, now or before.
+    Issued(Issued),
+    /// It will never be issued as it stands.
+    Refused(Refusal),
+    /// Not now: the same request may be sent again.
+    Deferred(Later),
+}
+
+/// An issued certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issued {
+    /// DER.
+    pub certificate: Vec<u8>,
+    /// DER, issuer first, no root.
+    pub chain: Vec<Vec<u8>>,
+}
+
+/// Who issues under one profile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProfileIssuer {
+    /// The profile.
+    pub profile: ProfileName,
+    /// DER, issuer first, no root.
+    pub chain: Vec<Vec<u8>>,
+}
+
+/// Why a CA cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The settings contradict themselves.
+    #[error("the configuration contradicts itself: {0}")]
+    Contradiction(String),
+    /// A file of the CA is missing or wrong.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// The token failed.
+    #[error("the token failed")]
+    Token(#[source] Fault),
+    /// The token lacks an issuer's key.
+    #[error("the token has no key {0}: this is another token, or `init` did not complete")]
+    NoKey(CaName),
+    /// A profile or a CA does not fit the day.
+    #[error("{0}")]
+    NotToday(String),
+    /// The journal failed.
+    #[error("the CA's journal cannot be opened")]
+    Journal(#[from] JournalError),
+    /// The register failed.
+    #[error("the CA's register cannot be opened: {0}")]
+    Register(String),
+    /// No thread.
+    #[error("a thread could not be started")]
+    Thread(#[source] std::io::Error),
+}
+
+impl From<RegisterError> for OpenError {
+    fn from(error: RegisterError) -> Self {
+        Self::Register(with_causes(&error))
+    }
+}
+
+/// The machine's clock.
+#[must_use]
+pub fn system_clock() -> Clock {
+    Arc::new(|| {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    })
+}
+
+impl Authority {
+    /// Opens the CA: certificates held against configuration and token, journal and register, and what an earlier run
+    /// planned and did not sign. Blocks for as long as the hardware and the journal take.
+    pub fn open(
+        settings: &AuthoritySettings,
+        mut keystore: Box<dyn Keystore>,
+        clock: Clock,
+    ) -> Result<Self, OpenError> {
+        if let Some(found) = contradictions(&settings.root, &settings.issuers, &settings.profiles).first() {
+            return Err(OpenError::Contradiction(found.message.clone()));
+        }
+        let (root, issuers) = read_certificates(settings)?;
+        require_keys(settings, &issuers, keystore.as_mut())?;
+        let rules = rules(settings, issuers);
+        require_today(&root, &rules, clock())?;
+
+        let (journal, recovery) = Journal::open(&JournalOptions::new(&settings.journal, &settings.name))?;
+        info!(ca = settings.name, records = recovery.records, torn = recovery.torn, "journal opened");
+        let projections =
+            Projections::open(&journal, &settings.journal.join("projections"), CaProjection, &mut |done, all| {
+                info!(done, all, "rebuilding the register");
+            })?;
+        let mut register = JournaledRegister::new(journal, projections, clock.clone());
+        finish_planned(&mut register, keystore.as_mut(), &rules)?;
+
+        let register = RegisterHandle::start(Box::new(register)).map_err(OpenError::Thread)?;
+        let hsm = Hsm::start(keystore).map_err(OpenError::Thread)?;
+        Ok(Self { inner: Arc::new(Inner { rules: Arc::new(rules), root, register, hsm, clock }) })
+    }
+
+    /// Issues for each submission, in order. It runs to its end even when the caller goes away.
+    pub async fn issue(
+        &self,
+        authenticated_by: &str,
+        submissions: Vec<Submission>,
+    ) -> Result<Vec<Outcome>, Unavailable> {
+        let inner = self.inner.clone();
+        let authenticated_by: Arc<str> = authenticated_by.into();
+        tokio::spawn(async move { inner.issue(authenticated_by, submissions).await })
+            .await
+            .map_err(|_| Unavailable("the batch was broken off".into()))?
+    }
+
+    /// The roots to trust, DER.
+    #[must_use]
+    pub fn bundle(&self) -> Vec<Vec<u8>> {
+        vec![self.inner.root.der.clone()]
+    }
+
+    /// Who issues under each profile.
+    #[must_use]
+    pub fn profile_issuers(&self) -> Vec<ProfileIssuer> {
+        let issuers = self.inner.rules.profiles();
+        issuers
+            .map(|(profile, issuer)| ProfileIssuer { profile: profile.name.clone(), chain: vec![issuer.der.clone()] })
+            .collect()
+    }
+
+    /// Whether the CA can record; changes once, when it no longer can.
+    #[must_use]
+    pub fn condition(&self) -> watch::Receiver<Condition> {
+        self.inner.register.condition()
+    }
+
+    /// What was accepted is finished, then the journal is synced and closed. Later calls are [`Unavailable`].
+    pub async fn close(&self) -> Result<(), Unavailable> {
+        self.inner.register.close().await
+    }
+}
+
+impl Inner {
+    async fn issue(
+        &self,
+        authenticated_by: Arc<str>,
+        submissions: Vec<Submission>,
+    ) -> Result<Vec<Outcome>, Unavailable> {
+        let count = submissions.len();
+        let proposals = self.propose(authenticated_by, submissions).await?;
+        let mut outcomes: Vec<Option<Outcome>> = vec![None; count];
+        let mut to_sign: BTreeMap<String, Vec<(usize, Planned)>> = BTreeMap::new();
+        for (place, reservation) in self.register.reserve(proposals).await?.into_iter().enumerate() {
+            outcomes[place] = match reservation {
+                Reservation::Issued(recorded) => Some(self.answer(recorded)),
+                Reservation::Refused(refusal) => Some(Outcome::Refused(refusal)),
+                Reservation::Deferred(later) => Some(Outcome::Deferred(later)),
+                Reservation::Planned(planned) => {
+                    to_sign.entry(planned.issuer.clone()).or_default().push((place, planned));
+                    None
+                }
+            };
+        }
+        let (mut places, mut signed) = (Vec::new(), Vec::new());
+        for (issuer, planned) in to_sign {
+            let (group, planned): (Vec<usize>, Vec<Planned>) = planned.into_iter().unzip();
+            match self.sign(&issuer, planned).await {
+                Ok(some) => {
+                    places.extend(group);
+                    signed.extend(some);
+                }
+                Err(later) => group.iter().for_each(|place| outcomes[*place] = Some(Outcome::Deferred(later.clone()))),
+            }
+        }
+        if !signed.is_empty() {
+            for (place, recorded) in places.into_iter().zip(self.register.commit(signed).await?) {
+                outcomes[place] = Some(self.answer(recorded));
+            }
+        }
+        let lost = || {
+            Outcome::Deferred(Later {
+                retry_after: Duration::from_secs(1),
+                message: "the request was not answered: send it again".to_owned(),
+            })
+        };
+        Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(lost)).collect())
+    }
+
+    /// Proof of possession and planning are the processor's work: beside the network's threads, not on them.
+    async fn propose(
+        &self,
+        authenticated_by: Arc<str>,
+        submissions: Vec<Submission>,
+    ) -> Result<Vec<Proposal>, Unavailable> {
+        let (rules, now) = (self.rules.clone(), (self.clock)());
+        tokio::task::spawn_blocking(move || {
+            submissions.into_iter().map(|submission| rules.propose(&authenticated_by, submission, now)).collect()
+        })
+        .await
+        .map_err(|_| Unavailable("the batch was broken off".into()))
+    }
+
+    async fn sign(&self, issuer: &str, planned: Vec<Planned>) -> Result<Vec<Signed>, Later> {
+        /// Long enough for a module's restart, short enough that a line does not notice an HSM's reboot twice.
+        const TOKEN_BACK: Duration = Duration::from_secs(5);
+        /// Only an administrator brings an issuer back.
+        const ISSUER_BACK: Duration = Duration::from_secs(300);
+        let messages: Vec<Vec<u8>> = planned.iter().map(|planned| planned.tbs_certificate.clone()).collect();
+        let issuer = self
+            .rules
+            .issuer(issuer)
+            .filter(|issuer| messages.iter().all(|tbs| lint::is_issued_by(tbs, issuer)))
+            .ok_or_else(|| Later {
+                retry_after: ISSUER_BACK,
+                message: format!(
+                    "the request was planned for the issuer {issuer}, which this CA no longer has with that name and \
+                     key: bring it back"
+                ),
+            })?;
+        let location = issuer.name.key_location();
+        let signatures = self.hsm.sign(location, issuer.public_key.clone(), messages).await.map_err(|fault| {
+            warn!(issuer = %issuer.name, reason = fault.kind.reason(), %fault, waiting = planned.len(), "the token did not sign");
+            Later {
+                retry_after: TOKEN_BACK,
+                message: format!(
+                    "the CA's token does not sign ({}): the request is recorded, send the same one again",
+                    fault.kind.reason()
+                ),
+            }
+        })?;
+        Ok(planned.into_iter().zip(signatures).map(|(planned, signature)| Signed { planned, signature }).collect())
+    }
+
+    fn answer(&self, recorded: Recorded) -> Outcome {
+        let unanswerable = |message: String| {
+            warn!(message, "a recorded certificate cannot be answered");
+            Outcome::Deferred(Later { retry_after: Duration::from_secs(300), message })
+        };
+        let Some(issuer) = self.rules.issuer(&recorded.issuer) else {
+            return unanswerable(format!(
+                "the certificate was issued by {}, which this CA no longer has: bring its file back",
+                recorded.issuer
+            ));
+        };
+        match certificate::assemble(&recorded.tbs_certificate, &recorded.signature) {
+            Ok(certificate) => Outcome::Issued(Issued { certificate, chain: vec![issuer.der.clone()] }),
+            Err(error) => unanswerable(with_causes(&error)),
+        }
+    }
+}
+
+fn read_certificates(settings: &AuthoritySettings) -> Result<(CaCertificate, Vec<CaCertificate>), PkiError> {
+    let read = |ca, issuer| {
+        pki::read(&settings.pki, ca, issuer)?
+            .ok_or_else(|| PkiError::Missing { path: pki::path_of(&settings.pki, &ca.name) })
+    };
+    let root = read(&settings.root, None)?;
+    let issuers = settings.issuers.iter().map(|issuer| read(issuer, Some(&root))).collect::<Result<_, _>>()?;
+    Ok((root, issuers))
+}
+
+/// The root's key is not asked for: it may be locked away.
+fn require_keys(
+    settings: &AuthoritySettings,
+    issuers: &[CaCertificate],
+    keystore: &mut dyn Keystore,
+) -> Result<(), OpenError> {
+    keystore.identify().map_err(OpenError::Token)?;
+    for issuer in issuers {
+        let key = keystore.find_key(&issuer.name.key_location()).map_err(OpenError::Token)?;
+        let key = key.ok_or_else(|| OpenError::NoKey(issuer.name.clone()))?;
+        issuer.require_key(&settings.pki, &key)?;
+    }
+    Ok(())
+}
+
+fn rules(settings: &AuthoritySettings, issuers: Vec<CaCertificate>) -> Rules {
+    let ca_names: HashSet<String> =
+        settings.issuers.iter().chain([&settings.root]).map(|ca| ca.common_name.folded()).collect();
+    Rules::new(&settings.profiles, issuers, ca_names)
+}
+
+/// Every profile can be carried today, and the root is valid.
+fn require_today(root: &CaCertificate, rules: &Rules, now: Timestamp) -> Result<(), OpenError> {
+    if !(root.not_before..=root.not_after).contains(&now.seconds()) {
+        return Err(OpenError::NotToday(format!(
+            "the root is valid from {} to {}, and by this machine's clock it is {}: set the clock right, or renew the \
+             root",
+            moment_text(root.not_before),
+            moment_text(root.not_after),
+            moment_text(now.seconds())
+        )));
+    }
+    match rules.profiles().find_map(|(profile, issuer)| outlives(profile, issuer, now)) {
+        Some(problem) => Err(OpenError::NotToday(problem)),
+        None => Ok(()),
+    }
+}
+
+/// Signs what an earlier run planned and did not sign: the same bytes. A token that fails now does not keep the CA
+/// closed: the same request gets them signed later.
+fn finish_planned(
+    register: &mut JournaledRegister,
+    keystore: &mut dyn Keystore,
+    rules: &Rules,
+) -> Result<(), RegisterError> {
+    let lag = register.clock_lag()?;
+    if lag > 0 {
+        warn!(lag_ms = lag, "the clock is behind the newest record: nothing is signed until it is not");
+        return Ok(());
+    }
+    let mut after = None;
+    loop {
+        let waiting = register.unsigned(after, BATCH_MAX)?;
+        let Some(last) = waiting.last() else { return Ok(()) };
+        after = Some(last.issuance);
+        let mut groups: BTreeMap<&str, Vec<&Planned>> = BTreeMap::new();
+        for planned in &waiting {
+            groups.entry(&planned.issuer).or_default().push(planned);
+        }
+        for (name, planned) in groups {
+            let issuer = rules
+                .issuer(name)
+                .filter(|issuer| planned.iter().all(|planned| lint::is_issued_by(&planned.tbs_certificate, issuer)));
+            let Some(issuer) = issuer else {
+                warn!(issuer = name, waiting = planned.len(), "planned for an issuer that this CA no longer has");
+                continue;
+            };
+            let messages: Vec<Vec<u8>> = planned.iter().map(|planned| planned.tbs_certificate.clone()).collect();
+            match hsm::sign_verified(keystore, &issuer.name.key_location(), &issuer.public_key, &messages) {
+                Ok(signatures) => {
+                    let pairs = planned.into_iter().cloned().zip(signatures);
+                    let count = pairs.len();
+                    register.commit(pairs.map(|(planned, signature)| Signed { planned, signature }).collect())?;
+                    info!(issuer = name, count, "signed what an earlier run had planned");
+                }
+                Err(fault) => {
+                    warn!(issuer = name, reason = fault.kind.reason(), %fault, "what an earlier run planned waits on");
+                }
+            }
+        }
+    }
+}

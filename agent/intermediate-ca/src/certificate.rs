@@ -1,0 +1,212 @@
+//! Certificates as bytes: the TBSCertificate that rcgen makes of parameters without touching a key, and the certificate
+//! that it becomes with a signature.
+
+use std::cell::RefCell;
+
+use issuance::PublicKey;
+use rcgen::{CertificateParams, Issuer, PublicKeyData, SignatureAlgorithm, SigningKey, SubjectPublicKeyInfo};
+
+/// A certificate serial: 16 random octets. The first has its top bit clear, so that the INTEGER is positive, and is not
+/// zero, so that all of them have the same length (RFC 5280 §4.1.2.2 wants a positive one of at most 20).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CertificateSerial([u8; 16]);
+
+impl CertificateSerial {
+    /// 126 bits from the operating system's generator.
+    pub(crate) fn random() -> Result<Self, CertificateError> {
+        loop {
+            let mut octets = [0; 16];
+            aws_lc_rs::rand::fill(&mut octets).map_err(|_| CertificateError::NoRandomness)?;
+            octets[0] &= 0x7f;
+            if octets[0] != 0 {
+                return Ok(Self(octets));
+            }
+        }
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+/// Why no certificate could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// The system gives no random octets.
+    #[error("the system's random generator failed")]
+    NoRandomness,
+    /// The key's encoding is not the one that every CA writes, so it could not be copied into a certificate unchanged.
+    #[error("the public key cannot stand in a certificate as it is encoded")]
+    KeyEncoding(#[source] rcgen::Error),
+    /// The CA certificate is not one that rcgen can issue from.
+    #[error("the CA certificate cannot be issued from")]
+    Issuer(#[source] rcgen::Error),
+    /// rcgen refused the parameters.
+    #[error("the certificate could not be encoded")]
+    Encoding(#[source] rcgen::Error),
+    /// The bytes are not a TBSCertificate.
+    #[error("these bytes are not a TBSCertificate (RFC 5280 §4.1)")]
+    NotDer,
+}
+
+/// Who issues a certificate.
+#[derive(Clone, Copy)]
+pub(crate) enum IssuedBy<'a> {
+    /// A root signs itself.
+    Itself,
+    /// A CA, by its certificate (DER) and its key.
+    Ca { certificate: &'a [u8], key: &'a PublicKey },
+}
+
+/// The TBSCertificate of these parameters, DER: what the issuer's key will sign.
+pub(crate) fn tbs_certificate(
+    params: &CertificateParams,
+    key: &PublicKey,
+    issuer: IssuedBy<'_>,
+) -> Result<Vec<u8>, CertificateError> {
+    let subject = RecordingKey::new(key)?;
+    match issuer {
+        IssuedBy::Itself => {
+            params.self_signed(&subject).map_err(CertificateError::Encoding)?;
+            subject.recorded()
+        }
+        IssuedBy::Ca { certificate, key } => {
+            let ca = RecordingKey::new(key)?;
+            let issuer =
+                Issuer::from_ca_cert_der(&certificate.to_vec().into(), &ca).map_err(CertificateError::Issuer)?;
+            params.signed_by(&subject, &issuer).map_err(CertificateError::Encoding)?;
+            ca.recorded()
+        }
+    }
+}
+
+/// Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm, signatureValue }. The outer algorithm is the inner one,
+/// byte for byte (RFC 5280 §4.1.1.2), so recorded bytes alone make the same certificate for ever.
+pub(crate) fn assemble(tbs: &[u8], signature: &[u8]) -> Result<Vec<u8>, CertificateError> {
+    let algorithm = inner_algorithm(tbs).ok_or(CertificateError::NotDer)?;
+    let bits = der(0x03, &[&[0], signature]);
+    Ok(der(0x30, &[tbs, algorithm, &bits]))
+}
+
+/// One DER element with the parts as its content.
+fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    let mut out = vec![tag];
+    let octets: Vec<u8> = length.to_be_bytes().into_iter().skip_while(|octet| *octet == 0).collect();
+    match octets.as_slice() {
+        [] => out.push(0),
+        [short] if *short < 0x80 => out.push(*short),
+        long => {
+            // A usize has at most 8 octets.
+            out.push(0x80 | long.len() as u8);
+            out.extend(long);
+        }
+    }
+    parts.iter().for_each(|part| out.extend_from_slice(part));
+    out
+}
+
+/// The `signature` field of a TBSCertificate: the element after version and serialNumber.
+fn inner_algorithm(tbs: &[u8]) -> Option<&[u8]> {
+    let (_, content, rest) = element(tbs, 0x30)?;
+    if !rest.is_empty() {
+        return None;
+    }
+    let (_, _, content) = element(content, 0xa0)?;
+    let (_, _, content) = element(content, 0x02)?;
+    element(content, 0x30).map(|(whole, _, _)| whole)
+}
+
+/// The first element: all of it, its content, and what follows.
+fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8], &[u8])> {
+    let (&found, after) = bytes.split_first()?;
+    let (&first, after) = after.split_first()?;
+    let (length, after) = if first < 0x80 {
+        (usize::from(first), after)
+    } else {
+        let (octets, after) = after.split_at_checked(usize::from(first & 0x7f))?;
+        if octets.is_empty() || octets.len() > 4 {
+            return None;
+        }
+        (octets.iter().fold(0, |sum, octet| sum << 8 | usize::from(*octet)), after)
+    };
+    let (content, rest) = after.split_at_checked(length)?;
+    let whole = bytes.get(..bytes.len() - rest.len())?;
+    (found == tag).then_some((whole, content, rest))
+}
+
+/// A key that signs nothing: it keeps what it was asked to sign.
+struct RecordingKey {
+    public_key: SubjectPublicKeyInfo,
+    recorded: RefCell<Option<Vec<u8>>>,
+}
+
+impl RecordingKey {
+    fn new(key: &PublicKey) -> Result<Self, CertificateError> {
+        // From the SPKI, never from the request: rcgen would take the algorithm from the request's signature, and make
+        // a P-256 key of a P-384 one that signed with SHA-256.
+        let public_key = SubjectPublicKeyInfo::from_der(key.spki()).map_err(CertificateError::KeyEncoding)?;
+        Ok(Self { public_key, recorded: RefCell::new(None) })
+    }
+
+    fn recorded(self) -> Result<Vec<u8>, CertificateError> {
+        self.recorded.into_inner().ok_or(CertificateError::Encoding(rcgen::Error::RemoteKeyError))
+    }
+}
+
+impl PublicKeyData for RecordingKey {
+    fn der_bytes(&self) -> &[u8] {
+        self.public_key.der_bytes()
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        self.public_key.algorithm()
+    }
+}
+
+impl SigningKey for RecordingKey {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        self.recorded.replace(Some(message.to_vec()));
+        Ok(Vec::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Serials have 16 octets, are positive, and none begins with a zero octet.
+    #[test]
+    fn certificate_serials_have_one_shape() {
+        for _ in 0..2_000 {
+            let serial = CertificateSerial::random().unwrap();
+            assert!((1..0x80).contains(&serial.as_bytes()[0]), "{serial:?}");
+        }
+    }
+
+    /// The assembled certificate is byte for byte what rcgen makes with the same signature.
+    #[test]
+    fn assembling_gives_what_rcgen_gives() {
+        for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_RSA_SHA256] {
+            let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
+            let whole = CertificateParams::default().self_signed(&key).unwrap();
+            let (_, content, _) = element(whole.der(), 0x30).unwrap();
+            let (tbs, _, content) = element(content, 0x30).unwrap();
+            let (_, _, content) = element(content, 0x30).unwrap();
+            let (_, bits, _) = element(content, 0x03).unwrap();
+            assert_eq!(assemble(tbs, &bits[1..]).unwrap(), whole.der().to_vec());
+        }
+    }
+
+    /// Cut or foreign bytes are an error, never a panic.
+    #[test]
+    fn assembling_refuses_what_is_no_tbs() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let key = PublicKey::from_der(&key.subject_public_key_info()).unwrap();
+        let tbs = tbs_certificate(&CertificateParams::default(), &key, IssuedBy::Itself).unwrap();
+        assert!(assemble(&tbs, &[1]).is_ok());
+        for length in 0..tbs.len() {
+            assert!(matches!(assemble(&tbs[..length], &[1]), Err(CertificateError::NotDer)), "{length}");
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! `ca.toml`, read with every mistake reported at once.
+
+use std::{net::SocketAddr, path::Path, path::PathBuf};
+
+use issuance::{CommonName, KeyAlgorithm, ProfileName, Purpose};
+use service::{
+    configuration::{File, Mistakes, Table},
+    roles::Callers,
+    tls::TlsFiles,
+};
+
+use crate::profile::{AuthoritySettings, CaName, CaProfile, CaSettings, Contradiction, Place, contradictions};
+
+/// The whole file, parsed.
+#[derive(Debug, Clone)]
+pub struct Configuration {
+    /// Where stations call.
+    pub listen: Listen,
+    /// Who may call.
+    pub callers: Callers,
+    /// Where the keys are.
+    pub token: Token,
+    /// What the CA is.
+    pub authority: AuthoritySettings,
+    /// SHA-256 of the file.
+    pub sha256: [u8; 32],
+}
+
+/// `[listen]`.
+#[derive(Debug, Clone)]
+pub struct Listen {
+    /// Address and port; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// The server's certificate and key, and the control plane's root.
+    pub files: TlsFiles,
+}
+
+/// `[token]`.
+#[derive(Debug, Clone)]
+pub struct Token {
+    /// The PKCS#11 module.
+    pub module: PathBuf,
+    /// The token's label.
+    pub label: String,
+    /// Where its PIN stands.
+    pub pin_file: PathBuf,
+    /// What the process that loads the module finds in its environment.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Configuration {
+    /// Reads and parses a file.
+    ///
+    /// # Errors
+    /// Every mistake in it, with its place.
+    pub fn read(path: &Path) -> Result<Self, Mistakes> {
+        Self::parse(File::read(path)?)
+    }
+
+    /// Parses a file that was read.
+    ///
+    /// # Errors
+    /// Every mistake in it, with its place.
+    pub fn parse(file: File) -> Result<Self, Mistakes> {
+        let sha256 = file.sha256();
+        let parsed = parse(&file.root());
+        file.finish()?;
+        match parsed {
+            Some((listen, callers, token, authority)) => Ok(Self { listen, callers, token, authority, sha256 }),
+            // What is missing was collected as a mistake, and `finish` told it.
+            None => Err(Mistakes(Vec::new())),
+        }
+    }
+}
+
+fn parse(root: &Table<'_>) -> Option<(Listen, Callers, Token, AuthoritySettings)> {
+    let name = root.parsed("name", parse_origin);
+    let (journal, pki) = (root.path("journal"), root.path("pki"));
+    let listen = root.table("listen").and_then(|table| {
+        let address = table.parsed("address", |text| {
+            text.parse().map_err(|_| "must be an IP address and a port, such as 127.0.0.1:7443")
+        });
+        let files = TlsFiles::from_table(&table);
+        Some(Listen { address: address?, files: files? })
+    });
+    let callers = Callers::from_table(root);
+    let token = root.table("token").and_then(|table| {
+        let (module, label, pin_file) = (table.path("module"), table.string("label"), table.path("pin_file"));
+        let environment = table.string_map("environment");
+        Some(Token { module: module?, label: label?, pin_file: pin_file?, environment })
+    });
+    let root_ca = root.table("root").and_then(|table| parse_ca(&table, Some(CaName::root())));
+    let issuer_tables = root.tables("issuer");
+    let profile_tables = root.tables("profile");
+    for (key, tables) in [("issuer", &issuer_tables), ("profile", &profile_tables)] {
+        if tables.is_empty() && !root.has(key) {
+            root.mistake(key, format!("is missing; add a [[{key}]]"));
+        }
+    }
+    let issuers: Option<Vec<CaSettings>> = all(issuer_tables.iter().map(|table| {
+        let name = table.parsed("name", CaName::parse);
+        parse_ca(table, name)
+    }));
+    let profiles = all(profile_tables.iter().map(parse_profile));
+    let (root_ca, issuers, profiles) = (root_ca?, issuers?, profiles?);
+    for Contradiction { place, key, message } in contradictions(&root_ca, &issuers, &profiles) {
+        match place {
+            Place::Root => root.table("root").iter().for_each(|table| table.mistake(key, message.as_str())),
+            Place::Issuer(index) => issuer_tables[index].mistake(key, message),
+            Place::Profile(index) => profile_tables[index].mistake(key, message),
+        }
+    }
+    let authority =
+        AuthoritySettings { name: name?, journal: journal?, pki: pki?, root: root_ca, issuers, profiles };
+    Some((listen?, callers, token?, authority))
+}
+
+/// Every one, or none when one is missing; each is asked for, so that each one's mistakes are collected.
+fn all<T>(parsed: impl Iterator<Item = Option<T>>) -> Option<Vec<T>> {
+    let parsed: Vec<Option<T>> = parsed.collect();
+    parsed.into_iter().collect()
+}
+
+fn parse_ca(table: &Table<'_>, name: Option<CaName>) -> Option<CaSettings> {
+    let common_name = table.parsed("common_name", CommonName::parse);
+    let organization = match table.optional_string("organization") {
+        // RFC 5280's ub-organization-name.
+        Some(text) if text.chars().count() > 64 => {
+            table.mistake("organization", "has more than 64 characters, and none is ever cut off; give a shorter one");
+            None
+        }
+        text => text,
+    };
+    let key = table.parsed("key", parse_algorithm);
+    let validity = table.duration("validity");
+    let path_length = parse_path_length(table);
+    Some(CaSettings {
+        name: name?,
+        common_name: common_name?,
+        organization,
+        key: key?,
+        validity: validity?,
+        path_length,
+    })
+}
+
+fn parse_profile(table: &Table<'_>) -> Option<CaProfile> {
+    let name = table.parsed("name", ProfileName::parse);
+    let path_length = parse_path_length(table);
+    let purpose = table.parsed("purpose", |text| match text {
+        "device-ca" | "device-identity" | "server" => Ok(text.to_owned()),
+        _ => Err("must be one of device-ca, device-identity, server"),
+    });
+    let purpose = purpose.and_then(|purpose| match (purpose.as_str(), path_length) {
+        ("device-ca", Some(path_length)) => Some(Purpose::DeviceCa { path_length }),
+        ("device-ca", None) => {
+            if !table.has("path_length") {
+                table.mistake("path_length", "is missing; a device CA needs it: 0 lets it sign leaves only");
+            }
+            None
+        }
+        (_, Some(_)) => {
+            table.mistake("path_length", format!("is for CAs, and {purpose} is a leaf; remove it"));
+            None
+        }
+        ("server", None) => Some(Purpose::Server),
+        _ => Some(Purpose::DeviceIdentity),
+    });
+    let issuer = table.parsed("issuer", CaName::parse);
+    let validity = table.duration("validity");
+    if !table.has("keys") {
+        table.mistake("keys", "is missing; list the accepted ones of P-256, P-384, RSA-2048, RSA-3072, RSA-4096");
+    }
+    let keys = table.parsed_list("keys", parse_algorithm);
+    Some(CaProfile { name: name?, purpose: purpose?, issuer: issuer?, validity: validity?, keys })
+}
+
+fn parse_path_length(table: &Table<'_>) -> Option<u8> {
+    // rcgen and our own types carry one octet; no chain is longer.
+    table.optional_integer("path_length", 0..=i64::from(u8::MAX)).and_then(|length| u8::try_from(length).ok())
+}
+
+fn parse_algorithm(text: &str) -> Result<KeyAlgorithm, String> {
+    KeyAlgorithm::parse(text).ok_or_else(|| {
+        let known: Vec<&str> = KeyAlgorithm::NAMES.iter().map(|(name, _)| *name).collect();
+        format!("must be one of {}", known.join(", "))
+    })
+}
+
+/// The name becomes the journal's origin (C2SP signed-note: no spaces, no plus signs).
+fn parse_origin(text: &str) -> Result<String, &'static str> {
+    let accepted = |character: char| character.is_ascii_alphanumeric() || "._:/-".contains(character);
+    if text.len() > 64 || !text.starts_with(|first: char| first.is_ascii_alphanumeric()) || !text.chars().all(accepted)
+    {
+        return Err("must be 1 to 64 of [A-Za-z0-9._:/-], beginning with a letter or a digit");
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+name = "ca-1"
+journal = "journal"
+pki = "pki/product"
+[listen]
+address = "127.0.0.1:0"
+certificate = "tls/ca.pem"
+key = "tls/ca.key"
+trust = "tls/root.pem"
+[[caller]]
+common_name = "station-1"
+role = "station"
+[token]
+module = "/usr/lib/softhsm/libsofthsm2.so"
+label = "ca"
+pin_file = "secrets/ca.pin"
+environment = { SOFTHSM2_CONF = "/tmp/softhsm2.conf" }
+[root]
+common_name = "Demo Product Root"
+key = "P-256"
+validity = "7300d"
+[[issuer]]
+name = "device-ca"
+common_name = "Demo Device CA"
+organization = "Example Devices"
+key = "P-384"
+path_length = 1
+validity = "3650d"
+[[profile]]
+name = "device-ca"
+purpose = "device-ca"
+path_length = 0
+issuer = "device-ca"
+validity = "1825d"
+keys = ["P-256", "P-384", "RSA-2048"]
+"#;
+
+    fn mistakes(text: &str) -> Vec<String> {
+        let file = File::parse(Path::new("/etc/ca/ca.toml"), text.to_owned()).unwrap();
+        match Configuration::parse(file) {
+            Ok(_) => Vec::new(),
+            Err(mistakes) => mistakes.0.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// A good file gives what it says, paths from its own directory.
+    #[test]
+    fn a_good_file_is_read() {
+        let file = File::parse(Path::new("/etc/ca/ca.toml"), GOOD.to_owned()).unwrap();
+        let read = Configuration::parse(file).unwrap();
+        assert_eq!(read.authority.pki, Path::new("/etc/ca/pki/product"));
+        assert_eq!(read.authority.root.path_length, None);
+        let [issuer] = read.authority.issuers.as_slice() else { panic!("{:?}", read.authority.issuers) };
+        assert_eq!((issuer.path_length, issuer.key), (Some(1), KeyAlgorithm::P384));
+        assert_eq!(read.authority.profiles[0].purpose, Purpose::DeviceCa { path_length: 0 });
+        assert_eq!(read.token.environment, [("SOFTHSM2_CONF".to_owned(), "/tmp/softhsm2.conf".to_owned())]);
+    }
+
+    /// Each change of one line is one mistake that names the key; all together are all of them.
+    #[test]
+    fn every_mistake_is_told_with_its_key() {
+        let changes = [
+            ("name = \"ca-1\"", "name = \"ca 1\"", "name"),
+            ("\"127.0.0.1:0\"", "\"localhost\"", "address"),
+            ("label = \"ca\"", "lable = \"ca\"", "label"),
+            ("[root]\ncommon_name = \"Demo Product Root\"\nkey = \"P-256\"", "[root]\ncommon_name = \"Demo Product Root\"\nkey = \"P-255\"", "key"),
+            ("validity = \"3650d\"", "validity = \"long\"", "validity"),
+            ("organization = \"Example Devices\"", &format!("organization = \"{}\"", "x".repeat(65)), "organization"),
+            ("purpose = \"device-ca\"", "purpose = \"ca\"", "purpose"),
+            ("path_length = 1\n", "path_length = 300\n", "path_length"),
+            ("keys = [\"P-256\", \"P-384\", \"RSA-2048\"]", "keys = []\nspeed = 1", "speed"),
+        ];
+        let mut all = GOOD.to_owned();
+        for (from, to, key) in changes {
+            assert!(GOOD.contains(from), "{from}");
+            let found = mistakes(&GOOD.replace(from, to));
+            assert!(found.iter().any(|mistake| mistake.contains(key)), "{to}: {found:?}");
+            all = all.replace(from, to);
+        }
+        assert!(mistakes(&all).len() >= changes.len(), "{:#?}", mistakes(&all));
+    }
+
+    /// Contradictions stand at their own table: pathlen, a leaf's pathlen, an issuer that does not exist.
+    #[test]
+    fn contradictions_are_mistakes() {
+        for (from, to, expected) in [
+            ("path_length = 1\n", "path_length = 0\n", "does not allow them"),
+            ("[root]\n", "[root]\npath_length = 1\n", "does not allow the issuer device-ca"),
+            ("issuer = \"device-ca\"\n", "issuer = \"other\"\n", "no [[issuer]] is named other"),
+            ("purpose = \"device-ca\"", "purpose = \"server\"", "is for CAs"),
+            ("validity = \"1825d\"", "validity = \"3651d\"", "nothing outlives its issuer"),
+            ("path_length = 0\n", "", "a device CA needs it"),
+        ] {
+            let found = mistakes(&GOOD.replace(from, to));
+            assert!(found.iter().any(|mistake| mistake.contains(expected)), "{to}: {found:?}");
+        }
+    }
+}

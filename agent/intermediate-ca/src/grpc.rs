@@ -1,0 +1,115 @@
+//! `ca.v1` over gRPC: proto types come in and go out here, and nowhere else.
+
+use proto::ca::v1::{
+    self as wire, certificate_authority_service_server::CertificateAuthorityService, issue_result,
+};
+use service::{
+    roles::{Callers, Role},
+    status,
+    tls::Peer,
+};
+use std::time::Duration;
+use tonic::{Request, Response, Status};
+use tracing::info;
+
+use crate::{
+    authority::{Authority, BATCH_MAX, Outcome},
+    plan::{Later, Submission},
+    register::Unavailable,
+};
+
+/// A full batch of the largest requests, with their names.
+pub(crate) const REQUEST_BYTES_MAX: usize = BATCH_MAX * (issuance::request::CertificationRequest::MAX + 1_024);
+
+/// Whoever starts the CA again looks at it first: stations need not ask every second.
+const RECORDING_BACK: Duration = Duration::from_secs(10);
+
+/// The service of one authority.
+pub(crate) struct Service {
+    pub(crate) authority: Authority,
+    pub(crate) callers: Callers,
+}
+
+impl Service {
+    fn station<T>(&self, request: &Request<T>) -> Result<String, Status> {
+        let caller = self.callers.authorise(request.extensions().get::<Peer>(), &[Role::Station])?;
+        Ok(caller.name)
+    }
+}
+
+#[tonic::async_trait]
+impl CertificateAuthorityService for Service {
+    async fn issue_batch(
+        &self,
+        request: Request<wire::IssueBatchRequest>,
+    ) -> Result<Response<wire::IssueBatchResponse>, Status> {
+        let station = self.station(&request)?;
+        let requests = request.into_inner().requests;
+        if !(1..=BATCH_MAX).contains(&requests.len()) {
+            let problem = format!("holds {}; send 1 to {BATCH_MAX} in one batch", requests.len());
+            return Err(status::invalid_argument("requests", problem));
+        }
+        let issuances: Vec<String> = requests.iter().map(|request| request.issuance.clone()).collect();
+        let submissions = requests.into_iter().map(submission).collect();
+        let outcomes = self.authority.issue(&station, submissions).await.map_err(unavailable)?;
+        let count = |wanted: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| wanted(outcome)).count();
+        info!(
+            station,
+            requests = outcomes.len(),
+            issued = count(|outcome| matches!(outcome, Outcome::Issued(_))),
+            refused = count(|outcome| matches!(outcome, Outcome::Refused(_))),
+            deferred = count(|outcome| matches!(outcome, Outcome::Deferred(_))),
+            "batch answered"
+        );
+        for (issuance, outcome) in issuances.iter().zip(&outcomes) {
+            if let Outcome::Refused(refusal) = outcome {
+                // `Debug` escapes what a caller might put into an id that is none.
+                info!(station, ?issuance, reason = refusal.reason.as_str(), message = refusal.message, "refused");
+            }
+        }
+        let results = issuances.into_iter().zip(outcomes).map(|(issuance, outcome)| result(issuance, outcome));
+        Ok(Response::new(wire::IssueBatchResponse { results: results.collect() }))
+    }
+
+    async fn get_authority(
+        &self,
+        request: Request<wire::GetAuthorityRequest>,
+    ) -> Result<Response<wire::Authority>, Status> {
+        self.station(&request)?;
+        let profiles = self.authority.profile_issuers().into_iter();
+        Ok(Response::new(wire::Authority {
+            bundle: self.authority.bundle(),
+            profiles: profiles
+                .map(|issuer| wire::ProfileIssuer { profile: issuer.profile.into(), chain: issuer.chain })
+                .collect(),
+        }))
+    }
+}
+
+fn submission(request: wire::CertificationRequest) -> Submission {
+    let wire::CertificationRequest { issuance, device_serial, lot, profile, certification_request } = request;
+    Submission { issuance, device_serial, lot, profile, certification_request }
+}
+
+fn result(issuance: String, outcome: Outcome) -> wire::IssueResult {
+    let outcome = match outcome {
+        Outcome::Issued(issued) => issue_result::Outcome::Issued(wire::Issued {
+            certificate: issued.certificate,
+            chain: issued.chain,
+        }),
+        Outcome::Refused(refusal) => issue_result::Outcome::Refused(wire::Refused {
+            reason: refusal.reason.as_str().to_owned(),
+            message: refusal.message,
+        }),
+        Outcome::Deferred(Later { retry_after, message }) => issue_result::Outcome::Deferred(wire::Deferred {
+            // Ours are minutes: they fit.
+            retry_after: prost_types::Duration::try_from(retry_after).ok(),
+            message,
+        }),
+    };
+    wire::IssueResult { issuance, outcome: Some(outcome) }
+}
+
+fn unavailable(error: Unavailable) -> Status {
+    status::retry_later("CANNOT_RECORD", error.to_string(), RECORDING_BACK)
+}

@@ -1,0 +1,341 @@
+//! The register on the journal: rows answer "is it free?", and every answer is on the disk before it is given.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use issuance::{IssuanceId, Timestamp, public_key::hex};
+use journal::{Journal, Projections};
+use prost::Message as _;
+
+use crate::{
+    plan::{Later, Plan, Proposal, Verdict},
+    records::{
+        self, CLOCK, CaProjection, CaRecord, CertificatePlanned, CertificateSigned, Event, KEYS, KeyRow, NAMES, NEWEST,
+        PLANNED, PlannedRow, SERIALS, SIGNED, UNSIGNED,
+    },
+    refusal::{Reason, Refusal},
+    register::{Planned, Recorded, Register, RegisterError, Reservation, Signed},
+};
+
+/// Tells the time. Tests own theirs.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The register of one CA.
+pub(crate) struct JournaledRegister {
+    journal: Journal,
+    projections: Projections<CaProjection>,
+    clock: Clock,
+    stopped: bool,
+}
+
+/// What a proposal came to, before the sync.
+enum Draft {
+    Issued { planned: u64, signed: u64 },
+    Resumed { issuance: IssuanceId, planned: u64 },
+    Planned(Planned),
+    Refused(Refusal),
+    Deferred(Later),
+}
+
+impl JournaledRegister {
+    pub(crate) fn new(journal: Journal, projections: Projections<CaProjection>, clock: Clock) -> Self {
+        Self { journal, projections, clock, stopped: false }
+    }
+
+    /// Plans without a signature, in the order of their issuance ids, after `after`.
+    pub(crate) fn unsigned(&self, after: Option<IssuanceId>, limit: usize) -> Result<Vec<Planned>, RegisterError> {
+        let after = after.as_ref().map(|id| &id.as_bytes()[..]);
+        let rows = self.projections.scan(UNSIGNED, &[], after, false, limit)?;
+        rows.iter()
+            .map(|(key, _)| {
+                let id = IssuanceId::from_slice(key).ok_or_else(|| broken("an unsigned row has no issuance id"))?;
+                let row = self.projections.get(PLANNED, key)?.as_deref().and_then(PlannedRow::decode);
+                let row = row.ok_or_else(|| broken("an unsigned row has no plan"))?;
+                Ok(to_sign(id, self.read_planned(row.index)?))
+            })
+            .collect()
+    }
+
+    /// How far the clock is behind the newest record, in milliseconds; 0 when it is not.
+    pub(crate) fn clock_lag(&self) -> Result<u64, RegisterError> {
+        let newest = self.newest()?;
+        Ok(newest.0.saturating_sub((self.clock)().0).max(0).cast_unsigned())
+    }
+
+    fn newest(&self) -> Result<Timestamp, RegisterError> {
+        let row = self.projections.get(CLOCK, NEWEST)?;
+        let newest = row.map(|row| records::number(&row).ok_or_else(|| broken("the newest time has no 8 octets")));
+        Ok(Timestamp(newest.transpose()?.unwrap_or(0).cast_signed()))
+    }
+
+    fn judge(&self, stage: &mut Stage<'_>, proposal: Proposal, lag: u64) -> Result<Draft, RegisterError> {
+        if let Some(issuance) = proposal.issuance
+            && let Some(row) = stage.get(PLANNED, issuance.as_bytes())?
+        {
+            let row = PlannedRow::decode(&row).ok_or_else(|| broken("a planned row cannot be read"))?;
+            if row.content == proposal.content {
+                let planned = row.index;
+                return Ok(match stage.get(SIGNED, issuance.as_bytes())? {
+                    Some(index) => {
+                        let signed = records::number(&index).ok_or_else(|| broken("a signed row cannot be read"))?;
+                        Draft::Issued { planned, signed }
+                    }
+                    None if lag > 0 => Draft::Deferred(clock_behind(lag)),
+                    None => Draft::Resumed { issuance, planned },
+                });
+            }
+            let message = format!(
+                "the issuance {issuance} was used before for another request, device serial, profile or lot: \
+                 send that one again, or start a new issuance"
+            );
+            return Ok(refuse(stage, &proposal, lag, Refusal::new(Reason::AlreadyExists, message)));
+        }
+        let plan = match &proposal.verdict {
+            Verdict::Plan(plan) => plan,
+            Verdict::Refuse(refusal) => return Ok(refuse(stage, &proposal, lag, refusal.clone())),
+            Verdict::Defer(later) => return Ok(Draft::Deferred(later.clone())),
+        };
+        if lag > 0 {
+            return Ok(Draft::Deferred(clock_behind(lag)));
+        }
+        if let Some(refusal) = taken(stage, plan)? {
+            return Ok(refuse(stage, &proposal, lag, refusal));
+        }
+        if stage.get(SERIALS, plan.certificate_serial.as_bytes())?.is_some() {
+            let message = "the random certificate serial was used before: send the request again".to_owned();
+            return Ok(Draft::Deferred(Later { retry_after: Duration::from_secs(1), message }));
+        }
+        // The door plans nothing without an issuance id.
+        let issuance = proposal.issuance.ok_or_else(|| broken("a plan has no issuance id"))?;
+        let event = records::planned(&proposal.authenticated_by, &proposal.request_sha256, plan);
+        stage.add(Some(issuance), event)?;
+        Ok(Draft::Planned(Planned {
+            issuance,
+            issuer: plan.issuer.to_string(),
+            certificate_serial: plan.certificate_serial.as_bytes().to_vec(),
+            tbs_certificate: plan.tbs_certificate.clone(),
+        }))
+    }
+
+    fn finish(&self, draft: Draft) -> Result<Reservation, RegisterError> {
+        Ok(match draft {
+            Draft::Issued { planned, signed } => Reservation::Issued(self.recorded(planned, signed)?),
+            Draft::Resumed { issuance, planned } => {
+                Reservation::Planned(to_sign(issuance, self.read_planned(planned)?))
+            }
+            Draft::Planned(planned) => Reservation::Planned(planned),
+            Draft::Refused(refusal) => Reservation::Refused(refusal),
+            Draft::Deferred(later) => Reservation::Deferred(later),
+        })
+    }
+
+    fn recorded(&self, planned: u64, signed: u64) -> Result<Recorded, RegisterError> {
+        let planned = self.read_planned(planned)?;
+        match self.read(signed)? {
+            Event::CertificateSigned(signed) if signed.certificate_serial == planned.certificate_serial => {
+                Ok(Recorded {
+                    issuer: planned.issuer,
+                    tbs_certificate: planned.tbs_certificate,
+                    signature: signed.signature,
+                })
+            }
+            _ => Err(broken(format!("entry {signed} is not the signature of its plan"))),
+        }
+    }
+
+    fn read_planned(&self, index: u64) -> Result<CertificatePlanned, RegisterError> {
+        match self.read(index)? {
+            Event::CertificatePlanned(planned) => Ok(planned),
+            _ => Err(broken(format!("entry {index} is not a plan"))),
+        }
+    }
+
+    fn read(&self, index: u64) -> Result<Event, RegisterError> {
+        let entries = self.journal.read(index..index + 1)?;
+        let entry = entries.first().ok_or_else(|| broken(format!("the journal has no entry {index}")))?;
+        Ok(records::decode(entry).map_err(|problem| broken(format!("entry {index}: {problem}")))?.1)
+    }
+
+    fn reserve_all(&self, proposals: Vec<Proposal>) -> Result<Vec<Reservation>, RegisterError> {
+        let mut stage = Stage::new(self)?;
+        let lag = self.clock_lag()?;
+        let drafts: Vec<Draft> = proposals
+            .into_iter()
+            .map(|proposal| self.judge(&mut stage, proposal, lag))
+            .collect::<Result<_, RegisterError>>()?;
+        stage.sync()?;
+        drafts.into_iter().map(|draft| self.finish(draft)).collect()
+    }
+
+    fn commit_all(&self, signed: Vec<Signed>) -> Result<Vec<Recorded>, RegisterError> {
+        let mut stage = Stage::new(self)?;
+        let mut indexes = Vec::with_capacity(signed.len());
+        for Signed { planned, signature } in signed {
+            let id = planned.issuance.as_bytes();
+            let row = stage.get(PLANNED, id)?.as_deref().and_then(PlannedRow::decode);
+            let row = row.ok_or_else(|| broken("a signature has no plan"))?;
+            if stage.get(SIGNED, id)?.is_none() {
+                let event = Event::CertificateSigned(CertificateSigned {
+                    certificate_serial: planned.certificate_serial,
+                    signature: signature.as_bytes().to_vec(),
+                });
+                stage.add(Some(planned.issuance), event)?;
+            }
+            let index = stage.get(SIGNED, id)?.as_deref().and_then(records::number);
+            indexes.push((row.index, index.ok_or_else(|| broken("a signed row cannot be read"))?));
+        }
+        stage.sync()?;
+        indexes.into_iter().map(|(planned, signed)| self.recorded(planned, signed)).collect()
+    }
+
+    /// After a failure nobody knows what is on the disk: only opening the journal again tells.
+    fn guard<T>(&mut self, call: impl FnOnce(&Self) -> Result<T, RegisterError>) -> Result<T, RegisterError> {
+        if self.stopped {
+            return Err(RegisterError::Stopped);
+        }
+        let result = call(self);
+        self.stopped = result.is_err();
+        result
+    }
+}
+
+impl Register for JournaledRegister {
+    fn reserve(&mut self, proposals: Vec<Proposal>) -> Result<Vec<Reservation>, RegisterError> {
+        self.guard(|register| register.reserve_all(proposals))
+    }
+
+    fn commit(&mut self, signed: Vec<Signed>) -> Result<Vec<Recorded>, RegisterError> {
+        self.guard(|register| register.commit_all(signed))
+    }
+
+    fn close(&mut self) -> Result<(), RegisterError> {
+        self.stopped = true;
+        let rows = self.projections.close();
+        self.journal.close()?;
+        Ok(rows?)
+    }
+}
+
+/// Whether name and key are free for this plan; they stay taken for ever.
+fn taken(stage: &Stage<'_>, plan: &Plan) -> Result<Option<Refusal>, RegisterError> {
+    if let Some(first) = stage.get(NAMES, &records::name_key(plan.profile.as_str(), &plan.common_name))? {
+        let first = IssuanceId::from_slice(&first).ok_or_else(|| broken("a name's row cannot be read"))?;
+        return Ok(Some(Refusal::new(
+            Reason::CommonNameTaken,
+            format!(
+                "the CN {} was given under the profile {} to the issuance {first} (compared without case): \
+                 a CN is given once; check the device serial",
+                plan.common_name, plan.profile
+            ),
+        )));
+    }
+    if let Some(row) = stage.get(KEYS, &plan.key_sha256)? {
+        let row = KeyRow::decode(&row).ok_or_else(|| broken("a key's row cannot be read"))?;
+        if !row.belongs_to(&plan.profile, plan.device_serial.as_str()) {
+            return Ok(Some(Refusal::new(
+                Reason::KeyTaken,
+                format!(
+                    "the public key (SHA-256 {}) belongs to the device {} under the profile {} since the issuance {}: \
+                     a key serves one device and one profile; generate another",
+                    hex(&plan.key_sha256),
+                    row.device_serial,
+                    row.profile,
+                    row.issuance
+                ),
+            )));
+        }
+    }
+    Ok(None)
+}
+
+/// Records a refusal, unless the clock cannot say when.
+fn refuse(stage: &mut Stage<'_>, proposal: &Proposal, lag: u64, refusal: Refusal) -> Draft {
+    if lag > 0 {
+        return Draft::Deferred(clock_behind(lag));
+    }
+    stage.add_unchecked(proposal.issuance, records::refused(proposal, &refusal));
+    Draft::Refused(refusal)
+}
+
+fn clock_behind(lag: u64) -> Later {
+    /// A clock that was set back by a day is a person's work: ask again within minutes, not tomorrow.
+    const LONGEST: Duration = Duration::from_secs(300);
+    let lag = Duration::from_millis(lag);
+    Later {
+        retry_after: lag.clamp(Duration::from_secs(1), LONGEST),
+        message: format!(
+            "the CA's clock is {lag:?} behind its newest record, and below that nothing is signed: set the clock right"
+        ),
+    }
+}
+
+fn to_sign(issuance: IssuanceId, planned: CertificatePlanned) -> Planned {
+    Planned {
+        issuance,
+        issuer: planned.issuer,
+        certificate_serial: planned.certificate_serial,
+        tbs_certificate: planned.tbs_certificate,
+    }
+}
+
+fn broken(problem: impl Into<String>) -> RegisterError {
+    RegisterError::Rows(problem.into())
+}
+
+/// Entries of one group before they are appended, with what they change on top of the rows.
+struct Stage<'a> {
+    register: &'a JournaledRegister,
+    time: Timestamp,
+    first_index: u64,
+    entries: Vec<Vec<u8>>,
+    changed: HashMap<(&'static str, Vec<u8>), Option<Vec<u8>>>,
+}
+
+impl<'a> Stage<'a> {
+    fn new(register: &'a JournaledRegister) -> Result<Self, RegisterError> {
+        // A signature that was made must be recorded even when the clock went back since: its time is then the newest.
+        let time = (register.clock)().max(register.newest()?);
+        let first_index = register.journal.length();
+        Ok(Self { register, time, first_index, entries: Vec::new(), changed: HashMap::new() })
+    }
+
+    fn get(&self, tree: &'static str, key: &[u8]) -> Result<Option<Vec<u8>>, RegisterError> {
+        match self.changed.get(&(tree, key.to_vec())) {
+            Some(value) => Ok(value.clone()),
+            None => Ok(self.register.projections.get(tree, key)?),
+        }
+    }
+
+    fn add(&mut self, issuance: Option<IssuanceId>, event: Event) -> Result<(), RegisterError> {
+        let entry = self.encode(issuance, event).encode_to_vec();
+        let index = self.first_index + self.entries.len() as u64;
+        for change in records::changes(index, &entry).map_err(broken)? {
+            self.changed.insert((change.tree, change.key), change.value);
+        }
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    /// For records that change no row but the clock's.
+    fn add_unchecked(&mut self, issuance: Option<IssuanceId>, event: Event) {
+        let entry = self.encode(issuance, event).encode_to_vec();
+        self.entries.push(entry);
+    }
+
+    fn encode(&self, issuance: Option<IssuanceId>, event: Event) -> CaRecord {
+        records::entry(self.time, issuance, event)
+    }
+
+    /// Appends as one group, and returns once it is on the disk.
+    fn sync(self) -> Result<(), RegisterError> {
+        if self.entries.is_empty() {
+            return Ok(());
+        }
+        let appended = self.register.journal.append(self.entries.clone())?;
+        if appended.first_index() != self.first_index {
+            return Err(broken("somebody else appended to the CA's journal"));
+        }
+        self.register.projections.apply(self.first_index, &self.entries)?;
+        appended.wait()?;
+        Ok(())
+    }
+}

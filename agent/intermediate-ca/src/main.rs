@@ -1,0 +1,102 @@
+//! `intermediate-ca`: makes the CA's keys and certificates, and serves them to stations.
+//!
+//! Exit codes: 0 done, or stopped by a signal; 1 something failed; 2 wrong arguments or configuration.
+
+use std::{
+    error::Error,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use intermediate_ca::{Authority, Configuration, Server, init, open_token, system_clock, with_causes};
+use service::{shutdown::Shutdown, telemetry};
+use tracing::{error, info};
+
+/// The factory's intermediate CA.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Exit codes: 0 done or stopped by a signal, 1 failed, 2 wrong arguments or configuration"
+)]
+struct Arguments {
+    /// Logs as JSON, one event a line.
+    #[arg(long, global = true)]
+    log_json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Makes what is missing of the root, the issuers, their keys and their files. Running it again is safe.
+    Init {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE", default_value = "ca.toml")]
+        config: PathBuf,
+    },
+    /// Answers stations until SIGTERM or SIGINT. Prints `https://<address>` on standard output when it listens.
+    Serve {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE", default_value = "ca.toml")]
+        config: PathBuf,
+    },
+    /// Serves one keystore to the process that started it. Not for people.
+    #[command(hide = true)]
+    KeystoreWorker,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let (config, command): (&Path, fn(Configuration) -> Result<(), Box<dyn Error>>) = match &arguments.command {
+        Command::KeystoreWorker => return keystore_worker(),
+        Command::Init { config } => (config, initialise),
+        Command::Serve { config } => (config, serve),
+    };
+    telemetry::init("intermediate-ca", arguments.log_json);
+    let configuration = match Configuration::read(config) {
+        Ok(configuration) => configuration,
+        Err(mistakes) => {
+            // One mistake a line, for people and editors alike.
+            let _ = writeln!(std::io::stderr(), "{mistakes}");
+            return ExitCode::from(2);
+        }
+    };
+    match command(configuration) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            error!("{}", with_causes(failure.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn initialise(configuration: Configuration) -> Result<(), Box<dyn Error>> {
+    let mut keystore = open_token(&configuration.token)?;
+    let done = init(&configuration.authority, keystore.as_mut(), system_clock()())?;
+    let mut out = std::io::stdout();
+    if done.made.is_empty() {
+        writeln!(out, "complete: nothing to do")?;
+    }
+    for line in done.made {
+        writeln!(out, "made {line}")?;
+    }
+    Ok(())
+}
+
+fn serve(configuration: Configuration) -> Result<(), Box<dyn Error>> {
+    let shutdown = Shutdown::listen()?;
+    // The hardware and the journal block: they are opened before there is a runtime to be blocked.
+    let keystore = open_token(&configuration.token)?;
+    let authority = Authority::open(&configuration.authority, keystore, system_clock())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let server = Server::bind(&configuration.listen, configuration.callers, authority).await?;
+        // For whoever started us: with port 0 only this process knows the port. That nobody reads it is no reason to stop.
+        let _ = writeln!(std::io::stdout(), "https://{}", server.address());
+        server.serve(shutdown.requested()).await
+    })?;
+    info!("stopped");
+    Ok(())
+}

@@ -1,0 +1,186 @@
+//! The CA's records, and the rows that its register keeps of them.
+
+use issuance::{CommonName, IssuanceId, ProfileName, Timestamp};
+use journal::{Projection, Rows};
+use prost::Message as _;
+pub(crate) use proto::journal::v1::{
+    CaRecord, CertificatePlanned, CertificateSigned, RequestRefused, ca_record::Event,
+};
+
+use crate::{
+    plan::{Plan, Proposal, content},
+    refusal::Refusal,
+};
+
+/// Issuance id → [`PlannedRow`].
+pub(crate) const PLANNED: &str = "planned";
+/// Issuance id → index of its `CertificateSigned`.
+pub(crate) const SIGNED: &str = "signed";
+/// Issuance id → nothing, while it is planned and not signed.
+pub(crate) const UNSIGNED: &str = "unsigned";
+/// [`name_key`] → issuance id.
+pub(crate) const NAMES: &str = "names";
+/// SHA-256 of the SubjectPublicKeyInfo → [`KeyRow`].
+pub(crate) const KEYS: &str = "keys";
+/// Certificate serial → issuance id.
+pub(crate) const SERIALS: &str = "serials";
+/// [`NEWEST`] → milliseconds since 1970.
+pub(crate) const CLOCK: &str = "clock";
+/// The newest record's time: below it nothing is signed.
+pub(crate) const NEWEST: &[u8] = b"newest";
+
+/// An entry of the journal.
+pub(crate) fn entry(time: Timestamp, issuance: Option<IssuanceId>, event: Event) -> CaRecord {
+    CaRecord {
+        time_ms: time.0,
+        issuance: issuance.map(|id| id.as_bytes().to_vec()).unwrap_or_default(),
+        event: Some(event),
+    }
+}
+
+/// Intent.
+pub(crate) fn planned(authenticated_by: &str, request_sha256: &[u8], plan: &Plan) -> Event {
+    Event::CertificatePlanned(CertificatePlanned {
+        authenticated_by: authenticated_by.to_owned(),
+        device_serial: plan.device_serial.to_string(),
+        lot: plan.lot.clone(),
+        profile: plan.profile.to_string(),
+        issuer: plan.issuer.to_string(),
+        request_sha256: request_sha256.to_vec(),
+        certification_request: plan.certification_request.clone(),
+        tbs_certificate: plan.tbs_certificate.clone(),
+        common_name: plan.common_name.to_string(),
+        certificate_serial: plan.certificate_serial.as_bytes().to_vec(),
+        key_sha256: plan.key_sha256.to_vec(),
+    })
+}
+
+/// A refusal.
+pub(crate) fn refused(proposal: &Proposal, refusal: &Refusal) -> Event {
+    Event::RequestRefused(RequestRefused {
+        authenticated_by: proposal.authenticated_by.to_string(),
+        device_serial: proposal.device_serial.clone(),
+        profile: proposal.profile.clone(),
+        request_sha256: proposal.request_sha256.to_vec(),
+        reason: refusal.reason.as_str().to_owned(),
+        message: refusal.message.clone(),
+    })
+}
+
+/// Reads an entry. What this version does not know stops it: it would otherwise forget names and keys that were given.
+pub(crate) fn decode(entry: &[u8]) -> Result<(CaRecord, Event), String> {
+    let mut record = CaRecord::decode(entry).map_err(|error| format!("it is not a CaRecord: {error}"))?;
+    let event = record.event.take().ok_or("its event is unknown to this version")?;
+    Ok((record, event))
+}
+
+/// One change of one row.
+pub(crate) struct Change {
+    pub(crate) tree: &'static str,
+    pub(crate) key: Vec<u8>,
+    /// `None` deletes.
+    pub(crate) value: Option<Vec<u8>>,
+}
+
+/// What an entry changes. Pure and total: the same entries make the same rows.
+pub(crate) fn changes(index: u64, entry: &[u8]) -> Result<Vec<Change>, String> {
+    let (record, event) = decode(entry)?;
+    let mut changes = Vec::with_capacity(6);
+    let mut put =
+        |tree, key: &[u8], value: Vec<u8>| changes.push(Change { tree, key: key.to_vec(), value: Some(value) });
+    let of_issuance =
+        || IssuanceId::from_slice(&record.issuance).ok_or_else(|| "its issuance is not 16 octets".to_owned());
+    put(CLOCK, NEWEST, record.time_ms.to_be_bytes().to_vec());
+    match event {
+        Event::CertificatePlanned(planned) => {
+            let id = of_issuance()?;
+            let octets = id.as_bytes().to_vec();
+            let content = content(&planned.device_serial, &planned.lot, &planned.profile, &planned.request_sha256);
+            let common_name = CommonName::parse(&planned.common_name).map_err(|error| error.to_string())?;
+            put(PLANNED, &octets, PlannedRow { index, content }.encode());
+            put(UNSIGNED, &octets, Vec::new());
+            put(NAMES, &name_key(&planned.profile, &common_name), octets.clone());
+            put(KEYS, &planned.key_sha256, KeyRow::encode(id, &planned.profile, &planned.device_serial));
+            put(SERIALS, &planned.certificate_serial, octets);
+        }
+        Event::CertificateSigned(_) => {
+            let id = of_issuance()?;
+            put(SIGNED, id.as_bytes(), index.to_be_bytes().to_vec());
+            changes.push(Change { tree: UNSIGNED, key: id.as_bytes().to_vec(), value: None });
+        }
+        Event::RequestRefused(_) => {}
+    }
+    Ok(changes)
+}
+
+/// The key of a name's row: distinct per profile, compared without case. A profile's name has no zero octet.
+pub(crate) fn name_key(profile: &str, name: &CommonName) -> Vec<u8> {
+    [profile.as_bytes(), &[0], name.folded().as_bytes()].concat()
+}
+
+/// Where an issuance's plan stands, and what was asked.
+pub(crate) struct PlannedRow {
+    pub(crate) index: u64,
+    pub(crate) content: [u8; 32],
+}
+
+impl PlannedRow {
+    fn encode(&self) -> Vec<u8> {
+        [&self.index.to_be_bytes()[..], &self.content].concat()
+    }
+
+    pub(crate) fn decode(row: &[u8]) -> Option<Self> {
+        let (index, content) = row.split_at_checked(8)?;
+        Some(Self { index: number(index)?, content: content.try_into().ok()? })
+    }
+}
+
+/// Eight octets as a number.
+pub(crate) fn number(row: &[u8]) -> Option<u64> {
+    row.try_into().ok().map(u64::from_be_bytes)
+}
+
+/// Whose key it is, and the issuance that brought it.
+pub(crate) struct KeyRow {
+    pub(crate) issuance: IssuanceId,
+    pub(crate) profile: String,
+    pub(crate) device_serial: String,
+}
+
+impl KeyRow {
+    fn encode(issuance: IssuanceId, profile: &str, device_serial: &str) -> Vec<u8> {
+        [issuance.as_bytes(), profile.as_bytes(), &[0], device_serial.as_bytes()].concat()
+    }
+
+    pub(crate) fn decode(row: &[u8]) -> Option<Self> {
+        let (issuance, names) = row.split_at_checked(16)?;
+        let (profile, device_serial) = std::str::from_utf8(names).ok()?.split_once('\0')?;
+        Some(Self {
+            issuance: IssuanceId::from_slice(issuance)?,
+            profile: profile.to_owned(),
+            device_serial: device_serial.to_owned(),
+        })
+    }
+
+    /// Whether it is this device's key under this profile.
+    pub(crate) fn belongs_to(&self, profile: &ProfileName, device_serial: &str) -> bool {
+        self.profile == profile.as_str() && self.device_serial == device_serial
+    }
+}
+
+/// The register's rows on sled.
+pub(crate) struct CaProjection;
+
+impl Projection for CaProjection {
+    const VERSION: u32 = 1;
+
+    fn apply(&self, index: u64, entry: &[u8], rows: &mut Rows<'_>) -> Result<(), String> {
+        for change in changes(index, entry)? {
+            match change.value {
+                Some(value) => rows.put(change.tree, &change.key, value),
+                None => rows.delete(change.tree, &change.key),
+            }
+        }
+        Ok(())
+    }
+}

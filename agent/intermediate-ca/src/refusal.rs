@@ -1,0 +1,92 @@
+//! Why a request is refused for good: a stable reason for programs, and a sentence for people.
+
+use std::{error::Error, fmt};
+
+/// A refusal for good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// For programs.
+    pub reason: Reason,
+    /// One sentence: which field, what was wrong, what to do.
+    pub message: String,
+}
+
+/// The reasons, stable for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The issuance's id is no UUID.
+    InvalidIssuance,
+    /// The device serial breaks its rules.
+    InvalidDeviceSerial,
+    /// The lot's name breaks its rules.
+    InvalidLot,
+    /// The profile is not one of this CA's.
+    UnknownProfile,
+    /// Not a PKCS#10 that is accepted, or its possession of the key is not proven.
+    InvalidRequest,
+    /// The key's algorithm or encoding is not accepted under the profile.
+    KeyNotAccepted,
+    /// The request asks for extensions that the profile does not give.
+    ExtensionsContradictProfile,
+    /// The CN is not accepted under the profile, or is a CA's.
+    CommonNameNotAccepted,
+    /// The CN was given to another issuance.
+    CommonNameTaken,
+    /// The key belongs to another device or profile.
+    KeyTaken,
+    /// The issuance's id was used for another request.
+    AlreadyExists,
+    /// What would be signed is not what the profile says.
+    LintFailed,
+}
+
+impl Reason {
+    /// As it stands in answers and records.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidIssuance => "INVALID_ISSUANCE",
+            Self::InvalidDeviceSerial => "INVALID_DEVICE_SERIAL",
+            Self::InvalidLot => "INVALID_LOT",
+            Self::UnknownProfile => "UNKNOWN_PROFILE",
+            Self::InvalidRequest => "INVALID_REQUEST",
+            Self::KeyNotAccepted => "KEY_NOT_ACCEPTED",
+            Self::ExtensionsContradictProfile => "EXTENSIONS_CONTRADICT_PROFILE",
+            Self::CommonNameNotAccepted => "COMMON_NAME_NOT_ACCEPTED",
+            Self::CommonNameTaken => "COMMON_NAME_TAKEN",
+            Self::KeyTaken => "KEY_TAKEN",
+            Self::AlreadyExists => "ALREADY_EXISTS",
+            Self::LintFailed => "LINT_FAILED",
+        }
+    }
+}
+
+impl Refusal {
+    pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+
+    /// With an error's message and its causes.
+    pub(crate) fn because(reason: Reason, error: &dyn Error) -> Self {
+        Self::new(reason, with_causes(error))
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason.as_str(), self.message)
+    }
+}
+
+/// An error's message, followed by each cause's.
+#[must_use]
+pub fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,211 @@
+//! The register: who holds which name, key and certificate serial, and what was planned and signed for each issuance.
+//!
+//! One thread owns it, so that "is it free?" and "take it" are one act. What waited during the last sync goes to the disk
+//! with the next: many callers share one.
+
+use std::{io, sync::Arc, thread};
+
+use issuance::IssuanceId;
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::error;
+
+use crate::{
+    hsm::VerifiedSignature,
+    plan::{Later, Proposal},
+    refusal::{Refusal, with_causes},
+};
+
+/// What the register is to the CA. A shared database can implement it as well.
+pub(crate) trait Register: Send {
+    /// Judges each proposal against everything ever issued, in order, and reserves what is free. When it returns, every
+    /// plan and every refusal in the answer is on the disk.
+    fn reserve(&mut self, proposals: Vec<Proposal>) -> Result<Vec<Reservation>, RegisterError>;
+
+    /// Records signatures. Answers with the recorded ones, in order: the first signature of a plan stays for ever, and
+    /// one that comes later is thrown away. When it returns, each is on the disk.
+    fn commit(&mut self, signed: Vec<Signed>) -> Result<Vec<Recorded>, RegisterError>;
+
+    /// Last sync, then everything is closed.
+    fn close(&mut self) -> Result<(), RegisterError>;
+}
+
+/// What became of a proposal.
+#[derive(Debug)]
+pub(crate) enum Reservation {
+    /// Signed before: this is the answer, for ever.
+    Issued(Recorded),
+    /// On the disk, to be signed.
+    Planned(Planned),
+    Refused(Refusal),
+    Deferred(Later),
+}
+
+/// A plan on the disk that has no signature yet.
+#[derive(Debug, Clone)]
+pub(crate) struct Planned {
+    pub(crate) issuance: IssuanceId,
+    pub(crate) issuer: String,
+    pub(crate) certificate_serial: Vec<u8>,
+    pub(crate) tbs_certificate: Vec<u8>,
+}
+
+/// A plan and its signature.
+#[derive(Debug)]
+pub(crate) struct Signed {
+    pub(crate) planned: Planned,
+    pub(crate) signature: VerifiedSignature,
+}
+
+/// What is on the disk: only this is ever answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Recorded {
+    pub(crate) issuer: String,
+    pub(crate) tbs_certificate: Vec<u8>,
+    pub(crate) signature: Vec<u8>,
+}
+
+/// The register cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RegisterError {
+    #[error("the journal failed")]
+    Journal(#[from] journal::JournalError),
+    #[error("the register's rows do not fit the journal: {0}; move the directory `projections` away, it is rebuilt")]
+    Rows(String),
+    #[error("the register stopped after an earlier failure")]
+    Stopped,
+}
+
+/// Whether the CA can record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// It can.
+    Serving,
+    /// It cannot, and will not until it is started again; with the reason.
+    Failed(Arc<str>),
+}
+
+/// Nothing can be recorded, so nothing is issued.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the CA cannot record, so it issues nothing: {0}")]
+pub struct Unavailable(pub(crate) Arc<str>);
+
+/// Batches that may wait for the register: as many stations as one CA is expected to serve at once, and a bound on memory
+/// (256 requests of 16 KiB each).
+const WAITING_MAX: usize = 64;
+
+type Reply<T> = oneshot::Sender<Result<T, Unavailable>>;
+
+enum Work {
+    Reserve(Vec<Proposal>, Reply<Vec<Reservation>>),
+    Commit(Vec<Signed>, Reply<Vec<Recorded>>),
+    Close(Reply<()>),
+}
+
+/// A handle to the register's thread.
+#[derive(Clone)]
+pub(crate) struct RegisterHandle {
+    work: mpsc::Sender<Work>,
+    condition: watch::Receiver<Condition>,
+}
+
+impl RegisterHandle {
+    pub(crate) fn start(register: Box<dyn Register>) -> io::Result<Self> {
+        let (work, queue) = mpsc::channel(WAITING_MAX);
+        let (condition_sender, condition) = watch::channel(Condition::Serving);
+        thread::Builder::new().name("register".to_owned()).spawn(move || run(register, queue, &condition_sender))?;
+        Ok(Self { work, condition })
+    }
+
+    pub(crate) async fn reserve(&self, proposals: Vec<Proposal>) -> Result<Vec<Reservation>, Unavailable> {
+        self.ask(|reply| Work::Reserve(proposals, reply)).await
+    }
+
+    pub(crate) async fn commit(&self, signed: Vec<Signed>) -> Result<Vec<Recorded>, Unavailable> {
+        self.ask(|reply| Work::Commit(signed, reply)).await
+    }
+
+    pub(crate) async fn close(&self) -> Result<(), Unavailable> {
+        self.ask(Work::Close).await
+    }
+
+    pub(crate) fn condition(&self) -> watch::Receiver<Condition> {
+        self.condition.clone()
+    }
+
+    async fn ask<T>(&self, work: impl FnOnce(Reply<T>) -> Work) -> Result<T, Unavailable> {
+        let (reply, answer) = oneshot::channel();
+        self.work.send(work(reply)).await.map_err(|_| self.gone())?;
+        answer.await.map_err(|_| self.gone())?
+    }
+
+    fn gone(&self) -> Unavailable {
+        match &*self.condition.borrow() {
+            Condition::Failed(reason) => Unavailable(reason.clone()),
+            Condition::Serving => Unavailable("it is shutting down".into()),
+        }
+    }
+}
+
+/// Takes what waits, and gives each kind to the register as one group.
+fn run(mut register: Box<dyn Register>, mut queue: mpsc::Receiver<Work>, condition: &watch::Sender<Condition>) {
+    while let Some(first) = queue.blocking_recv() {
+        let (mut reserves, mut commits, mut close) = (Vec::new(), Vec::new(), None);
+        let mut next = Some(first);
+        while let Some(work) = next {
+            match work {
+                Work::Reserve(proposals, reply) => reserves.push((proposals, reply)),
+                Work::Commit(signed, reply) => commits.push((signed, reply)),
+                Work::Close(reply) => close = Some(reply),
+            }
+            next = queue.try_recv().ok();
+        }
+        // Signatures first: somebody's device waits for them.
+        serve(commits, condition, |signed| register.commit(signed));
+        serve(reserves, condition, |proposals| register.reserve(proposals));
+        if let Some(reply) = close {
+            let closed = register.close();
+            drop(register);
+            let _ = reply.send(closed.map_err(|error| Unavailable(with_causes(&error).into())));
+            return;
+        }
+    }
+    if let Err(error) = register.close() {
+        error!(
+            error = with_causes(&error),
+            "the register did not close in order; its rows are rebuilt at the next start"
+        );
+    }
+}
+
+/// One call for everybody who waits; each gets the answers to its own part.
+fn serve<T, A>(
+    waiting: Vec<(Vec<T>, Reply<Vec<A>>)>,
+    condition: &watch::Sender<Condition>,
+    call: impl FnOnce(Vec<T>) -> Result<Vec<A>, RegisterError>,
+) {
+    if waiting.is_empty() {
+        return;
+    }
+    let (mut all, mut replies) = (Vec::new(), Vec::new());
+    for (part, reply) in waiting {
+        replies.push((part.len(), reply));
+        all.extend(part);
+    }
+    match call(all) {
+        Ok(answers) => {
+            let mut answers = answers.into_iter();
+            for (count, reply) in replies {
+                // Who asked may have gone: what it reserved waits for it.
+                let _ = reply.send(Ok(answers.by_ref().take(count).collect()));
+            }
+        }
+        Err(failure) => {
+            let reason: Arc<str> = with_causes(&failure).into();
+            error!(%reason, "the CA cannot record and issues nothing more");
+            condition.send_replace(Condition::Failed(reason.clone()));
+            for (_, reply) in replies {
+                let _ = reply.send(Err(Unavailable(reason.clone())));
+            }
+        }
+    }
+}
