@@ -36,6 +36,7 @@ const STAND: Duration = Duration::from_millis(30);
 pub struct Browsers {
     boards: Boards,
     places: Arc<Semaphore>,
+    taken_within: Duration,
     shutdown: Shutdown,
 }
 
@@ -43,7 +44,7 @@ impl Browsers {
     /// None yet. All streams end when a shutdown is requested.
     #[must_use]
     pub fn new(boards: Boards, shutdown: Shutdown) -> Self {
-        Self { boards, places: Arc::new(Semaphore::new(BROWSERS_MOST)), shutdown }
+        Self { boards, places: Arc::new(Semaphore::new(BROWSERS_MOST)), taken_within: TAKEN_WITHIN, shutdown }
     }
 
     /// The board as it is now.
@@ -58,56 +59,120 @@ impl Browsers {
     pub fn stream(&self, token: String) -> Option<impl Stream<Item = Result<Event, Infallible>> + use<>> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
         let (sender, receiver) = mpsc::channel(WAITING_MOST);
-        tokio::spawn(push(self.boards.clone(), self.shutdown.clone(), sender, token, place));
+        let browser = Browser { sender, taken_within: self.taken_within, _place: place };
+        let (boards, shutdown) = (self.boards.clone(), self.shutdown.clone());
+        tokio::spawn(async move {
+            if let Err(Gone) = push(boards, shutdown, &browser, token).await {
+                debug!("a browser left, or takes nothing: dropped");
+            }
+        });
         Some(ReceiverStream::new(receiver))
     }
 }
 
-type Sender = mpsc::Sender<Result<Event, Infallible>>;
+struct Browser {
+    sender: mpsc::Sender<Result<Event, Infallible>>,
+    taken_within: Duration,
+    _place: OwnedSemaphorePermit,
+}
 
-async fn push(mut boards: Boards, shutdown: Shutdown, sender: Sender, token: String, _place: OwnedSemaphorePermit) {
+/// The browser left, or takes nothing any more.
+struct Gone;
+
+impl Browser {
+    async fn send(&self, name: &str, text: String) -> Result<(), Gone> {
+        let event = Event::default().event(name).data(text);
+        self.sender.send_timeout(Ok(event), self.taken_within).await.map_err(|_| Gone)
+    }
+}
+
+async fn push(mut boards: Boards, shutdown: Shutdown, browser: &Browser, token: String) -> Result<(), Gone> {
     let mut shown: Option<Arc<Board>> = None;
     let mut beat = interval(HEARTBEAT);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    if !send(&sender, Event::default().event("token").data(token)).await {
-        return;
-    }
+    let requested = shutdown.requested();
+    tokio::pin!(requested);
+    browser.send("token", token).await?;
     loop {
         let board = Arc::clone(&boards.borrow_and_update());
         let stands_until = Instant::now() + STAND;
         for part in Part::changed(shown.as_deref(), &board) {
-            let html = part.render(&board, now()).into_string();
-            if !send(&sender, Event::default().event("part").data(html)).await {
-                return;
-            }
+            browser.send("part", part.render(&board, now()).into_string()).await?;
         }
         shown = Some(board);
         loop {
             tokio::select! {
-                () = shutdown.requested() => return,
-                () = sender.closed() => return,
-                changed = boards.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    tokio::time::sleep_until(stands_until).await;
-                    break;
-                }
-                _ = beat.tick() => {
-                    if !send(&sender, Event::default().event("beat").data("")).await {
-                        return;
-                    }
-                }
+                () = &mut requested => return Ok(()),
+                () = browser.sender.closed() => return Err(Gone),
+                _ = beat.tick() => browser.send("beat", String::new()).await?,
+                changed = boards.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_) => return Ok(()),
+                },
             }
         }
+        tokio::time::sleep_until(stands_until).await;
     }
 }
 
-/// Whether the browser took it.
-async fn send(sender: &Sender, event: Event) -> bool {
-    let taken = sender.send_timeout(Ok(event), TAKEN_WITHIN).await.is_ok();
-    if !taken {
-        debug!("a browser left or takes nothing: dropped");
+#[cfg(test)]
+mod tests {
+    use tokio::{sync::watch, time::timeout};
+    use tokio_stream::StreamExt as _;
+
+    use super::*;
+    use crate::board::Knowledge;
+
+    fn board(halted: &str) -> Arc<Board> {
+        let mut knowledge = Knowledge::new(0);
+        let station = proto::station::v1::Station { halted: halted.to_owned(), ..Default::default() };
+        knowledge.connected(station, Vec::new());
+        Arc::new(knowledge.board())
     }
-    taken
+
+    /// Changes the board a hundred times for a browser that reads nothing; expects its place to be free again.
+    #[tokio::test]
+    async fn a_browser_that_takes_nothing_is_dropped() {
+        let (boards, seen) = watch::channel(board(""));
+        let mut browsers = Browsers::new(seen, Shutdown::new());
+        browsers.taken_within = Duration::from_millis(20);
+        let _unread = browsers.stream(String::new()).unwrap();
+        assert_eq!(browsers.places.available_permits(), BROWSERS_MOST - 1);
+        timeout(Duration::from_secs(10), async {
+            for change in 0.. {
+                if browsers.places.available_permits() == BROWSERS_MOST {
+                    break;
+                }
+                boards.send_replace(board(&change.to_string()));
+                tokio::time::sleep(STAND).await;
+            }
+        })
+        .await
+        .expect("dropped within ten seconds");
+    }
+
+    /// Takes every place and expects no more; gives one back and expects one.
+    #[tokio::test]
+    async fn places_are_bounded() {
+        let (_boards, seen) = watch::channel(board(""));
+        let browsers = Browsers::new(seen, Shutdown::new());
+        let mut streams: Vec<_> = (0..BROWSERS_MOST).map(|_| browsers.stream(String::new()).unwrap()).collect();
+        assert!(browsers.stream(String::new()).is_none());
+        drop(streams.pop());
+        let freed = Arc::clone(&browsers.places);
+        let place = timeout(Duration::from_secs(10), freed.acquire()).await.expect("freed").unwrap();
+        drop(place);
+        assert!(browsers.stream(String::new()).is_some());
+    }
+
+    /// Requests a shutdown under an open stream, and expects the stream to end.
+    #[tokio::test]
+    async fn a_shutdown_ends_the_streams() {
+        let (_boards, seen) = watch::channel(board(""));
+        let shutdown = Shutdown::new();
+        let stream = Browsers::new(seen, shutdown.clone()).stream(String::new()).unwrap();
+        shutdown.request();
+        let events = timeout(Duration::from_secs(10), stream.collect::<Vec<_>>()).await.expect("ended");
+        assert!(events.len() > 1, "everything came first");
+    }
 }

@@ -228,11 +228,121 @@ pub fn link_is_down(queue: &Queue) -> bool {
 /// `fixture-1` of `fixtures/fixture-1`; `lot-1` of `lots/lot-1`.
 #[must_use]
 pub fn short_name(name: &str) -> &str {
-    name.rsplit_once('/').map_or(name, |(_, short)| short)
+    name.split_once('/').map_or(name, |(_, short)| short)
 }
 
 /// UTC milliseconds since 1970.
 #[must_use]
 pub fn milliseconds(time: &Timestamp) -> i64 {
     time.seconds.saturating_mul(1000).saturating_add(i64::from(time.nanos) / 1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::station::v1::Failure;
+
+    use super::*;
+
+    /// The state after `state`, so that every state is visited once; a new one does not compile before it stands here.
+    fn next(state: State) -> Option<State> {
+        Some(match state {
+            State::Unspecified => State::Requested,
+            State::Requested => State::DeviceIdentified,
+            State::DeviceIdentified => State::KeyGenerationStarted,
+            State::KeyGenerationStarted => State::KeyGenerated,
+            State::KeyGenerated => State::ResidencyProven,
+            State::ResidencyProven => State::RequestSigned,
+            State::RequestSigned => State::Submitted,
+            State::Submitted => State::Issued,
+            State::Issued => State::WriteStarted,
+            State::WriteStarted => State::Written,
+            State::Written => State::Verified,
+            State::Verified => State::Completed,
+            State::Completed => State::Failed,
+            State::Failed => State::Quarantined,
+            State::Quarantined => return None,
+        })
+    }
+
+    fn fixture(state: State, busy: bool) -> Fixture {
+        let place = if busy { fixture::State::Busy } else { fixture::State::Idle };
+        let issuance = Issuance {
+            name: "issuances/1".into(),
+            device_serial: "SN-1".into(),
+            common_name: "SN-1.ca".into(),
+            state: state.into(),
+            stopped_in: State::KeyGenerated.into(),
+            create_time: Some(Timestamp { seconds: 100, nanos: 0 }),
+            update_time: Some(Timestamp { seconds: 107, nanos: 0 }),
+            failure: Some(Failure { reason: "DEVICE_ABSENT".into(), message: "Nothing there.".into() }),
+            ..Issuance::default()
+        };
+        Fixture {
+            name: "fixtures/fixture-1".into(),
+            keystore: "tpm".into(),
+            state: place.into(),
+            issuance: Some(issuance),
+        }
+    }
+
+    /// Walks all states and compares what the tile says with what the operator must do.
+    #[test]
+    fn every_state_says_what_to_do() {
+        let mut kinds = Vec::new();
+        let mut state = Some(State::Unspecified);
+        while let Some(visited) = state {
+            let tile = |busy| Tile::new(&fixture(visited, busy), None, Some(100_000), false, false);
+            kinds.push((tile(true).kind, tile(false).kind));
+            for tile in [tile(true), tile(false)] {
+                assert!(!tile.next_action.is_empty() && !words::headline(tile.kind).is_empty(), "{visited:?}");
+                assert_eq!((tile.device_serial.as_str(), tile.common_name.as_str()), ("SN-1", "SN-1.ca"));
+                assert!(tile.kind != Kind::Working || tile.step.is_some(), "{visited:?} is a step");
+            }
+            state = next(visited);
+        }
+        use Kind::{ScanAgain, SetAside, ShipIt, Stopped, Unknown, WaitsForAuthority, Working};
+        let mut expected = vec![(Unknown, Unknown)];
+        expected.extend([(Working, Working); 6]);
+        expected.extend([(Working, WaitsForAuthority), (Working, ScanAgain)]);
+        expected.extend([(Working, Working); 3]);
+        expected.extend([(ShipIt, ShipIt), (Stopped, Stopped), (SetAside, SetAside)]);
+        assert_eq!(kinds, expected);
+    }
+
+    /// With the CA away, a busy fixture's submission is no step but a wait.
+    #[test]
+    fn a_submission_waits_when_the_link_is_down() {
+        let mut queue = Queue { link_up: false, link_time: None, ..Queue::default() };
+        let kind = |queue: &Queue| Tile::new(&fixture(State::Submitted, true), Some(queue), None, false, false).kind;
+        assert_eq!(kind(&queue), Kind::Working, "before the first attempt nobody knows");
+        queue.link_time = Some(Timestamp::default());
+        assert_eq!(kind(&queue), Kind::WaitsForAuthority);
+    }
+
+    /// The clock runs while the device is worked on, and stands when it is done.
+    #[test]
+    fn time_runs_while_it_works_and_stands_after() {
+        let tile = |state| Tile::new(&fixture(state, true), None, Some(100_000), false, false);
+        assert_eq!((tile(State::Written).since, tile(State::Written).took), (Some(100_000), None));
+        assert_eq!((tile(State::Completed).since, tile(State::Completed).took), (None, Some(7_000)));
+        assert_eq!((tile(State::Failed).since, tile(State::Failed).took), (None, None));
+    }
+
+    /// A state from a newer station is shown as not known, and never as done.
+    #[test]
+    fn a_state_of_a_newer_station_is_not_known() {
+        let mut newer = fixture(State::Completed, false);
+        if let Some(issuance) = &mut newer.issuance {
+            issuance.state = 99;
+        }
+        assert_eq!(Tile::new(&newer, None, None, false, false).kind, Kind::Unknown);
+    }
+
+    /// An empty fixture is ready, unless the station has stopped.
+    #[test]
+    fn an_empty_fixture_is_ready_unless_the_station_halted() {
+        let empty = Fixture { name: "fixtures/f".into(), state: fixture::State::Idle.into(), ..Fixture::default() };
+        assert_eq!(Tile::new(&empty, None, None, false, false).kind, Kind::Ready);
+        assert_eq!(Tile::new(&empty, None, None, true, false).kind, Kind::NotReady);
+    }
 }

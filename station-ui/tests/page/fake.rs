@@ -1,0 +1,236 @@
+//! A station that says what a test tells it to. Faults it can inject: any state, any refusal, silence, and an end in the
+//! middle of a stream. The real station is tested in `tests/browser`.
+
+use std::{
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use proto::station::v1::{
+    CloseLotRequest, Event, Fixture, GetIssuanceRequest, GetLotRequest, GetStationRequest, Issuance,
+    ListIssuancesRequest, ListIssuancesResponse, ListLotsRequest, ListLotsResponse, Lot, OpenLotRequest, Queue,
+    StartIssuanceRequest, Station, WatchRequest,
+    event::Change,
+    fixture,
+    issuance::State,
+    lot,
+    station_service_client::StationServiceClient,
+    station_service_server::{StationService, StationServiceServer},
+};
+use tokio::{net::TcpListener, runtime::Runtime, sync::broadcast};
+use tokio_stream::{Stream, StreamExt as _, wrappers::BroadcastStream};
+use tonic::{
+    Request, Response, Status,
+    transport::{Channel, Endpoint, Server, server::TcpIncoming},
+};
+
+/// What the fake answers, and what it was asked.
+pub(crate) struct Script {
+    pub(crate) station: Station,
+    pub(crate) lots: Vec<Lot>,
+    /// What happened, as a journal.
+    pub(crate) events: Vec<Event>,
+    /// The answer to the next starts.
+    pub(crate) answer: Result<Issuance, Status>,
+    pub(crate) started: Vec<StartIssuanceRequest>,
+    /// From where each stream was asked for.
+    pub(crate) watched: Vec<Option<u64>>,
+}
+
+#[derive(Clone)]
+struct Service {
+    script: Arc<Mutex<Script>>,
+    live: broadcast::Sender<Event>,
+}
+
+/// A running fake.
+pub(crate) struct Fake {
+    service: Service,
+    address: SocketAddr,
+    runtime: Option<Runtime>,
+}
+
+impl Fake {
+    /// Two empty fixtures and one open lot.
+    pub(crate) async fn start() -> Self {
+        let script = Script {
+            station: Station {
+                station: "station-1".into(),
+                fixtures: vec![fixture("fixture-1", None), fixture("fixture-2", None)],
+                queue: Some(Queue { bound: 100, link_up: true, ..Queue::default() }),
+                profiles: vec!["device-ca".into()],
+                halted: String::new(),
+            },
+            lots: vec![lot("LOT-1", 10, 3)],
+            events: Vec::new(),
+            answer: Err(Status::unimplemented("the test gave no answer")),
+            started: Vec::new(),
+            watched: Vec::new(),
+        };
+        let service = Service { script: Arc::new(Mutex::new(script)), live: broadcast::channel(1000).0 };
+        let mut fake = Self { service, address: SocketAddr::from(([127, 0, 0, 1], 0)), runtime: None };
+        fake.serve().await;
+        fake
+    }
+
+    /// Serves, again at the same address after `stop`.
+    pub(crate) async fn serve(&mut self) {
+        // A runtime of its own, so that dropping it cuts every connection as a killed process does.
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let listener = loop {
+            match TcpListener::bind(self.address).await {
+                Ok(listener) => break listener.into_std().unwrap(),
+                // The connections that were cut are still closing.
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        };
+        self.address = listener.local_addr().unwrap();
+        let service = StationServiceServer::new(self.service.clone());
+        runtime.spawn(async move {
+            let incoming = TcpIncoming::from(TcpListener::from_std(listener).unwrap());
+            Server::builder().add_service(service).serve_with_incoming(incoming).await
+        });
+        self.runtime = Some(runtime);
+    }
+
+    /// Ends at once, in the middle of whatever it does.
+    pub(crate) fn stop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+
+    /// A client, as the page is one.
+    pub(crate) fn client(&self) -> StationServiceClient<Channel> {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).unwrap();
+        StationServiceClient::new(endpoint.connect_timeout(Duration::from_secs(3)).connect_lazy())
+    }
+
+    /// Changes what it answers from now on.
+    pub(crate) fn script<T>(&self, change: impl FnOnce(&mut Script) -> T) -> T {
+        change(&mut self.service.script.lock().unwrap())
+    }
+
+    /// Something happens: it is written down and streamed.
+    pub(crate) fn happens(&self, change: Change) -> u64 {
+        let mut script = self.service.script.lock().unwrap();
+        let sequence = script.events.len() as u64 + 1;
+        let event = Event { sequence, time: None, change: Some(change) };
+        script.events.push(event.clone());
+        let _ = self.service.live.send(event);
+        sequence
+    }
+
+    /// An issuance comes to stand in a fixture, and everybody is told.
+    pub(crate) fn shows(&self, place: &str, shown: Issuance) -> u64 {
+        let station = self.script(|script| {
+            let name = format!("fixtures/{place}");
+            let fixture = script.station.fixtures.iter_mut().find(|fixture| fixture.name == name).unwrap();
+            let busy = !matches!(shown.state(), State::Completed | State::Failed | State::Quarantined);
+            fixture.state = if busy { fixture::State::Busy } else { fixture::State::Idle }.into();
+            fixture.issuance = Some(shown.clone());
+            script.station.clone()
+        });
+        self.happens(Change::Station(station))
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A fixture.
+pub(crate) fn fixture(name: &str, issuance: Option<Issuance>) -> Fixture {
+    Fixture { name: format!("fixtures/{name}"), keystore: "tpm".into(), state: fixture::State::Idle.into(), issuance }
+}
+
+/// An open lot.
+pub(crate) fn lot(name: &str, quantity: u32, completed: u32) -> Lot {
+    Lot {
+        name: format!("lots/{name}"),
+        profile: "device-ca".into(),
+        quantity,
+        started: completed,
+        completed,
+        state: lot::State::Open.into(),
+        create_time: None,
+    }
+}
+
+/// An issuance.
+pub(crate) fn issuance(device_serial: &str, state: State) -> Issuance {
+    let now = std::time::SystemTime::now();
+    Issuance {
+        name: format!("issuances/{device_serial}"),
+        lot: "LOT-1".into(),
+        device_serial: device_serial.into(),
+        profile: "device-ca".into(),
+        fixture: "fixture-1".into(),
+        common_name: format!("{device_serial}.ca"),
+        state: state.into(),
+        create_time: Some(now.into()),
+        update_time: Some(now.into()),
+        sequence: 1 + u64::try_from(i32::from(state)).unwrap(),
+        ..Issuance::default()
+    }
+}
+
+#[tonic::async_trait]
+impl StationService for Service {
+    async fn start_issuance(&self, request: Request<StartIssuanceRequest>) -> Result<Response<Issuance>, Status> {
+        let mut script = self.script.lock().unwrap();
+        script.started.push(request.into_inner());
+        script.answer.clone().map(Response::new)
+    }
+
+    async fn get_station(&self, _: Request<GetStationRequest>) -> Result<Response<Station>, Status> {
+        Ok(Response::new(self.script.lock().unwrap().station.clone()))
+    }
+
+    async fn list_lots(&self, _: Request<ListLotsRequest>) -> Result<Response<ListLotsResponse>, Status> {
+        let lots = self.script.lock().unwrap().lots.clone();
+        Ok(Response::new(ListLotsResponse { lots, next_page_token: String::new() }))
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<Event, Status>> + Send>>;
+
+    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let mut script = self.script.lock().unwrap();
+        let after = request.into_inner().after_sequence;
+        script.watched.push(after);
+        if after.is_some_and(|after| after > script.events.len() as u64) {
+            return Err(Status::out_of_range("the journal is not that long"));
+        }
+        let before: Vec<Event> =
+            script.events.iter().filter(|event| after.is_some_and(|after| event.sequence > after)).cloned().collect();
+        let live = BroadcastStream::new(self.live.subscribe()).filter_map(Result::ok);
+        Ok(Response::new(Box::pin(tokio_stream::iter(before).chain(live).map(Ok))))
+    }
+
+    async fn get_issuance(&self, _: Request<GetIssuanceRequest>) -> Result<Response<Issuance>, Status> {
+        Err(Status::unimplemented("the page does not ask for it"))
+    }
+
+    async fn list_issuances(
+        &self,
+        _: Request<ListIssuancesRequest>,
+    ) -> Result<Response<ListIssuancesResponse>, Status> {
+        Err(Status::unimplemented("the page does not ask for it"))
+    }
+
+    async fn open_lot(&self, _: Request<OpenLotRequest>) -> Result<Response<Lot>, Status> {
+        Err(Status::unimplemented("the page does not ask for it"))
+    }
+
+    async fn close_lot(&self, _: Request<CloseLotRequest>) -> Result<Response<Lot>, Status> {
+        Err(Status::unimplemented("the page does not ask for it"))
+    }
+
+    async fn get_lot(&self, _: Request<GetLotRequest>) -> Result<Response<Lot>, Status> {
+        Err(Status::unimplemented("the page does not ask for it"))
+    }
+}

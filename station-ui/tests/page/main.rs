@@ -1,0 +1,9 @@
+//! The page against a station that does what the test says.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod binary;
+mod fake;
+mod live;
+mod protection;
+mod scan;
+mod visitor;

@@ -1,0 +1,7 @@
+//! The operators' page in a real browser.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod chromium;
+#[path = "../../station-ui/tests/page/fake.rs"]
+mod fake;
+mod states;
