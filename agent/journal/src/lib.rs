@@ -35,7 +35,7 @@ mod writer;
 
 pub use error::JournalError;
 pub use journal::{Appended, Journal, JournalOptions, Recovery};
-pub use projections::{Projection, Projections, Rows};
+pub use projections::{Projection, Projections, Row, Rows};
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);

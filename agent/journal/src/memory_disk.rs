@@ -1,7 +1,7 @@
 //! A disk in memory for tests. Faults it can inject: forgetting at a power cut any pages and directory changes that
 //! were not synced (and keeping any others); an error at the n-th write, sync, creation or rename, the write then half
-//! done and the sync's pages held for clean though they are not on the disk, as Linux does; a sync that waits at a gate;
-//! damage to bytes.
+//! done and the sync's pages held for clean though they are not on the disk, as Linux does; every operation from the
+//! n-th on failing without effect; a sync that does nothing; a sync that waits at a gate; damage to bytes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,7 +33,9 @@ struct Inner {
     directory: Vec<BTreeMap<String, usize>>,
     operations: u64,
     fail_at: Option<u64>,
+    halt_at: Option<u64>,
     syncs: u64,
+    pretends: bool,
     gate_closed: bool,
     at_gate: u64,
 }
@@ -57,9 +59,20 @@ impl MemoryDisk {
         inner.fail_at = Some(inner.operations + n);
     }
 
-    /// Whether the error was injected.
-    pub(crate) fn failed(&self) -> bool {
-        self.lock().fail_at.is_none()
+    /// The `n`-th such operation and all later ones fail and do nothing: the moment of a power cut.
+    pub(crate) fn halt_at(&self, n: u64) {
+        let mut inner = self.lock();
+        inner.halt_at = Some(inner.operations + n);
+    }
+
+    /// Operations so far that change the disk.
+    pub(crate) fn operations(&self) -> u64 {
+        self.lock().operations
+    }
+
+    /// From now on syncs of files return at once and do nothing.
+    pub(crate) fn pretend_to_sync(&self) {
+        self.lock().pretends = true;
     }
 
     /// Completed syncs of files.
@@ -81,12 +94,6 @@ impl MemoryDisk {
         drop(self.state.gate.wait_while(self.lock(), |inner| inner.at_gate == 0).unwrap());
     }
 
-    /// How many pages of the named file a power cut might take.
-    pub(crate) fn dirty(&self, name: &str) -> Vec<usize> {
-        let inner = self.lock();
-        inner.files[inner.names[name]].dirty.iter().copied().collect()
-    }
-
     /// The disk after a power cut: of what was not synced, those pages for which `keep` says so, and the directory after
     /// `changes` of its unsynced changes.
     pub(crate) fn after_power_cut(&self, mut keep: impl FnMut(usize) -> bool, changes: usize) -> Self {
@@ -106,7 +113,6 @@ impl MemoryDisk {
             inner.names = inner.directory[changes.min(last)].clone();
             inner.directory = vec![inner.names.clone()];
         }
-        inner.fail_at = None;
         Self::of(inner)
     }
 
@@ -115,7 +121,8 @@ impl MemoryDisk {
         Self::of(self.lock().clone())
     }
 
-    fn of(inner: Inner) -> Self {
+    fn of(mut inner: Inner) -> Self {
+        (inner.fail_at, inner.halt_at, inner.gate_closed) = (None, None, false);
         Self { state: Arc::new(State { inner: Mutex::new(inner), gate: Condvar::new() }) }
     }
 
@@ -141,13 +148,14 @@ impl MemoryDisk {
 }
 
 impl Inner {
-    fn operation(&mut self) -> bool {
-        let fails = self.fail_at == Some(self.operations);
-        if fails {
-            self.fail_at = None;
-        }
+    /// Whether this operation is to fail half done.
+    fn operation(&mut self) -> io::Result<bool> {
+        let number = self.operations;
         self.operations += 1;
-        fails
+        if self.halt_at.is_some_and(|halt_at| halt_at <= number) {
+            return Err(input_output());
+        }
+        Ok(self.fail_at.take_if(|fail_at| *fail_at == number).is_some())
     }
 
     fn directory_changes(&mut self) {
@@ -173,7 +181,7 @@ impl Disk for MemoryDisk {
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn SegmentFile>> {
         let mut inner = self.lock();
-        if inner.operation() {
+        if inner.operation()? {
             return Err(no_space());
         }
         inner.files.push(Content::default());
@@ -190,7 +198,7 @@ impl Disk for MemoryDisk {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut inner = self.lock();
-        if inner.operation() {
+        if inner.operation()? {
             return Err(input_output());
         }
         let file = inner.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
@@ -208,7 +216,7 @@ impl Disk for MemoryDisk {
 
     fn sync(&self) -> io::Result<()> {
         let mut inner = self.lock();
-        if inner.operation() {
+        if inner.operation()? {
             return Err(input_output());
         }
         inner.directory = vec![inner.names.clone()];
@@ -235,7 +243,7 @@ impl SegmentFile for MemoryFile {
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut inner = self.state.inner.lock().unwrap();
-        let fails = inner.operation();
+        let fails = inner.operation()?;
         let bytes = if fails { &bytes[..bytes.len() / 2] } else { bytes };
         let (start, end) = (offset as usize, offset as usize + bytes.len());
         let file = &mut inner.files[self.file];
@@ -253,7 +261,10 @@ impl SegmentFile for MemoryFile {
         self.state.gate.notify_all();
         inner = self.state.gate.wait_while(inner, |inner| inner.gate_closed).unwrap();
         inner.at_gate -= 1;
-        let fails = inner.operation();
+        let fails = inner.operation()?;
+        if inner.pretends {
+            return Ok(());
+        }
         let file = &mut inner.files[self.file];
         let dirty = std::mem::take(&mut file.dirty);
         if fails {

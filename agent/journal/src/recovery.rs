@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Zeros are written in pieces of this size.
-const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// What stood on the disk.
 pub(crate) struct Recovered {

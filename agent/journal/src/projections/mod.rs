@@ -26,6 +26,9 @@ use crate::{Appended, Journal, JournalError};
 /// A replay reads and applies so many entries at once: at most 16 MiB of the longest entries.
 const REPLAY: u64 = 256;
 
+/// A row's key within its tree, and its value.
+pub type Row = (Vec<u8>, Vec<u8>);
+
 /// What a user keeps of its records, in rows. Pure: the same entries make the same rows.
 pub trait Projection: Send + Sync + 'static {
     /// Raised when the meaning of rows changes: rows of another version are rebuilt.
@@ -203,7 +206,7 @@ impl<P: Projection> Projections<P> {
         after: Option<&[u8]>,
         descending: bool,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, JournalError> {
+    ) -> Result<Vec<Row>, JournalError> {
         let after = after.map(|after| overlay::full_key(tree, after));
         let mut rows = self.overlay.scan(&overlay::full_key(tree, prefix), after.as_deref(), descending, limit)?;
         rows.iter_mut().for_each(|(key, _)| drop(key.drain(..=tree.len())));

@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
+use super::Row;
 use crate::JournalError;
 
 /// Rows that entries made (`Some`) or removed (`None`), by full key.
@@ -95,7 +96,7 @@ impl Overlay {
         after: Option<&[u8]>,
         descending: bool,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, JournalError> {
+    ) -> Result<Vec<Row>, JournalError> {
         let inner = self.read();
         let below = inner.below.as_ref().ok_or(JournalError::ProjectionsClosed)?;
         let Some(range) = bounds(prefix, after, descending) else { return Ok(Vec::new()) };
@@ -170,7 +171,7 @@ fn join<'a>(
     settled: impl Iterator<Item = sled::Result<(sled::IVec, sled::IVec)>>,
     limit: usize,
     is_first: impl Fn(&[u8], &[u8]) -> bool,
-) -> sled::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+) -> sled::Result<Vec<Row>> {
     let (mut shadows, mut settled) = (shadows.peekable(), settled.peekable());
     let mut rows = Vec::new();
     while rows.len() < limit {

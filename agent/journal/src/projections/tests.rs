@@ -1,3 +1,5 @@
+//! Rows on a real sled, over a journal on the disk in memory.
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -87,7 +89,7 @@ fn open(journal: &Journal, directory: &Path) -> Projections<Pairs> {
     Projections::open(journal, directory, Pairs, &mut |_, _| {}).unwrap()
 }
 
-type Tree = Vec<(Vec<u8>, Vec<u8>)>;
+type Tree = Vec<Row>;
 
 fn rows<P: Projection>(projections: &Projections<P>) -> Vec<Tree> {
     ["changes", "indexes", "pairs"].map(|tree| projections.scan(tree, b"", None, false, usize::MAX).unwrap()).to_vec()

@@ -1,3 +1,5 @@
+//! Groups, waiters, the bound and closing.
+
 use std::{
     future::Future,
     pin::pin,
