@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use crate::{
     CertificateExpectation, CertificateLocation, DeviceIdentity, DeviceSerial, Disposition, Fault, FaultKind, Issuance,
-    KeyAlgorithm, KeyLocation, Profile, PublicKey, Record, ResidencyEvidence, State, Timestamp, ValidatedCertificate,
+    KeyAlgorithm, KeyLocation, Profile, PublicKey, Purpose, Record, ResidencyEvidence, State, Timestamp,
+    ValidatedCertificate,
     names::FixtureName,
     profile::KeystoreKind,
     public_key::sha256,
@@ -107,7 +108,14 @@ pub enum Action {
     /// Ask the device where its key lives.
     ProveResidency(KeyLocation),
     /// Have the key sign a certification request.
-    SignRequest(KeyLocation, PublicKey),
+    SignRequest {
+        /// Where the key is.
+        location: KeyLocation,
+        /// Its public half.
+        public_key: PublicKey,
+        /// What the request asks for.
+        purpose: Purpose,
+    },
     /// Hand the request to the queue.
     Submit,
     /// Wait for the CA. The device may leave.
@@ -135,7 +143,7 @@ impl Action {
             Self::GenerateKey(..) | Self::Submit | Self::Write(_) | Self::Rest | Self::AwaitAnswer => true,
             Self::FindKey(_)
             | Self::ProveResidency(_)
-            | Self::SignRequest(..)
+            | Self::SignRequest { .. }
             | Self::Verify(..)
             | Self::Retry { .. }
             | Self::Halt(_) => false,
@@ -176,7 +184,11 @@ impl Issuance {
             }
             State::KeyGenerationStarted(intent) => Action::FindKey(intent.location.clone()),
             State::KeyGenerated(key) => Action::ProveResidency(key.location.clone()),
-            State::ResidencyProven(key) => Action::SignRequest(key.location.clone(), key.public_key.clone()),
+            State::ResidencyProven(key) => Action::SignRequest {
+                location: key.location.clone(),
+                public_key: key.public_key.clone(),
+                purpose: context.profile.purpose,
+            },
             State::RequestSigned(_) => Action::Submit,
             State::Submitted(_) => Action::AwaitAnswer,
             State::Issued(issued) => Action::Write(certificate_place(&issued.key.location, context.profile)),

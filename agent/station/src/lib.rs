@@ -1,1 +1,37 @@
-//! station
+//! The station: fixtures, the driver, the submission queue, gRPC and the command line.
+//!
+//! One issuance flows one way: [`grpc`] parses and asks the [`ledger`], the [`fixtures`]' threads run the [`driver`], the
+//! driver's requests wait in the ledger's queue, [`submission`] takes them to the CA through a [`connector`], and the
+//! answer goes back to the fixture. [`station`] is the one file that names the concrete parts.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod commands;
+pub mod configuration;
+pub mod connector;
+pub mod csr;
+pub mod driver;
+pub mod files;
+pub mod fixtures;
+pub mod grpc;
+pub mod ledger;
+pub mod profiles;
+pub mod records;
+pub mod rows;
+pub mod station;
+pub mod submission;
+pub mod view;
+pub mod watch;
+
+/// An error and its causes as one sentence: each says what it adds, none repeats its source.
+#[must_use]
+pub fn sentence(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,97 @@
+//! The command line of `station-agent`.
+//!
+//! Exit codes: 0 done; 1 it could not be done, or `check` found problems; 2 wrong usage or configuration.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+mod check;
+mod client;
+mod issue;
+mod serve;
+mod status;
+mod watch;
+
+/// Exit code for wrong usage or configuration.
+const EXIT_CONFIGURATION: u8 = 2;
+
+/// One agent process: makes each device's key inside the device, and puts its certificate there.
+#[derive(Debug, Parser)]
+#[command(name = "station-agent", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the station until SIGTERM or Ctrl-C.
+    Serve {
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// Log as JSON lines.
+        #[arg(long)]
+        json: bool,
+    },
+    /// The doctor: every problem at once, each with its remedy. Changes nothing.
+    Check {
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Start one issuance at the running station, and follow it to its end.
+    Issue {
+        #[command(flatten)]
+        config: ConfigArgument,
+        #[command(flatten)]
+        what: issue::What,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the running station: fixtures, queue, link.
+    Status {
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print what happens at the running station, until Ctrl-C.
+    Watch {
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// Begin after this sequence; 0 from the journal's beginning. Without it: from now on.
+        #[arg(long)]
+        after: Option<u64>,
+        /// Print JSON lines.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Serves one device's keystore over a socket on standard input; started by the station itself.
+    #[command(hide = true)]
+    KeystoreWorker,
+}
+
+#[derive(Debug, clap::Args)]
+struct ConfigArgument {
+    /// The station's configuration.
+    #[arg(long = "config", default_value = "station.toml")]
+    path: PathBuf,
+}
+
+/// Runs the command line.
+#[must_use]
+pub fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Serve { config, json } => serve::run(&config.path, json),
+        Command::Check { config, json } => check::run(&config.path, json),
+        Command::Issue { config, what, json } => client::block_on(issue::run(&config.path, what, json)),
+        Command::Status { config, json } => client::block_on(status::run(&config.path, json)),
+        Command::Watch { config, after, json } => client::block_on(watch::run(&config.path, after, json)),
+        Command::KeystoreWorker => keystore::worker::run(),
+    }
+}

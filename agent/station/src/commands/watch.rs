@@ -1,0 +1,35 @@
+//! `watch`: what happens, line by line.
+
+use std::path::Path;
+
+use proto::station::v1::{WatchRequest, event::Change};
+use serde_json::json;
+
+use super::client::{self, Failed};
+
+pub(super) async fn run(path: &Path, after: Option<u64>, json: bool) -> Result<(), Failed> {
+    let mut client = client::connect(path)?;
+    let mut events = client.watch(WatchRequest { after_sequence: after }).await?.into_inner();
+    loop {
+        let event = tokio::select! {
+            event = events.message() => event?,
+            _ = tokio::signal::ctrl_c() => return Ok(()),
+        };
+        let Some(event) = event else { return Ok(()) };
+        match event.change {
+            Some(Change::Issuance(issuance)) if json => {
+                println!("{}", json!({"sequence": event.sequence, "issuance": client::as_json(&issuance)}));
+            }
+            Some(Change::Issuance(issuance)) => println!("{:>8} {}", event.sequence, client::line(&issuance)),
+            Some(Change::Lot(lot)) if json => {
+                let lot = json!({"name": lot.name, "quantity": lot.quantity, "started": lot.started, "completed": lot.completed});
+                println!("{}", json!({"sequence": event.sequence, "lot": lot}));
+            }
+            Some(Change::Lot(lot)) => {
+                println!("{:>8} {}: {} of {} started", event.sequence, lot.name, lot.started, lot.quantity);
+            }
+            // The state is `status`'s business.
+            Some(Change::Station(_)) | None => {}
+        }
+    }
+}

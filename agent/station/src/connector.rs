@@ -1,0 +1,67 @@
+//! How a CA is asked. The queue sees this trait; each kind of CA is one file beside it.
+
+use std::{future::Future, time::Duration};
+
+use issuance::{DeviceSerial, IssuanceId, LotName, ProfileName};
+
+pub mod grpc;
+
+/// A certification request on its way to the CA.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    /// The CA's key for "the same request", together with the request's bytes.
+    pub issuance: IssuanceId,
+    /// The device.
+    pub device_serial: DeviceSerial,
+    /// The lot.
+    pub lot: LotName,
+    /// The profile.
+    pub profile: ProfileName,
+    /// PKCS#10, DER: what the device signed.
+    pub certification_request: Vec<u8>,
+}
+
+/// What the CA said to one submission.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Issued, now or before.
+    Issued {
+        /// DER.
+        certificate: Vec<u8>,
+        /// DER, issuer first, no root.
+        chain: Vec<Vec<u8>>,
+    },
+    /// Never as it stands.
+    Refused {
+        /// Stable reason.
+        reason: String,
+        /// One sentence.
+        message: String,
+    },
+    /// Not now.
+    Deferred {
+        /// Not before this long.
+        after: Duration,
+        /// One sentence.
+        message: String,
+    },
+}
+
+/// A whole batch got no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Unanswered {
+    /// One sentence.
+    pub message: String,
+    /// Not before this long, when the CA said so.
+    pub retry_after: Option<Duration>,
+}
+
+/// A CA that takes batches.
+pub trait Connector: Send + Sync + 'static {
+    /// Submits a batch. Answers come for what was answered, each with its issuance; what has none is submitted again.
+    fn submit(
+        &self,
+        batch: &[Submission],
+    ) -> impl Future<Output = Result<Vec<(IssuanceId, Answer)>, Unanswered>> + Send;
+}

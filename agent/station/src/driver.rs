@@ -1,0 +1,191 @@
+//! One fixture's work: meets the device, then does what the issuance's state asks for, step by step.
+//!
+//! Every step is the same four lines: the intent is appended, synced when the act cannot be undone, the act is done, its
+//! outcome is appended. What the lines mean is decided in `issuance`; what they touch is behind two traits.
+
+use std::{path::Path, thread, time::Duration};
+
+use aws_lc_rs::rand;
+use issuance::{
+    Action, DeviceIdentity, DeviceSerial, Fault, FaultKind, Input, Issuance, IssuanceId, Keystore, PublicKey, State,
+    ValidatedCertificate,
+};
+use tracing::{info, warn};
+
+use crate::{csr, files};
+
+/// The records of issuances, as a fixture needs them. Each call returns when what it says may be acted upon.
+pub trait Records: Send + 'static {
+    /// The issuance as it stands.
+    fn issuance(&self, id: IssuanceId) -> Result<Issuance, Halted>;
+    /// Makes records of an input, and says what to do next: synced before an act that cannot be undone.
+    fn decide(&self, id: IssuanceId, input: Input) -> Result<Action, Halted>;
+    /// The serial under which the journal knows this hardware, and the hardware under which it knows this serial.
+    fn known_device(
+        &self,
+        serial: &DeviceSerial,
+        identity: &DeviceIdentity,
+    ) -> Result<(Option<DeviceSerial>, Option<[u8; 32]>), Halted>;
+    /// Whether an issuance for this device made this key.
+    fn made_key(&self, serial: &DeviceSerial, public_key: &PublicKey) -> Result<bool, Halted>;
+    /// The issuance's certificate, validated at this moment.
+    fn validated_certificate(&self, id: IssuanceId) -> Result<Result<ValidatedCertificate, Fault>, Halted>;
+    /// Whether the process is to end: the current act is finished, no other is begun.
+    fn is_stopping(&self) -> bool;
+}
+
+/// The station takes no more records; what it was doing waits in the journal.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Halted(pub String);
+
+/// Who asked for work at a fixture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// Somebody scanned the device: it must be the one.
+    Scanned,
+    /// The CA answered, or the station restarted: another device in the fixture only means that this one has left.
+    Unattended,
+}
+
+/// A fixture at work.
+pub struct Driver<'a, K, R> {
+    /// The device's keystore.
+    pub keystore: &'a mut K,
+    /// The records.
+    pub records: &'a R,
+    /// Where the devices' files go.
+    pub devices: &'a Path,
+}
+
+impl<K: Keystore, R: Records> Driver<'_, K, R> {
+    /// Works on an issuance until it is done, waits for the CA, or has stopped.
+    pub fn work(&mut self, id: IssuanceId, asked: Asked) -> Result<(), Halted> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            match self.visit(id, asked, attempt)? {
+                Some(after) if !self.records.is_stopping() => thread::sleep(after),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// One visit to the device, from meeting it on. Returns after how long to visit it again, if at all.
+    fn visit(&mut self, id: IssuanceId, asked: Asked, attempt: u32) -> Result<Option<Duration>, Halted> {
+        let issuance = self.records.issuance(id)?;
+        if is_settled(&issuance.state) {
+            return Ok(None);
+        }
+        let mut action = match self.meet(&issuance, asked) {
+            Ok(Ok(input)) => self.records.decide(id, input)?,
+            Ok(Err(fault)) => self.fail(id, fault, attempt)?,
+            Err(halted) => return Err(halted),
+        };
+        loop {
+            match action {
+                Action::Rest | Action::AwaitAnswer => return Ok(None),
+                Action::Retry { after } => return Ok(Some(after)),
+                Action::Halt(words) => return Err(Halted(words)),
+                _ if self.records.is_stopping() => return Ok(None),
+                Action::Submit => action = self.records.decide(id, Input::Submitting)?,
+                Action::Write(_) => {
+                    // The intent first; on a second try it is already there.
+                    action = self.records.decide(id, Input::Writing)?;
+                    let outcome = self.act(id, &action)?;
+                    action = self.take(id, outcome, attempt)?;
+                }
+                _ => {
+                    let outcome = self.act(id, &action)?;
+                    action = self.take(id, outcome, attempt)?;
+                }
+            }
+        }
+    }
+
+    fn take(&self, id: IssuanceId, outcome: Result<Input, Fault>, attempt: u32) -> Result<Action, Halted> {
+        match outcome {
+            Ok(input) => self.records.decide(id, input),
+            Err(fault) => self.fail(id, fault, attempt),
+        }
+    }
+
+    fn fail(&self, id: IssuanceId, fault: Fault, attempt: u32) -> Result<Action, Halted> {
+        warn!(issuance = %id, reason = fault.kind.reason(), %fault, attempt, "a step failed");
+        self.records.decide(id, Input::Failed { fault, attempt })
+    }
+
+    fn meet(&mut self, issuance: &Issuance, asked: Asked) -> Result<Result<Input, Fault>, Halted> {
+        let identity = match self.keystore.identify() {
+            Ok(identity) => identity,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        let another = issuance.state.identity().is_some_and(|before| !before.is_same_device(&identity));
+        if another && asked == Asked::Unattended {
+            let serial = &issuance.request.device_serial;
+            let act = format!("{serial} has left the fixture: another device is there");
+            return Ok(Err(Fault::new(FaultKind::DeviceAbsent, act)));
+        }
+        let (known_as, known_fingerprint) = self.records.known_device(&issuance.request.device_serial, &identity)?;
+        Ok(Ok(Input::Identified { identity, known_as, known_fingerprint }))
+    }
+
+    /// Does what the action says to the device; its outcome is for the journal.
+    fn act(&mut self, id: IssuanceId, action: &Action) -> Result<Result<Input, Fault>, Halted> {
+        let issuance = self.records.issuance(id)?;
+        info!(issuance = %id, device = %issuance.request.device_serial, state = %issuance.state, "next step");
+        Ok(match action {
+            Action::FindKey(location) => match self.keystore.find_key(location) {
+                Ok(Some(found)) => {
+                    let ours = self.records.made_key(&issuance.request.device_serial, &found)?;
+                    Ok(Input::KeySought { found: Some(found), ours })
+                }
+                Ok(None) => Ok(Input::KeySought { found: None, ours: false }),
+                Err(fault) => Err(fault),
+            },
+            Action::GenerateKey(location, algorithm) => {
+                self.keystore.generate_key(location, *algorithm).map(Input::KeyGenerated)
+            }
+            Action::ProveResidency(location) => self.keystore.residency_evidence(location).map(Input::EvidenceGiven),
+            Action::SignRequest { location, public_key, purpose } => {
+                let name = &issuance.request.common_name;
+                csr::build(self.keystore, location, public_key, name, *purpose).map(Input::RequestSigned)
+            }
+            Action::Write(location) => match self.records.validated_certificate(id)? {
+                Ok(certificate) => self
+                    .keystore
+                    .write_certificate(location, &certificate)
+                    .and_then(|()| files::write(self.devices, &issuance.request.device_serial, &certificate))
+                    .map(|()| Input::Written),
+                Err(fault) => Err(fault),
+            },
+            Action::Verify(certificate, key) => {
+                let nonce = nonce();
+                let read = self.keystore.read_certificate(certificate);
+                read.and_then(|certificate| {
+                    let nonce = nonce?;
+                    let signatures = self.keystore.sign(key, std::slice::from_ref(&nonce))?;
+                    let signature = signatures.into_iter().next().unwrap_or_default();
+                    Ok(Input::ReadBack { certificate, nonce, signature })
+                })
+            }
+            // Not acts on the device: `visit` handled them.
+            Action::Submit | Action::AwaitAnswer | Action::Retry { .. } | Action::Rest | Action::Halt(_) => {
+                Err(Fault::new(FaultKind::Mismatch, "there is nothing to do with the device"))
+            }
+        })
+    }
+}
+
+/// 32 fresh random octets: the device's signature over them was not made before.
+fn nonce() -> Result<Vec<u8>, Fault> {
+    let mut nonce = vec![0; 32];
+    rand::fill(&mut nonce).map_err(|_| Fault::new(FaultKind::HardwareFailure, "the station has no random numbers"))?;
+    Ok(nonce)
+}
+
+/// Whether nothing is to be done with the device until somebody asks.
+#[must_use]
+pub fn is_settled(state: &State) -> bool {
+    matches!(state, State::Refused(_) | State::Completed(..) | State::Failed(..) | State::Quarantined(..))
+}

@@ -1,0 +1,365 @@
+//! `station.v1`: requests parsed at the door, roles checked, the ledger asked, answers once they are on the disk.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use issuance::{DeviceSerial, FixtureName, IssuanceId, LotName, ProfileName, Timestamp};
+use proto::station::v1::{self as wire, station_service_server::StationService};
+use service::{
+    roles::{Caller, Callers, Role},
+    status,
+    tls::Peer,
+};
+use tokio_stream::Stream;
+use tonic::{Code, Request, Response, Status};
+
+use crate::{
+    driver::Asked,
+    fixtures::Fixtures,
+    ledger::{self, Ledger, LedgerRefused, Listed},
+    station::Board,
+    view, watch,
+};
+
+/// Everyone who may look.
+const READERS: &[Role] =
+    &[Role::Kiosk, Role::Operator, Role::Supervisor, Role::Mes, Role::Auditor, Role::Administrator];
+/// Who may start issuances.
+const STARTERS: &[Role] = &[Role::Kiosk, Role::Operator, Role::Supervisor, Role::Mes];
+/// Who may open and close lots.
+const PLANNERS: &[Role] = &[Role::Supervisor, Role::Mes];
+/// AIP-158's habit; a page of more would be slow to make and to read.
+const PAGE_MOST: i32 = 1000;
+/// When the caller does not say.
+const PAGE_DEFAULT: i32 = 100;
+/// A label on a million devices is the largest work order that anybody could mean.
+const QUANTITY_MOST: u32 = 10_000_000;
+/// The queue drains at the CA's rate; asking sooner than this changes nothing.
+const QUEUE_FULL_RETRY: Duration = Duration::from_secs(10);
+
+/// The service over one station.
+#[derive(Clone)]
+pub struct StationApi {
+    ledger: Arc<Ledger>,
+    fixtures: Arc<Fixtures>,
+    board: Arc<Board>,
+    callers: Arc<Callers>,
+    starting: Arc<Mutex<()>>,
+}
+
+impl StationApi {
+    /// A service over these parts.
+    #[must_use]
+    pub fn new(ledger: Arc<Ledger>, fixtures: Arc<Fixtures>, board: Arc<Board>, callers: Callers) -> Self {
+        Self { ledger, fixtures, board, callers: Arc::new(callers), starting: Arc::default() }
+    }
+
+    fn authorise<T>(&self, request: &Request<T>, allowed: &[Role]) -> Result<Caller, Status> {
+        self.callers.authorise(request.extensions().get::<Peer>(), allowed)
+    }
+
+    fn accepting(&self) -> Result<(), Status> {
+        match self.board.halted() {
+            Some(words) => Err(status::refused(Code::Unavailable, "STATION_HALTED", words)),
+            None => Ok(()),
+        }
+    }
+
+    fn fixture(&self, name: &str) -> Result<&crate::fixtures::Fixture, Status> {
+        if name.is_empty() {
+            let mut free = self.fixtures.all().iter().filter(|fixture| !fixture.status().0);
+            return match (free.next(), free.next()) {
+                (Some(only), None) => Ok(only),
+                _ => Err(status::invalid_argument(
+                    "fixture",
+                    format!("say which fixture holds the device: {}", self.fixtures.names()),
+                )),
+            };
+        }
+        let parsed = parse("fixture", name, FixtureName::parse)?;
+        self.fixtures.get(&parsed).ok_or_else(|| {
+            let message = format!("there is no fixture {name}: this station has {}", self.fixtures.names());
+            status::refused(Code::NotFound, "UNKNOWN_FIXTURE", message)
+        })
+    }
+
+    fn issuance(&self, id: IssuanceId) -> Result<wire::Issuance, Status> {
+        let found = self.ledger.get(id).map_err(refused)?;
+        let (issuance, index) = found.ok_or_else(|| unknown("issuance", &id.to_string()))?;
+        Ok(view::issuance(&issuance, index))
+    }
+}
+
+#[tonic::async_trait]
+impl StationService for StationApi {
+    async fn start_issuance(
+        &self,
+        request: Request<wire::StartIssuanceRequest>,
+    ) -> Result<Response<wire::Issuance>, Status> {
+        let caller = self.authorise(&request, STARTERS)?;
+        self.accepting()?;
+        let request = request.into_inner();
+        let device_serial = parse("device_serial", &request.device_serial, DeviceSerial::parse)?;
+        let lot = parse("lot", &request.lot, LotName::parse)?;
+        let profile = match request.profile.as_str() {
+            "" => None,
+            name => Some(parse("profile", name, ProfileName::parse)?),
+        };
+        short("request_id", &request.request_id)?;
+        short("badge", &request.badge)?;
+        let fixture = self.fixture(&request.fixture)?;
+        let mut asked = ledger::Asked {
+            request_id: request.request_id,
+            lot,
+            device_serial,
+            profile,
+            fixture: fixture.name.clone(),
+            claimed_by: request.badge,
+            authenticated_by: caller.name,
+            at_work: Vec::new(),
+            fixture_is_free: false,
+        };
+        let (started, reservation) = {
+            // Who looks at the fixtures and then claims one does so alone: one issuance is begun at one fixture.
+            let _alone = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+            asked.at_work = self.fixtures.at_work();
+            let reservation = self.fixtures.reserve(fixture);
+            asked.fixture_is_free = reservation.is_some();
+            let started = self.ledger.start(&asked, &self.board.provenance).map_err(refused)?;
+            if let Some(reservation) = reservation.as_ref().filter(|_| started.begin) {
+                reservation.claim(started.issuance.id);
+            }
+            (started, reservation)
+        };
+        let id = started.issuance.id;
+        if let Some(appended) = started.appended {
+            appended.synced().await.map_err(|error| refused(error.into()))?;
+        }
+        match reservation {
+            Some(reservation) if started.begin => reservation.begin(id, Asked::Scanned),
+            // Nothing to do there, but the operator looks at this fixture for the answer.
+            Some(reservation) => {
+                drop(reservation);
+                self.fixtures.show(fixture, id);
+            }
+            None => {}
+        }
+        Ok(Response::new(self.issuance(id)?))
+    }
+
+    async fn get_issuance(
+        &self,
+        request: Request<wire::GetIssuanceRequest>,
+    ) -> Result<Response<wire::Issuance>, Status> {
+        self.authorise(&request, READERS)?;
+        let name = request.into_inner().name;
+        let id = name.strip_prefix("issuances/").and_then(IssuanceId::parse).ok_or_else(|| {
+            status::invalid_argument("name", format!("{name:?} is no issuance: write issuances/<uuid>"))
+        })?;
+        settled(&self.ledger)?;
+        Ok(Response::new(self.issuance(id)?))
+    }
+
+    async fn list_issuances(
+        &self,
+        request: Request<wire::ListIssuancesRequest>,
+    ) -> Result<Response<wire::ListIssuancesResponse>, Status> {
+        self.authorise(&request, READERS)?;
+        let request = request.into_inner();
+        let of = match (request.lot.as_str(), request.device_serial.as_str()) {
+            ("", "") => Listed::All,
+            (lot, "") => Listed::Lot(parse("lot", lot, LotName::parse)?),
+            ("", serial) => Listed::Device(parse("device_serial", serial, DeviceSerial::parse)?),
+            _ => return Err(status::invalid_argument("lot", "give lot or device_serial, not both")),
+        };
+        let size = page_size(request.page_size)?;
+        let before = page_token(&request.page_token)?;
+        settled(&self.ledger)?;
+        let found = self.ledger.list(&of, before, size).map_err(refused)?;
+        let next_page_token = next_page(found.len(), size, found.last().map(|(index, _)| *index));
+        let issuances = found.into_iter().map(|(_, id)| self.issuance(id)).collect::<Result<_, _>>()?;
+        Ok(Response::new(wire::ListIssuancesResponse { issuances, next_page_token }))
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<wire::Event, Status>> + Send>>;
+
+    async fn watch(&self, request: Request<wire::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        self.authorise(&request, READERS)?;
+        let after = request.into_inner().after_sequence;
+        let length = self.ledger.journal().synced();
+        if after.is_some_and(|after| after > length) {
+            return Err(status::invalid_argument(
+                "after_sequence",
+                format!("the newest sequence is {length}: watch from there, or leave it out"),
+            ));
+        }
+        let stream =
+            watch::events(Arc::clone(&self.ledger), Arc::clone(&self.fixtures), Arc::clone(&self.board), after);
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn open_lot(&self, request: Request<wire::OpenLotRequest>) -> Result<Response<wire::Lot>, Status> {
+        let caller = self.authorise(&request, PLANNERS)?;
+        self.accepting()?;
+        let request = request.into_inner();
+        let lot = parse("lot", &request.lot, LotName::parse)?;
+        let profile = parse("profile", &request.profile, ProfileName::parse)?;
+        if !(1..=QUANTITY_MOST).contains(&request.quantity) {
+            let message = format!("{} is no quantity: give 1 to {QUANTITY_MOST}", request.quantity);
+            return Err(status::invalid_argument("quantity", message));
+        }
+        let opened = self.ledger.open_lot(&lot, &profile, request.quantity, &caller.name).map_err(refused)?;
+        answer_lot(&lot, opened).await
+    }
+
+    async fn close_lot(&self, request: Request<wire::CloseLotRequest>) -> Result<Response<wire::Lot>, Status> {
+        let caller = self.authorise(&request, PLANNERS)?;
+        self.accepting()?;
+        let lot = lot_name(&request.into_inner().name)?;
+        let closed = self.ledger.close_lot(&lot, &caller.name).map_err(refused)?;
+        answer_lot(&lot, closed).await
+    }
+
+    async fn get_lot(&self, request: Request<wire::GetLotRequest>) -> Result<Response<wire::Lot>, Status> {
+        self.authorise(&request, READERS)?;
+        let lot = lot_name(&request.into_inner().name)?;
+        settled(&self.ledger)?;
+        let row = self.ledger.lot(&lot).map_err(refused)?.ok_or_else(|| unknown("lot", lot.as_str()))?;
+        Ok(Response::new(view::lot(&lot, &row)))
+    }
+
+    async fn list_lots(
+        &self,
+        request: Request<wire::ListLotsRequest>,
+    ) -> Result<Response<wire::ListLotsResponse>, Status> {
+        self.authorise(&request, READERS)?;
+        let request = request.into_inner();
+        let size = page_size(request.page_size)?;
+        let before = page_token(&request.page_token)?;
+        settled(&self.ledger)?;
+        let found = self.ledger.lots(before, size).map_err(refused)?;
+        let next_page_token = next_page(found.len(), size, found.last().map(|(index, ..)| *index));
+        let lots = found.iter().map(|(_, name, row)| view::lot(name, row)).collect();
+        Ok(Response::new(wire::ListLotsResponse { lots, next_page_token }))
+    }
+
+    async fn get_station(&self, request: Request<wire::GetStationRequest>) -> Result<Response<wire::Station>, Status> {
+        self.authorise(&request, READERS)?;
+        Ok(Response::new(station(&self.ledger, &self.fixtures, &self.board)))
+    }
+}
+
+/// The station as it is now.
+#[must_use]
+pub fn station(ledger: &Ledger, fixtures: &Fixtures, board: &Board) -> wire::Station {
+    let fixtures = fixtures.all().iter().map(|fixture| {
+        let (busy, last) = fixture.status();
+        let issuance = last.and_then(|id| ledger.get(id).ok().flatten());
+        wire::Fixture {
+            name: format!("fixtures/{}", fixture.name),
+            keystore: fixture.kind.as_str().to_owned(),
+            state: if busy { wire::fixture::State::Busy } else { wire::fixture::State::Idle }.into(),
+            issuance: issuance.map(|(issuance, index)| view::issuance(&issuance, index)),
+        }
+    });
+    let link = board.link();
+    let (length, oldest) = ledger.queue();
+    let time = |at: Option<Timestamp>| at.map(view::timestamp);
+    wire::Station {
+        station: board.provenance.station.clone(),
+        fixtures: fixtures.collect(),
+        queue: Some(wire::Queue {
+            length: length as u64,
+            bound: ledger.queue_bound() as u64,
+            oldest_time: time(oldest),
+            link_up: link.up.unwrap_or(false),
+            link_time: time(link.changed),
+            next_attempt_time: time(link.next_attempt),
+            last_error: link.last_error,
+        }),
+        profiles: ledger.profiles().iter().map(|pinned| pinned.profile.name.to_string()).collect(),
+        halted: board.halted().unwrap_or_default(),
+    }
+}
+
+/// The gRPC status of a refusal: from its kind, never from its text.
+fn refused(refused: LedgerRefused) -> Status {
+    let message = crate::sentence(&refused);
+    match refused {
+        LedgerRefused::Invalid { field, .. } => status::invalid_argument(field, message),
+        LedgerRefused::NotFound(_) => status::refused(Code::NotFound, "NOT_FOUND", message),
+        LedgerRefused::Exists { reason, .. } => status::refused(Code::AlreadyExists, reason, message),
+        LedgerRefused::Precondition { reason, .. } => status::refused(Code::FailedPrecondition, reason, message),
+        LedgerRefused::Full(_) => status::retry_later("QUEUE_FULL", message, QUEUE_FULL_RETRY),
+        LedgerRefused::Journal(_) => status::refused(Code::Unavailable, "JOURNAL_FAILED", message),
+    }
+}
+
+/// Readers are told only what is on the disk: a moment's wait when something is on its way there.
+fn settled(ledger: &Ledger) -> Result<(), Status> {
+    let journal = ledger.journal();
+    if journal.synced() >= journal.length() {
+        return Ok(());
+    }
+    tokio::task::block_in_place(|| journal.sync()).map_err(|error| refused(error.into()))
+}
+
+async fn answer_lot(
+    lot: &LotName,
+    (row, appended): (crate::rows::LotRow, Option<journal::Appended>),
+) -> Result<Response<wire::Lot>, Status> {
+    if let Some(appended) = appended {
+        appended.synced().await.map_err(|error| refused(error.into()))?;
+    }
+    Ok(Response::new(view::lot(lot, &row)))
+}
+
+fn parse<T, E: std::error::Error>(
+    field: &str,
+    text: &str,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<T, Status> {
+    parse(text).map_err(|error| status::invalid_argument(field, crate::sentence(&error)))
+}
+
+fn lot_name(name: &str) -> Result<LotName, Status> {
+    let lot = name
+        .strip_prefix("lots/")
+        .ok_or_else(|| status::invalid_argument("name", format!("{name:?} is no lot: write lots/<lot>")))?;
+    parse("name", lot, LotName::parse)
+}
+
+fn short(field: &str, text: &str) -> Result<(), Status> {
+    if text.len() > 64 || text.chars().any(char::is_control) {
+        return Err(status::invalid_argument(field, "give at most 64 printable characters"));
+    }
+    Ok(())
+}
+
+fn page_size(asked: i32) -> Result<usize, Status> {
+    match asked {
+        0 => Ok(PAGE_DEFAULT as usize),
+        1..=PAGE_MOST => Ok(asked as usize),
+        _ => Err(status::invalid_argument("page_size", format!("{asked} is no page size: give 1 to {PAGE_MOST}"))),
+    }
+}
+
+fn page_token(token: &str) -> Result<Option<u64>, Status> {
+    match token {
+        "" => Ok(None),
+        _ => token.parse().map(Some).map_err(|_| {
+            status::invalid_argument("page_token", "this is no token of an earlier answer: start without one")
+        }),
+    }
+}
+
+fn next_page(found: usize, size: usize, last: Option<u64>) -> String {
+    if found < size { String::new() } else { last.map(|index| index.to_string()).unwrap_or_default() }
+}
+
+fn unknown(what: &str, name: &str) -> Status {
+    status::refused(Code::NotFound, "NOT_FOUND", format!("there is no {what} {name}"))
+}

@@ -1,0 +1,422 @@
+//! The journal's entries: the heart's records, to and from protobuf. Beside the gRPC files, the only place that knows
+//! the proto types.
+
+use issuance::{
+    CertificateLocation, CommonName, DeviceIdentity, DeviceSerial, FixtureName, IssuanceId, KeyAlgorithm, KeyLocation,
+    LotName, ProfileName, PublicKey, Record, ResidencyEvidence, Timestamp,
+    record::{Provenance, Requested, Stop, Verification},
+};
+use prost::Message as _;
+use proto::journal::v1::{
+    self as wire, Place, device_identified::Identity, place::Place as PlaceKind, residency_proven::Evidence,
+    station_record::Event,
+};
+
+/// One entry of the station's journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// When it was made.
+    pub at: Timestamp,
+    /// What happened.
+    pub what: What,
+}
+
+/// What happened: to a lot, or to an issuance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// A lot was opened.
+    LotOpened {
+        /// Its name.
+        lot: LotName,
+        /// The profile of its devices.
+        profile: ProfileName,
+        /// How many.
+        quantity: u32,
+        /// The client certificate that asked.
+        authenticated_by: String,
+    },
+    /// A lot was closed.
+    LotClosed {
+        /// Its name.
+        lot: LotName,
+        /// The client certificate that asked.
+        authenticated_by: String,
+    },
+    /// Something happened to an issuance.
+    Issuance(IssuanceId, Record),
+}
+
+/// Why bytes are not an entry that this version understands.
+#[derive(Debug, thiserror::Error)]
+pub enum EntryError {
+    /// Not protobuf.
+    #[error("the record is not a StationRecord")]
+    Decode(#[from] prost::DecodeError),
+    /// No event, or one of a newer version.
+    #[error("the record holds no event that this version knows: use the version that wrote it, or a newer one")]
+    Unknown,
+    /// A field that cannot be right.
+    #[error("the record's {0} is missing or malformed")]
+    Field(&'static str),
+}
+
+impl Entry {
+    /// As it stands in the journal.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let (issuance, event) = match &self.what {
+            What::LotOpened { lot, profile, quantity, authenticated_by } => (
+                Vec::new(),
+                Event::LotOpened(wire::LotOpened {
+                    lot: lot.to_string(),
+                    profile: profile.to_string(),
+                    quantity: *quantity,
+                    authenticated_by: authenticated_by.clone(),
+                }),
+            ),
+            What::LotClosed { lot, authenticated_by } => (
+                Vec::new(),
+                Event::LotClosed(wire::LotClosed { lot: lot.to_string(), authenticated_by: authenticated_by.clone() }),
+            ),
+            What::Issuance(id, record) => (id.as_bytes().to_vec(), event(record)),
+        };
+        wire::StationRecord { time_ms: self.at.0, issuance, event: Some(event) }.encode_to_vec()
+    }
+
+    /// From the journal.
+    pub fn decode(bytes: &[u8]) -> Result<Self, EntryError> {
+        let wire = wire::StationRecord::decode(bytes)?;
+        let what = match wire.event.ok_or(EntryError::Unknown)? {
+            Event::LotOpened(opened) => What::LotOpened {
+                lot: name("lot", &opened.lot, LotName::parse)?,
+                profile: name("profile", &opened.profile, ProfileName::parse)?,
+                quantity: opened.quantity,
+                authenticated_by: opened.authenticated_by,
+            },
+            Event::LotClosed(closed) => What::LotClosed {
+                lot: name("lot", &closed.lot, LotName::parse)?,
+                authenticated_by: closed.authenticated_by,
+            },
+            event => What::Issuance(
+                IssuanceId::from_slice(&wire.issuance).ok_or(EntryError::Field("issuance"))?,
+                record(event)?,
+            ),
+        };
+        Ok(Self { at: Timestamp(wire.time_ms), what })
+    }
+}
+
+fn event(record: &Record) -> Event {
+    match record {
+        Record::Requested(requested) => Event::Requested(requested_to_wire(requested)),
+        Record::DeviceIdentified { fixture, identity } => Event::DeviceIdentified(wire::DeviceIdentified {
+            fixture: fixture.to_string(),
+            identity: Some(identity_to_wire(identity)),
+        }),
+        Record::KeyGenerationStarted { location, algorithm } => {
+            Event::KeyGenerationStarted(wire::KeyGenerationStarted {
+                location: Some(key_place(location)),
+                algorithm: algorithm.to_string(),
+            })
+        }
+        Record::KeyGenerated { location, public_key, reused } => Event::KeyGenerated(wire::KeyGenerated {
+            location: Some(key_place(location)),
+            public_key: public_key.spki().to_vec(),
+            reused: *reused,
+        }),
+        Record::ResidencyProven { evidence } => {
+            Event::ResidencyProven(wire::ResidencyProven { evidence: Some(evidence_to_wire(evidence)) })
+        }
+        Record::RequestSigned { certification_request } => {
+            Event::RequestSigned(wire::RequestSigned { certification_request: certification_request.clone() })
+        }
+        Record::Submitted { authority } => Event::Submitted(wire::Submitted { authority: authority.clone() }),
+        Record::Issued { certificate, chain } => {
+            Event::Issued(wire::Issued { certificate: certificate.clone(), chain: chain.clone() })
+        }
+        Record::Refused { reason, message } => {
+            Event::Refused(wire::Refused { reason: reason.clone(), message: message.clone() })
+        }
+        Record::WriteStarted { location } => {
+            Event::WriteStarted(wire::WriteStarted { location: Some(certificate_place(location)) })
+        }
+        Record::Written => Event::Written(wire::Written {}),
+        Record::Verified(verification) => Event::Verified(wire::Verified {
+            certificate_sha256: verification.certificate_sha256.to_vec(),
+            nonce: verification.nonce.clone(),
+            signature: verification.signature.clone(),
+        }),
+        Record::Completed => Event::Completed(wire::Completed {}),
+        Record::Failed(stop) => {
+            let Stop { reason, message, next_action } = stop.clone();
+            Event::Failed(wire::Failed { reason, message, next_action })
+        }
+        Record::Quarantined(stop) => {
+            let Stop { reason, message, next_action } = stop.clone();
+            Event::Quarantined(wire::Quarantined { reason, message, next_action })
+        }
+        Record::Resumed { fixture, claimed_by, authenticated_by } => Event::Resumed(wire::Resumed {
+            fixture: fixture.to_string(),
+            claimed_by: claimed_by.clone(),
+            authenticated_by: authenticated_by.clone(),
+        }),
+    }
+}
+
+fn record(event: Event) -> Result<Record, EntryError> {
+    Ok(match event {
+        Event::LotOpened(_) | Event::LotClosed(_) => return Err(EntryError::Field("issuance")),
+        Event::Requested(requested) => Record::Requested(Box::new(requested_from_wire(requested)?)),
+        Event::DeviceIdentified(identified) => Record::DeviceIdentified {
+            fixture: name("fixture", &identified.fixture, FixtureName::parse)?,
+            identity: identity_from_wire(identified.identity.ok_or(EntryError::Field("identity"))?),
+        },
+        Event::KeyGenerationStarted(started) => Record::KeyGenerationStarted {
+            location: key_location(started.location)?,
+            algorithm: KeyAlgorithm::parse(&started.algorithm).ok_or(EntryError::Field("algorithm"))?,
+        },
+        Event::KeyGenerated(generated) => Record::KeyGenerated {
+            location: key_location(generated.location)?,
+            public_key: PublicKey::from_der(&generated.public_key).map_err(|_| EntryError::Field("public_key"))?,
+            reused: generated.reused,
+        },
+        Event::ResidencyProven(proven) => Record::ResidencyProven {
+            evidence: evidence_from_wire(proven.evidence.ok_or(EntryError::Field("evidence"))?),
+        },
+        Event::RequestSigned(signed) => Record::RequestSigned { certification_request: signed.certification_request },
+        Event::Submitted(submitted) => Record::Submitted { authority: submitted.authority },
+        Event::Issued(issued) => Record::Issued { certificate: issued.certificate, chain: issued.chain },
+        Event::Refused(refused) => Record::Refused { reason: refused.reason, message: refused.message },
+        Event::WriteStarted(started) => Record::WriteStarted { location: certificate_location(started.location)? },
+        Event::Written(_) => Record::Written,
+        Event::Verified(verified) => Record::Verified(Verification {
+            certificate_sha256: array("certificate_sha256", &verified.certificate_sha256)?,
+            nonce: verified.nonce,
+            signature: verified.signature,
+        }),
+        Event::Completed(_) => Record::Completed,
+        Event::Failed(wire::Failed { reason, message, next_action }) => {
+            Record::Failed(Stop { reason, message, next_action })
+        }
+        Event::Quarantined(wire::Quarantined { reason, message, next_action }) => {
+            Record::Quarantined(Stop { reason, message, next_action })
+        }
+        Event::Resumed(resumed) => Record::Resumed {
+            fixture: name("fixture", &resumed.fixture, FixtureName::parse)?,
+            claimed_by: resumed.claimed_by,
+            authenticated_by: resumed.authenticated_by,
+        },
+    })
+}
+
+fn requested_to_wire(requested: &Requested) -> wire::Requested {
+    let provenance = &requested.provenance;
+    wire::Requested {
+        request_id: requested.request_id.clone(),
+        lot: requested.lot.to_string(),
+        device_serial: requested.device_serial.to_string(),
+        profile: requested.profile.to_string(),
+        common_name: requested.common_name.to_string(),
+        fixture: requested.fixture.to_string(),
+        claimed_by: requested.claimed_by.clone(),
+        authenticated_by: requested.authenticated_by.clone(),
+        site: provenance.site.clone(),
+        line: provenance.line.clone(),
+        station: provenance.station.clone(),
+        part_revision: provenance.part_revision.clone(),
+        software_version: provenance.software_version.clone(),
+        configuration_sha256: provenance.configuration_sha256.to_vec(),
+        profile_sha256: provenance.profile_sha256.to_vec(),
+    }
+}
+
+fn requested_from_wire(wire: wire::Requested) -> Result<Requested, EntryError> {
+    Ok(Requested {
+        lot: name("lot", &wire.lot, LotName::parse)?,
+        device_serial: name("device_serial", &wire.device_serial, DeviceSerial::parse)?,
+        profile: name("profile", &wire.profile, ProfileName::parse)?,
+        common_name: name("common_name", &wire.common_name, CommonName::parse)?,
+        fixture: name("fixture", &wire.fixture, FixtureName::parse)?,
+        request_id: wire.request_id,
+        claimed_by: wire.claimed_by,
+        authenticated_by: wire.authenticated_by,
+        provenance: Provenance {
+            site: wire.site,
+            line: wire.line,
+            station: wire.station,
+            part_revision: wire.part_revision,
+            software_version: wire.software_version,
+            configuration_sha256: array("configuration_sha256", &wire.configuration_sha256)?,
+            profile_sha256: array("profile_sha256", &wire.profile_sha256)?,
+        },
+    })
+}
+
+fn identity_to_wire(identity: &DeviceIdentity) -> Identity {
+    match identity.clone() {
+        DeviceIdentity::Tpm { ek_certificate, srk_name, manufacturer, firmware } => Identity::Tpm(wire::TpmIdentity {
+            ek_certificate: ek_certificate.unwrap_or_default(),
+            srk_name,
+            manufacturer,
+            firmware,
+        }),
+        DeviceIdentity::Token { label, serial_number, manufacturer, model, firmware } => {
+            Identity::Token(wire::TokenIdentity { label, serial_number, manufacturer, model, firmware })
+        }
+    }
+}
+
+fn identity_from_wire(identity: Identity) -> DeviceIdentity {
+    match identity {
+        Identity::Tpm(wire::TpmIdentity { ek_certificate, srk_name, manufacturer, firmware }) => DeviceIdentity::Tpm {
+            ek_certificate: Some(ek_certificate).filter(|certificate| !certificate.is_empty()),
+            srk_name,
+            manufacturer,
+            firmware,
+        },
+        Identity::Token(wire::TokenIdentity { label, serial_number, manufacturer, model, firmware }) => {
+            DeviceIdentity::Token { label, serial_number, manufacturer, model, firmware }
+        }
+    }
+}
+
+fn evidence_to_wire(evidence: &ResidencyEvidence) -> Evidence {
+    match evidence.clone() {
+        ResidencyEvidence::Tpm { public_area, name } => Evidence::Tpm(wire::TpmEvidence { public_area, name }),
+        ResidencyEvidence::Token { local, sensitive, always_sensitive, extractable, never_extractable } => {
+            Evidence::Token(wire::TokenEvidence { local, sensitive, always_sensitive, extractable, never_extractable })
+        }
+    }
+}
+
+fn evidence_from_wire(evidence: Evidence) -> ResidencyEvidence {
+    match evidence {
+        Evidence::Tpm(wire::TpmEvidence { public_area, name }) => ResidencyEvidence::Tpm { public_area, name },
+        Evidence::Token(wire::TokenEvidence { local, sensitive, always_sensitive, extractable, never_extractable }) => {
+            ResidencyEvidence::Token { local, sensitive, always_sensitive, extractable, never_extractable }
+        }
+    }
+}
+
+fn key_place(location: &KeyLocation) -> Place {
+    match location {
+        KeyLocation::TpmHandle(handle) => place(PlaceKind::TpmHandle(*handle)),
+        KeyLocation::Pkcs11 { cka_id, label } => token_place(cka_id, label),
+    }
+}
+
+fn certificate_place(location: &CertificateLocation) -> Place {
+    match location {
+        CertificateLocation::NvIndex(index) => place(PlaceKind::TpmHandle(*index)),
+        CertificateLocation::Pkcs11 { cka_id, label } => token_place(cka_id, label),
+    }
+}
+
+fn place(kind: PlaceKind) -> Place {
+    Place { place: Some(kind) }
+}
+
+fn token_place(cka_id: &[u8], label: &str) -> Place {
+    place(PlaceKind::Token(wire::TokenPlace { cka_id: cka_id.to_vec(), cka_label: label.to_owned() }))
+}
+
+fn key_location(wire: Option<Place>) -> Result<KeyLocation, EntryError> {
+    Ok(match wire.and_then(|place| place.place).ok_or(EntryError::Field("location"))? {
+        PlaceKind::TpmHandle(handle) => KeyLocation::TpmHandle(handle),
+        PlaceKind::Token(wire::TokenPlace { cka_id, cka_label }) => KeyLocation::Pkcs11 { cka_id, label: cka_label },
+    })
+}
+
+fn certificate_location(wire: Option<Place>) -> Result<CertificateLocation, EntryError> {
+    Ok(match wire.and_then(|place| place.place).ok_or(EntryError::Field("location"))? {
+        PlaceKind::TpmHandle(index) => CertificateLocation::NvIndex(index),
+        PlaceKind::Token(wire::TokenPlace { cka_id, cka_label }) => {
+            CertificateLocation::Pkcs11 { cka_id, label: cka_label }
+        }
+    })
+}
+
+fn name<T, E>(field: &'static str, text: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Result<T, EntryError> {
+    parse(text).map_err(|_| EntryError::Field(field))
+}
+
+fn array(field: &'static str, bytes: &[u8]) -> Result<[u8; 32], EntryError> {
+    bytes.try_into().map_err(|_| EntryError::Field(field))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round_trip(what: What) {
+        let entry = Entry { at: Timestamp(1_790_000_000_123), what };
+        assert_eq!(Entry::decode(&entry.encode()).unwrap(), entry);
+    }
+
+    /// What was written is what is read: a record of each kind survives the journal.
+    #[test]
+    fn every_record_round_trips() {
+        let id = IssuanceId::from_uuid(uuid::Uuid::now_v7());
+        let lot = LotName::parse("lot-1").unwrap();
+        let profile = ProfileName::parse("device-ca").unwrap();
+        let fixture = FixtureName::parse("fixture-1").unwrap();
+        let stop = Stop { reason: "R".into(), message: "m".into(), next_action: "n".into() };
+        let token = CertificateLocation::Pkcs11 { cka_id: vec![1, 2], label: "key".into() };
+        round_trip(What::LotOpened {
+            lot: lot.clone(),
+            profile: profile.clone(),
+            quantity: 10,
+            authenticated_by: "mes-1".into(),
+        });
+        round_trip(What::LotClosed { lot: lot.clone(), authenticated_by: "mes-1".into() });
+        for record in [
+            Record::Requested(Box::new(Requested {
+                request_id: "r".into(),
+                lot,
+                device_serial: DeviceSerial::parse("SN-1").unwrap(),
+                profile,
+                common_name: CommonName::parse("SN-1.ca").unwrap(),
+                fixture: fixture.clone(),
+                claimed_by: "badge".into(),
+                authenticated_by: "mes-1".into(),
+                provenance: Provenance { site: "s".into(), profile_sha256: [7; 32], ..Provenance::default() },
+            })),
+            Record::DeviceIdentified {
+                fixture: fixture.clone(),
+                identity: DeviceIdentity::Tpm {
+                    ek_certificate: None,
+                    srk_name: vec![1],
+                    manufacturer: "IBM".into(),
+                    firmware: "1".into(),
+                },
+            },
+            Record::KeyGenerationStarted {
+                location: KeyLocation::TpmHandle(0x8100_0010),
+                algorithm: KeyAlgorithm::P384,
+            },
+            Record::ResidencyProven { evidence: ResidencyEvidence::Tpm { public_area: vec![1], name: vec![2] } },
+            Record::RequestSigned { certification_request: vec![3] },
+            Record::Submitted { authority: "ca-1".into() },
+            Record::Issued { certificate: vec![4], chain: vec![vec![5], vec![6]] },
+            Record::Refused { reason: "R".into(), message: "m".into() },
+            Record::WriteStarted { location: CertificateLocation::NvIndex(0x0180_0010) },
+            Record::WriteStarted { location: token },
+            Record::Written,
+            Record::Verified(Verification { certificate_sha256: [1; 32], nonce: vec![2], signature: vec![3] }),
+            Record::Completed,
+            Record::Failed(stop.clone()),
+            Record::Quarantined(stop),
+            Record::Resumed { fixture, claimed_by: "badge".into(), authenticated_by: "mes-1".into() },
+        ] {
+            round_trip(What::Issuance(id, record));
+        }
+    }
+
+    /// An event of a newer version is refused with what to do, not skipped.
+    #[test]
+    fn an_unknown_event_is_refused() {
+        // Field 99, length-delimited, empty.
+        let bytes = [0x9a, 0x06, 0x00];
+        assert!(matches!(Entry::decode(&bytes), Err(EntryError::Unknown)));
+    }
+}

@@ -1,0 +1,195 @@
+//! What the station keeps of its records to find things by: names, keys, hardware, lots, the queue. All of it can be
+//! rebuilt from the journal.
+
+use issuance::{DeviceSerial, IssuanceId, LotName, ProfileName, Record, record::Requested};
+use journal::{Projection, Rows};
+use serde::{Deserialize, Serialize};
+
+use crate::records::{Entry, What};
+
+/// Issuance id → [`IssuanceRow`].
+pub const ISSUANCES: &str = "issuances";
+/// Journal index of the request → issuance id: all issuances in their order.
+pub const ORDER: &str = "order";
+/// Lot, 0, index → issuance id.
+pub const BY_LOT: &str = "by-lot";
+/// Device serial, 0, index → issuance id.
+pub const BY_SERIAL: &str = "by-serial";
+/// Issuance id → nothing, while the station has something to do for it without being asked.
+pub const OPEN: &str = "open";
+/// Journal index of the submission → issuance id, while the CA's answer is awaited.
+pub const QUEUE: &str = "queue";
+/// Profile, 0, CN without case → issuance id: over everything ever accepted.
+pub const NAMES: &str = "names";
+/// Lot, 0, device serial, 0, profile → issuance id: the station's key for "the same".
+pub const SUBJECTS: &str = "subjects";
+/// The caller's request id → issuance id.
+pub const REQUESTS: &str = "requests";
+/// SHA-256 of a public key → issuance id.
+pub const KEYS: &str = "keys";
+/// Fingerprint of hardware → device serial.
+pub const HARDWARE: &str = "hardware";
+/// Device serial → fingerprint of its hardware.
+pub const SERIALS: &str = "serials";
+/// Fixture → the last issuance there.
+pub const FIXTURES: &str = "fixtures";
+/// Lot → [`LotRow`].
+pub const LOTS: &str = "lots";
+/// Journal index of the opening → lot.
+pub const LOT_ORDER: &str = "lot-order";
+
+/// An issuance, by the journal indexes of its records: the rest is a fold over those.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IssuanceRow {
+    /// Its lot.
+    pub lot: LotName,
+    /// Its device.
+    pub device_serial: DeviceSerial,
+    /// Where its submission stands in [`QUEUE`].
+    pub submission: Option<u64>,
+    /// Its records, ascending.
+    pub indexes: Vec<u64>,
+}
+
+/// A lot and its counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LotRow {
+    /// Its profile.
+    pub profile: ProfileName,
+    /// How many may be started.
+    pub quantity: u32,
+    /// How many were.
+    pub started: u32,
+    /// How many are completed.
+    pub completed: u32,
+    /// Whether more may be started.
+    pub open: bool,
+    /// When it was opened, UTC milliseconds.
+    pub opened_ms: i64,
+    /// The index of its newest record.
+    pub index: u64,
+}
+
+/// The station's projection.
+#[derive(Debug, Clone, Copy)]
+pub struct StationRows;
+
+/// Key parts with a zero between them: names hold none.
+#[must_use]
+pub fn key(parts: &[&str]) -> Vec<u8> {
+    parts.join("\0").into_bytes()
+}
+
+/// A name, 0, and an index: sorts by name, then by index.
+#[must_use]
+pub fn indexed(name: &str, index: u64) -> Vec<u8> {
+    [name.as_bytes(), &[0], &index.to_be_bytes()].concat()
+}
+
+/// A row's value.
+pub fn encode<T: Serialize>(row: &T) -> Result<Vec<u8>, String> {
+    postcard::to_stdvec(row).map_err(|error| error.to_string())
+}
+
+/// A row from its value.
+pub fn decode<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Result<T, String> {
+    postcard::from_bytes(value).map_err(|error| format!("a row cannot be read: {error}"))
+}
+
+impl Projection for StationRows {
+    const VERSION: u32 = 1;
+
+    fn apply(&self, index: u64, entry: &[u8], rows: &mut Rows<'_>) -> Result<(), String> {
+        let entry = Entry::decode(entry).map_err(|error| error.to_string())?;
+        match entry.what {
+            What::LotOpened { lot, profile, quantity, .. } => {
+                let row =
+                    LotRow { profile, quantity, started: 0, completed: 0, open: true, opened_ms: entry.at.0, index };
+                rows.put(LOTS, lot.as_str().as_bytes(), encode(&row)?);
+                rows.put(LOT_ORDER, &index.to_be_bytes(), lot.as_str().as_bytes().to_vec());
+                Ok(())
+            }
+            What::LotClosed { lot, .. } => change_lot(rows, &lot, index, |row| row.open = false),
+            What::Issuance(id, record) => issuance(rows, index, id, &record),
+        }
+    }
+}
+
+fn issuance(rows: &mut Rows<'_>, index: u64, id: IssuanceId, record: &Record) -> Result<(), String> {
+    let mut row = match record {
+        Record::Requested(request) => requested(rows, index, id, request)?,
+        _ => {
+            let value = rows.get(ISSUANCES, id.as_bytes()).ok_or_else(|| format!("{id} was never requested"))?;
+            decode::<IssuanceRow>(&value)?
+        }
+    };
+    row.indexes.push(index);
+    match record {
+        Record::DeviceIdentified { fixture, identity } => {
+            let serial = row.device_serial.as_str().as_bytes();
+            rows.put(HARDWARE, &identity.fingerprint(), serial.to_vec());
+            rows.put(SERIALS, serial, identity.fingerprint().to_vec());
+            rows.put(FIXTURES, fixture.as_str().as_bytes(), id.as_bytes().to_vec());
+        }
+        Record::Resumed { fixture, .. } => {
+            rows.put(OPEN, id.as_bytes(), vec![]);
+            rows.put(FIXTURES, fixture.as_str().as_bytes(), id.as_bytes().to_vec());
+        }
+        Record::KeyGenerated { public_key, .. } => rows.put(KEYS, &public_key.sha256(), id.as_bytes().to_vec()),
+        Record::Submitted { .. } => {
+            rows.put(QUEUE, &index.to_be_bytes(), id.as_bytes().to_vec());
+            row.submission = Some(index);
+        }
+        Record::Issued { .. } | Record::Refused { .. } => {
+            if let Some(submission) = row.submission.take() {
+                rows.delete(QUEUE, &submission.to_be_bytes());
+            }
+        }
+        Record::Completed => {
+            change_lot(rows, &row.lot, index, |lot| lot.completed += 1)?;
+            rows.delete(OPEN, id.as_bytes());
+        }
+        Record::Failed(_) | Record::Quarantined(_) => rows.delete(OPEN, id.as_bytes()),
+        Record::Requested(_)
+        | Record::KeyGenerationStarted { .. }
+        | Record::ResidencyProven { .. }
+        | Record::RequestSigned { .. }
+        | Record::WriteStarted { .. }
+        | Record::Written
+        | Record::Verified(_) => {}
+    }
+    rows.put(ISSUANCES, id.as_bytes(), encode(&row)?);
+    Ok(())
+}
+
+fn requested(rows: &mut Rows<'_>, index: u64, id: IssuanceId, request: &Requested) -> Result<IssuanceRow, String> {
+    let (lot, serial, profile) = (request.lot.as_str(), request.device_serial.as_str(), request.profile.as_str());
+    let bytes = id.as_bytes().to_vec();
+    rows.put(ORDER, &index.to_be_bytes(), bytes.clone());
+    rows.put(BY_LOT, &indexed(lot, index), bytes.clone());
+    rows.put(BY_SERIAL, &indexed(serial, index), bytes.clone());
+    rows.put(NAMES, &key(&[profile, &request.common_name.folded()]), bytes.clone());
+    rows.put(SUBJECTS, &key(&[lot, serial, profile]), bytes.clone());
+    rows.put(FIXTURES, request.fixture.as_str().as_bytes(), bytes.clone());
+    if !request.request_id.is_empty() {
+        rows.put(REQUESTS, request.request_id.as_bytes(), bytes);
+    }
+    rows.put(OPEN, id.as_bytes(), vec![]);
+    change_lot(rows, &request.lot, index, |row| row.started += 1)?;
+    Ok(IssuanceRow {
+        lot: request.lot.clone(),
+        device_serial: request.device_serial.clone(),
+        submission: None,
+        indexes: vec![],
+    })
+}
+
+fn change_lot(rows: &mut Rows<'_>, lot: &LotName, index: u64, change: impl FnOnce(&mut LotRow)) -> Result<(), String> {
+    let key = lot.as_str().as_bytes();
+    let value = rows.get(LOTS, key).ok_or_else(|| format!("the lot {lot} was never opened"))?;
+    let mut row: LotRow = decode(&value)?;
+    change(&mut row);
+    row.index = index;
+    rows.put(LOTS, key, encode(&row)?);
+    Ok(())
+}

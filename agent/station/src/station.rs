@@ -1,0 +1,451 @@
+//! The station put together: the one file that names the concrete parts.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use issuance::{
+    Action, DeviceIdentity, DeviceSerial, Fault, FixtureName, Input, Issuance, IssuanceId, PublicKey,
+    ValidatedCertificate, profile::KeystoreKind, record::Provenance,
+};
+use journal::{Journal, JournalError, JournalOptions, Projections};
+use keystore::worker::{Deadlines, Worker, WorkerSettings};
+use proto::station::v1::station_service_server::StationServiceServer;
+use service::{
+    grpc as grpc_server,
+    grpc::MESSAGE_BYTES_MAX,
+    shutdown::Shutdown,
+    tls::{Listener, TlsError},
+};
+use tokio::sync::{broadcast, mpsc, watch};
+use tonic_health::ServingStatus;
+use tracing::{error, info, warn};
+
+use crate::{
+    configuration::{FixtureSettings, StationConfiguration},
+    connector::grpc::GrpcConnector,
+    driver::{Driver, Halted, Records},
+    fixtures::{self, Fixtures},
+    grpc::StationApi,
+    ledger::{Change, Ledger, LedgerRefused},
+    rows::StationRows,
+    submission::{self, Answered, Link},
+};
+
+/// Changes that a watcher may be behind before it catches up from the journal.
+const CHANGES_KEPT: usize = 1024;
+/// How often the journal's health is looked at between appends.
+const HEALTH_EVERY: Duration = Duration::from_secs(1);
+
+/// What hangs on the wall for everyone to see.
+#[derive(Debug)]
+pub struct Board {
+    /// Recorded with each issuance.
+    pub provenance: Provenance,
+    halted: Mutex<Option<String>>,
+    link: watch::Receiver<Link>,
+    changes: broadcast::Sender<Change>,
+    /// Streams end with it.
+    pub shutdown: Shutdown,
+}
+
+impl Board {
+    /// Why the station accepts nothing, when it does not.
+    #[must_use]
+    pub fn halted(&self) -> Option<String> {
+        self.halted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Stops accepting. The first reason stays.
+    pub fn halt(&self, words: &str) {
+        let mut halted = self.halted.lock().unwrap_or_else(PoisonError::into_inner);
+        if halted.is_none() {
+            error!(reason = words, "the station halts: it accepts and begins nothing more");
+            *halted = Some(words.to_owned());
+        }
+    }
+
+    /// The link to the CA as it is.
+    #[must_use]
+    pub fn link(&self) -> Link {
+        self.link.borrow().clone()
+    }
+
+    /// Changes whenever the link does.
+    #[must_use]
+    pub fn link_changes(&self) -> watch::Receiver<Link> {
+        self.link.clone()
+    }
+
+    /// Changes in journal order, each once it is on the disk.
+    #[must_use]
+    pub fn changes(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+}
+
+/// Why the station did not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum StationError {
+    /// The journal or its rows.
+    #[error("could not open the journal in {}", directory.display())]
+    Journal {
+        /// Where.
+        directory: PathBuf,
+        /// Why.
+        source: JournalError,
+    },
+    /// The journal's end.
+    #[error("could not close the journal")]
+    Close(#[source] JournalError),
+    /// A directory.
+    #[error("could not make the directory {}", directory.display())]
+    Directory {
+        /// Which.
+        directory: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The rows do not fit the journal.
+    #[error("could not read the station's open issuances")]
+    Open(#[source] LedgerRefused),
+    /// A listener or connector.
+    #[error("could not set up TLS")]
+    Tls(#[from] TlsError),
+    /// A thread or this program's own path.
+    #[error("could not start {what}")]
+    Start {
+        /// What.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// The server ended.
+    #[error("the gRPC server failed")]
+    Serve(#[from] tonic::transport::Error),
+}
+
+/// Runs a station until shutdown is requested. `ready` is told the address once requests are answered.
+pub async fn run(
+    configuration: StationConfiguration,
+    shutdown: Shutdown,
+    ready: impl FnOnce(SocketAddr),
+) -> Result<(), StationError> {
+    let StationConfiguration { listen, callers, authority, queue, fixtures: settings, devices, .. } = &configuration;
+    make_directory(&configuration.journal)?;
+    make_directory(devices)?;
+    let listener = Listener::bind(listen.address, &listen.tls).await?;
+    let connector = GrpcConnector::new(authority, queue.timeout)?;
+
+    let (changes, changed) = mpsc::unbounded_channel();
+    let ledger = Arc::new(open_ledger(&configuration, changes)?);
+    let (link, link_view) = watch::channel(Link::default());
+    let board = Arc::new(Board {
+        provenance: provenance(&configuration),
+        halted: Mutex::default(),
+        link: link_view,
+        changes: broadcast::Sender::new(CHANGES_KEPT),
+        shutdown: shutdown.clone(),
+    });
+    spawn("publisher", {
+        let (journal, board) = (ledger.journal().clone(), Arc::clone(&board));
+        // Ends with the ledger's last handle.
+        move || publish(changed, &journal, &board)
+    })?;
+
+    let (fixtures, threads) = start_fixtures(&configuration, settings, &ledger, &board, &shutdown)?;
+    go_on(&ledger, &fixtures).map_err(StationError::Open)?;
+    let sender = tokio::spawn(submission::run(
+        Arc::clone(&ledger),
+        connector,
+        Arc::new(AnswerDesk {
+            ledger: Arc::clone(&ledger),
+            fixtures: Arc::clone(&fixtures),
+            authority: authority.name.clone(),
+            board: Arc::clone(&board),
+        }),
+        *queue,
+        link,
+        shutdown.clone(),
+    ));
+
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<StationServiceServer<StationApi>>().await;
+    let watchman = tokio::spawn(watch_health(Arc::clone(&ledger), Arc::clone(&board), health, shutdown.clone()));
+    let api = StationApi::new(Arc::clone(&ledger), Arc::clone(&fixtures), Arc::clone(&board), callers.clone());
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(|source| StationError::Start { what: "reflection", source: io::Error::other(source) })?;
+
+    let address = listener.local_address();
+    info!(%address, fixtures = settings.len(), "the station is ready");
+    ready(address);
+    let served = grpc_server::server()
+        .add_service(health_service)
+        .add_service(reflection)
+        .add_service(StationServiceServer::new(api).max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .serve_with_incoming_shutdown(listener.incoming(), shutdown.requested())
+        .await;
+
+    // Stop accepting, finish the current act, stop connectors, last sync, rows (DESIGN §9).
+    shutdown.request();
+    drop(fixtures);
+    let joined = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join()))).await;
+    if joined.is_err() {
+        warn!("a fixture's thread did not end well");
+    }
+    let _ = sender.await;
+    let _ = watchman.await;
+    ledger.close().map_err(StationError::Close)?;
+    served.map_err(StationError::Serve)
+}
+
+fn make_directory(directory: &Path) -> Result<(), StationError> {
+    fs::create_dir_all(directory).map_err(|source| StationError::Directory { directory: directory.to_owned(), source })
+}
+
+fn open_ledger(
+    configuration: &StationConfiguration,
+    changes: mpsc::UnboundedSender<Change>,
+) -> Result<Ledger, StationError> {
+    let directory = &configuration.journal;
+    let failed = |source| StationError::Journal { directory: directory.clone(), source };
+    let origin = format!("station-agent/{}", configuration.station);
+    let (journal, recovery) = Journal::open(&JournalOptions::new(directory, origin)).map_err(failed)?;
+    if let Some(torn) = &recovery.torn {
+        warn!(%torn, "the journal had a torn tail, which was never acknowledged and is cut");
+    }
+    let mut progress = |done: u64, all: u64| info!(done, all, "reading the journal");
+    let rows =
+        Projections::open(&journal, &directory.join("projections"), StationRows, &mut progress).map_err(failed)?;
+    info!(records = recovery.records, "the journal is open");
+    Ledger::new(journal, rows, configuration.profiles.clone(), configuration.queue.bound, changes).map_err(failed)
+}
+
+fn provenance(configuration: &StationConfiguration) -> Provenance {
+    Provenance {
+        site: configuration.site.clone(),
+        line: configuration.line.clone(),
+        station: configuration.station.clone(),
+        part_revision: configuration.part_revision.clone(),
+        software_version: env!("CARGO_PKG_VERSION").to_owned(),
+        configuration_sha256: configuration.sha256,
+        profile_sha256: [0; 32],
+    }
+}
+
+/// Tells watchers what changed, once it is on the disk.
+fn publish(mut changed: mpsc::UnboundedReceiver<Change>, journal: &Journal, board: &Board) {
+    while let Some(first) = changed.blocking_recv() {
+        let mut batch = vec![first];
+        while let Ok(next) = changed.try_recv() {
+            batch.push(next);
+        }
+        if let Err(error) = journal.sync() {
+            board.halt(&format!("The station cannot record: {}. Call the administrator.", crate::sentence(&error)));
+            return;
+        }
+        for change in batch {
+            // Nobody may be watching.
+            let _ = board.changes.send(change);
+        }
+    }
+}
+
+fn start_fixtures(
+    configuration: &StationConfiguration,
+    settings: &[FixtureSettings],
+    ledger: &Arc<Ledger>,
+    board: &Arc<Board>,
+    shutdown: &Shutdown,
+) -> Result<(Arc<Fixtures>, Vec<JoinHandle<()>>), StationError> {
+    let program =
+        std::env::current_exe().map_err(|source| StationError::Start { what: "this program's path", source })?;
+    let mut places = Vec::with_capacity(settings.len());
+    for fixture in settings {
+        let last = ledger.last_at(&fixture.name).map_err(StationError::Open)?;
+        places.push((fixture.name.clone(), fixture.kind(), last));
+    }
+    let (fixtures, receivers) = Fixtures::new(places);
+    let fixtures = Arc::new(fixtures);
+    let mut threads = Vec::with_capacity(settings.len());
+    for (settings, receiver) in settings.iter().zip(receivers) {
+        let mut worker = Worker::new(WorkerSettings {
+            program: program.clone(),
+            arguments: vec!["keystore-worker".into()],
+            keystore: settings.keystore.clone(),
+            environment: settings.environment.clone(),
+            deadlines: Deadlines::default(),
+        });
+        let records = FixtureRecords {
+            ledger: Arc::clone(ledger),
+            fixture: settings.name.clone(),
+            kind: settings.kind(),
+            authority: configuration.authority.name.clone(),
+            shutdown: shutdown.clone(),
+        };
+        let (devices, board, weak) = (configuration.devices.clone(), Arc::clone(board), Arc::downgrade(&fixtures));
+        let work = move |id, asked| {
+            let mut driver = Driver { keystore: &mut worker, records: &records, devices: &devices };
+            if let Err(Halted(words)) = driver.work(id, asked) {
+                board.halt(&words);
+            }
+            let Some(fixtures) = weak.upgrade() else { return false };
+            if let Some(fixture) = fixtures.get(&records.fixture) {
+                fixtures.release(fixture);
+                // The answer may have come while the fixture was still busy: whoever looks last goes on.
+                if records.has_answer(id) {
+                    fixtures.go_on(id);
+                }
+            }
+            !records.is_stopping()
+        };
+        let thread = fixtures::spawn(&settings.name, receiver, work)
+            .map_err(|source| StationError::Start { what: "a fixture's thread", source })?;
+        threads.push(thread);
+    }
+    Ok((fixtures, threads))
+}
+
+/// After a start: what was under way goes on where its device last was.
+fn go_on(ledger: &Ledger, fixtures: &Fixtures) -> Result<(), LedgerRefused> {
+    for issuance in ledger.open_issuances()? {
+        if ledger.profiles().get(&issuance.request.profile).is_none() {
+            warn!(issuance = %issuance.id, profile = %issuance.request.profile, "an open issuance's profile is gone");
+        } else if issuance.state.awaits_answer().is_none() {
+            fixtures.go_on(issuance.id);
+        }
+    }
+    Ok(())
+}
+
+async fn watch_health(
+    ledger: Arc<Ledger>,
+    board: Arc<Board>,
+    health: tonic_health::server::HealthReporter,
+    shutdown: Shutdown,
+) {
+    let mut stop = std::pin::pin!(shutdown.requested());
+    loop {
+        tokio::select! {
+            () = &mut stop => break,
+            () = tokio::time::sleep(HEALTH_EVERY) => {}
+        }
+        if let Some(failure) = ledger.journal().failure() {
+            board.halt(&format!("The station cannot record: {}. Call the administrator.", crate::sentence(&*failure)));
+        }
+        if board.halted().is_some() {
+            health.set_service_status("", ServingStatus::NotServing).await;
+            health.set_not_serving::<StationServiceServer<StationApi>>().await;
+        }
+    }
+    health.set_not_serving::<StationServiceServer<StationApi>>().await;
+}
+
+fn spawn(what: &'static str, body: impl FnOnce() + Send + 'static) -> Result<(), StationError> {
+    std::thread::Builder::new()
+        .name(what.to_owned())
+        .spawn(body)
+        .map(drop)
+        .map_err(|source| StationError::Start { what, source })
+}
+
+/// The ledger, as one fixture's driver sees it.
+struct FixtureRecords {
+    ledger: Arc<Ledger>,
+    fixture: FixtureName,
+    kind: KeystoreKind,
+    authority: String,
+    shutdown: Shutdown,
+}
+
+impl FixtureRecords {
+    fn has_answer(&self, id: IssuanceId) -> bool {
+        matches!(self.ledger.get(id), Ok(Some((issuance, _))) if matches!(issuance.state, issuance::State::Issued(_)))
+    }
+}
+
+impl Records for FixtureRecords {
+    fn issuance(&self, id: IssuanceId) -> Result<Issuance, Halted> {
+        let found = self.ledger.get(id).map_err(halted)?;
+        found.map(|(issuance, _)| issuance).ok_or_else(|| Halted(format!("there is no issuance {id} in the journal")))
+    }
+
+    fn decide(&self, id: IssuanceId, input: Input) -> Result<Action, Halted> {
+        match self.ledger.decide(id, &self.fixture, self.kind, &self.authority, input) {
+            Ok((action, appended)) => {
+                if let Some(appended) = appended.filter(|_| action.is_irreversible()) {
+                    appended.wait().map_err(|error| halted(error.into()))?;
+                }
+                Ok(action)
+            }
+            // The CA's refusal or a supervisor came in between: the device is left as it is.
+            Err(LedgerRefused::Precondition { message, .. }) => {
+                warn!(issuance = %id, %message, "the issuance changed while its device was visited");
+                Ok(Action::Rest)
+            }
+            Err(refused) => Err(halted(refused)),
+        }
+    }
+
+    fn known_device(
+        &self,
+        serial: &DeviceSerial,
+        identity: &DeviceIdentity,
+    ) -> Result<(Option<DeviceSerial>, Option<[u8; 32]>), Halted> {
+        self.ledger.known_device(serial, identity).map_err(halted)
+    }
+
+    fn made_key(&self, serial: &DeviceSerial, public_key: &PublicKey) -> Result<bool, Halted> {
+        self.ledger.made_key(serial, public_key).map_err(halted)
+    }
+
+    fn validated_certificate(&self, id: IssuanceId) -> Result<Result<ValidatedCertificate, Fault>, Halted> {
+        self.ledger.validated_certificate(id, &self.fixture, self.kind).map_err(halted)
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.shutdown.is_requested()
+    }
+}
+
+fn halted(refused: LedgerRefused) -> Halted {
+    Halted(format!("The station cannot go on: {}. Call the administrator.", crate::sentence(&refused)))
+}
+
+/// Where the CA's answers are recorded and passed on.
+struct AnswerDesk {
+    ledger: Arc<Ledger>,
+    fixtures: Arc<Fixtures>,
+    authority: String,
+    board: Arc<Board>,
+}
+
+impl Answered for AnswerDesk {
+    fn answered(&self, issuance: IssuanceId) {
+        self.fixtures.go_on(issuance);
+    }
+
+    fn record(&self, issuance: IssuanceId, input: Input) -> bool {
+        let Ok(Some((before, _))) = self.ledger.get(issuance) else { return false };
+        let kind = self.fixtures.get(&before.fixture).map_or(KeystoreKind::Tpm, |fixture| fixture.kind);
+        match self.ledger.decide(issuance, &before.fixture, kind, &self.authority, input) {
+            Ok(_) => true,
+            Err(LedgerRefused::Precondition { message, .. }) => {
+                warn!(%issuance, %message, "the CA's answer was not awaited");
+                true
+            }
+            Err(refused) => {
+                self.board.halt(&halted(refused).0);
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What the station shows: the heart's types as `station.v1` messages, with the operator's next action in words.
+
+use issuance::{Issuance, LotName, State, Timestamp, certificate};
+use prost_types::Timestamp as WireTimestamp;
+use proto::station::v1::{self as wire, issuance::State as WireState};
+
+use crate::{
+    ledger::{Change, Changed},
+    rows::LotRow,
+};
+
+/// An issuance as the API shows it. `index` is that of its newest record; the API counts from 1.
+#[must_use]
+pub fn issuance(issuance: &Issuance, index: u64) -> wire::Issuance {
+    let state = &issuance.state;
+    let issued = state.issued();
+    let (state_now, stopped_in) = match state {
+        State::Failed(inner, _) => (WireState::Failed, wire_state(inner)),
+        State::Quarantined(inner, _) => (WireState::Quarantined, wire_state(inner)),
+        other => (wire_state(other), WireState::Unspecified),
+    };
+    wire::Issuance {
+        name: format!("issuances/{}", issuance.id),
+        lot: issuance.request.lot.to_string(),
+        device_serial: issuance.request.device_serial.to_string(),
+        profile: issuance.request.profile.to_string(),
+        fixture: issuance.fixture.to_string(),
+        common_name: issuance.request.common_name.to_string(),
+        state: state_now.into(),
+        stopped_in: stopped_in.into(),
+        failure: state.stop().map(|stop| wire::Failure { reason: stop.reason.clone(), message: stop.message.clone() }),
+        next_action: next_action(state).to_owned(),
+        create_time: Some(timestamp(issuance.created)),
+        update_time: Some(timestamp(issuance.updated)),
+        sequence: index + 1,
+        key: state.key().map(|key| key.location.to_string()).unwrap_or_default(),
+        certificate_location: state.placed().map(|placed| placed.location.to_string()).unwrap_or_default(),
+        certificate_serial: issued
+            .and_then(|issued| certificate::certificate_serial(&issued.certificate))
+            .unwrap_or_default(),
+        certificate: issued.map(|issued| issued.certificate.clone()).unwrap_or_default(),
+        chain: issued.map(|issued| issued.chain.clone()).unwrap_or_default(),
+        claimed_by: issuance.claimed_by.clone(),
+        authenticated_by: issuance.request.authenticated_by.clone(),
+    }
+}
+
+/// A lot as the API shows it.
+#[must_use]
+pub fn lot(name: &LotName, row: &LotRow) -> wire::Lot {
+    wire::Lot {
+        name: format!("lots/{name}"),
+        profile: row.profile.to_string(),
+        quantity: row.quantity,
+        started: row.started,
+        completed: row.completed,
+        state: if row.open { wire::lot::State::Open } else { wire::lot::State::Closed }.into(),
+        create_time: Some(timestamp(Timestamp(row.opened_ms))),
+    }
+}
+
+/// A change as the watchers see it.
+#[must_use]
+pub fn event(change: &Change) -> wire::Event {
+    let what = match &change.what {
+        Changed::Issuance(changed) => wire::event::Change::Issuance(issuance(changed, change.index)),
+        Changed::Lot(name, row) => wire::event::Change::Lot(lot(name, row)),
+    };
+    wire::Event { sequence: change.index + 1, time: Some(timestamp(change.at)), change: Some(what) }
+}
+
+/// A moment as protobuf has it.
+#[must_use]
+pub fn timestamp(at: Timestamp) -> WireTimestamp {
+    let nanos = i32::try_from(at.0.rem_euclid(1000)).unwrap_or(0) * 1_000_000;
+    WireTimestamp { seconds: at.seconds(), nanos }
+}
+
+fn wire_state(state: &State) -> WireState {
+    match state {
+        State::Requested => WireState::Requested,
+        State::DeviceIdentified(_) => WireState::DeviceIdentified,
+        State::KeyGenerationStarted(_) => WireState::KeyGenerationStarted,
+        State::KeyGenerated(_) => WireState::KeyGenerated,
+        State::ResidencyProven(_) => WireState::ResidencyProven,
+        State::RequestSigned(_) => WireState::RequestSigned,
+        // Refused is told by the quarantine's reason; what it stopped in is the submission.
+        State::Submitted(_) | State::Refused(_) => WireState::Submitted,
+        State::Issued(_) => WireState::Issued,
+        State::WriteStarted(_) => WireState::WriteStarted,
+        State::Written(_) => WireState::Written,
+        State::Verified(..) => WireState::Verified,
+        State::Completed(..) => WireState::Completed,
+        State::Failed(..) => WireState::Failed,
+        State::Quarantined(..) => WireState::Quarantined,
+    }
+}
+
+fn next_action(state: &State) -> &str {
+    match state {
+        State::Requested
+        | State::DeviceIdentified(_)
+        | State::KeyGenerationStarted(_)
+        | State::KeyGenerated(_)
+        | State::ResidencyProven(_)
+        | State::RequestSigned(_)
+        | State::WriteStarted(_)
+        | State::Written(_)
+        | State::Verified(..) => "Leave the device in the fixture.",
+        State::Submitted(_) => "Waiting for the CA. The device may go on the shelf: scan it again later.",
+        State::Refused(_) => "Set the device aside for a supervisor.",
+        State::Issued(_) => "The certificate is here. If the device was taken out, put it back and scan it again.",
+        State::Completed(..) => "Ship it.",
+        State::Failed(_, stop) | State::Quarantined(_, stop) => &stop.next_action,
+    }
+}

@@ -1,0 +1,131 @@
+//! Watch streams: journal entries in order, without gap or repeat, and the station's state beside them.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use proto::station::v1 as wire;
+use tokio::{
+    sync::{broadcast::error::RecvError, mpsc},
+    time::{Instant, MissedTickBehavior, interval},
+};
+use tokio_stream::{Stream, wrappers::ReceiverStream};
+use tonic::{Code, Status};
+
+use crate::{fixtures::Fixtures, grpc, ledger::Ledger, station::Board, view};
+
+/// Events that wait for a slow reader; then the stream's producer waits, and the reader catches up from the journal.
+const BUFFER: usize = 64;
+/// Entries read from the journal in one go while a watcher catches up.
+const CATCH_UP: u64 = 256;
+/// A station's state is told at most this often: a person sees no difference, and 32 fixtures stay cheap.
+const STATE_EVERY: Duration = Duration::from_millis(100);
+
+/// Events after a sequence, or from now on.
+pub fn events(
+    ledger: Arc<Ledger>,
+    fixtures: Arc<Fixtures>,
+    board: Arc<Board>,
+    after: Option<u64>,
+) -> impl Stream<Item = Result<wire::Event, Status>> {
+    let (sender, receiver) = mpsc::channel(BUFFER);
+    tokio::spawn(async move {
+        // The reader has gone, or the journal failed, which it was told: either way the stream ends.
+        let _ = Watcher { ledger, fixtures, board, sender, next: 0 }.run(after).await;
+    });
+    ReceiverStream::new(receiver)
+}
+
+struct Watcher {
+    ledger: Arc<Ledger>,
+    fixtures: Arc<Fixtures>,
+    board: Arc<Board>,
+    sender: mpsc::Sender<Result<wire::Event, Status>>,
+    /// The first index that was not told yet.
+    next: u64,
+}
+
+/// The stream is over.
+struct Over;
+
+impl Watcher {
+    async fn run(mut self, after: Option<u64>) -> Result<(), Over> {
+        // Listen first, then read: what happens in between is in both, and told once by its index.
+        let mut changes = self.board.changes();
+        let mut pulse = self.fixtures.pulse();
+        let mut link = self.board.link_changes();
+        let mut state = interval(STATE_EVERY);
+        state.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut stop = pin!(self.board.shutdown.requested());
+        let mut last_queue = self.ledger.queue();
+        let mut state_due = true;
+        self.next = after.unwrap_or_else(|| self.ledger.journal().synced());
+        self.catch_up(self.ledger.journal().synced()).await?;
+        self.tell_state().await?;
+        let mut told = Instant::now();
+        loop {
+            tokio::select! {
+                biased;
+                change = changes.recv() => match change {
+                    Ok(change) if change.index < self.next => {}
+                    Ok(change) if change.index == self.next => {
+                        self.send(view::event(&change)).await?;
+                        self.next = change.index + 1;
+                    }
+                    // A gap: an entry that changes nothing visible, or this reader was too slow.
+                    Ok(change) => self.catch_up(change.index + 1).await?,
+                    Err(RecvError::Lagged(_)) => self.catch_up(self.ledger.journal().synced()).await?,
+                    Err(RecvError::Closed) => return Ok(()),
+                },
+                _ = state.tick() => {
+                    let queue = self.ledger.queue();
+                    if state_due || queue != last_queue || told.elapsed() > Duration::from_secs(5) {
+                        last_queue = queue;
+                        state_due = false;
+                        told = Instant::now();
+                        self.tell_state().await?;
+                    }
+                }
+                Ok(()) = pulse.changed() => state_due = true,
+                Ok(()) = link.changed() => state_due = true,
+                () = &mut stop => {
+                    let words = format!("the station is stopping: watch again from sequence {}", self.next);
+                    let _ = self.sender.send(Err(Status::new(Code::Unavailable, words))).await;
+                    return Ok(());
+                }
+                () = self.sender.closed() => return Ok(()),
+            }
+        }
+    }
+
+    async fn catch_up(&mut self, to: u64) -> Result<(), Over> {
+        while self.next < to {
+            let until = to.min(self.next + CATCH_UP);
+            let ledger = Arc::clone(&self.ledger);
+            let from = self.next;
+            // Disk reads do not hold up other streams' tasks.
+            match tokio::task::block_in_place(move || ledger.changes(from, until)) {
+                Ok(changes) => {
+                    for change in changes {
+                        self.send(view::event(&change)).await?;
+                    }
+                }
+                Err(error) => {
+                    let status = Status::new(Code::Unavailable, crate::sentence(&error));
+                    let _ = self.sender.send(Err(status)).await;
+                    return Err(Over);
+                }
+            }
+            self.next = until;
+        }
+        Ok(())
+    }
+
+    async fn tell_state(&self) -> Result<(), Over> {
+        let station = grpc::station(&self.ledger, &self.fixtures, &self.board);
+        self.send(wire::Event { sequence: self.next, time: None, change: Some(wire::event::Change::Station(station)) })
+            .await
+    }
+
+    async fn send(&self, event: wire::Event) -> Result<(), Over> {
+        self.sender.send(Ok(event)).await.map_err(|_| Over)
+    }
+}
