@@ -1,1 +1,121 @@
-//! To come.
+//! gRPC statuses that a program can act on: the code from the kind of failure, the rest as `google.rpc` error details
+//! (<https://google.aip.dev/193>), the message in words that say what to do.
+
+use std::{error::Error, fmt::Write, time::Duration};
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+/// Who gives the reasons (`ErrorInfo.domain`).
+pub const DOMAIN: &str = "station-agent";
+
+/// A request's field is wrong: `INVALID_ARGUMENT` with one field violation. `field` is its path in the message, such as
+/// `device_serial`.
+pub fn invalid_argument(field: &str, description: impl Into<String>) -> Status {
+    invalid_arguments([(field.to_owned(), description.into())])
+}
+
+/// As [`invalid_argument`], for every wrong field at once: `(field, description)`.
+pub fn invalid_arguments(violations: impl IntoIterator<Item = (String, String)>) -> Status {
+    let mut details = ErrorDetails::new();
+    let mut message = String::new();
+    for (field, description) in violations {
+        if !message.is_empty() {
+            message.push_str("; ");
+        }
+        // Writing to a string does not fail.
+        let _ = write!(message, "{field}: {description}");
+        details.add_bad_request_violation(field, description);
+    }
+    details.set_error_info("INVALID_ARGUMENT", DOMAIN, []);
+    Status::with_error_details(Code::InvalidArgument, message, details)
+}
+
+/// A refusal for a reason that programs can tell apart: `reason` is UPPER_SNAKE_CASE and does not change between releases.
+pub fn refused(code: Code, reason: &str, message: impl Into<String>) -> Status {
+    let details = ErrorDetails::with_error_info(reason, DOMAIN, []);
+    Status::with_error_details(code, message, details)
+}
+
+/// Nothing is wrong with the request, but it has to wait: `UNAVAILABLE`, to be repeated unchanged after `after`.
+pub fn retry_later(reason: &str, message: impl Into<String>, after: Duration) -> Status {
+    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, []);
+    details.set_retry_info(Some(after));
+    Status::with_error_details(Code::Unavailable, message, details)
+}
+
+/// The reason that a status carries, if it is one of ours.
+pub fn reason(status: &Status) -> Option<String> {
+    let info = status.get_details_error_info()?;
+    (info.domain == DOMAIN).then_some(info.reason)
+}
+
+/// How long a status asks to wait before the next attempt, if it says.
+pub fn retry_after(status: &Status) -> Option<Duration> {
+    status.get_details_retry_info()?.retry_delay
+}
+
+/// A status in one line with the causes that tonic leaves to `source`, for logs and pages: a failed connection says
+/// only "transport error" of itself.
+pub fn in_full(status: &Status) -> String {
+    let mut text = status.message().to_owned();
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&words);
+        }
+        cause = error.source();
+    }
+    if text.is_empty() { status.code().description().to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The status as a client reads it from the trailers.
+    fn received(status: &Status) -> Status {
+        let mut trailers = tonic::codegen::http::HeaderMap::new();
+        status.add_header(&mut trailers).unwrap();
+        Status::from_header_map(&trailers).unwrap()
+    }
+
+    /// A wrong field arrives as a field violation, and in the message.
+    #[test]
+    fn wrong_fields_reach_the_client() {
+        let violations = [("serial", "is empty"), ("lot", "is unknown")].map(|(f, d)| (f.to_owned(), d.to_owned()));
+        let status = received(&invalid_arguments(violations));
+        assert_eq!((status.code(), status.message()), (Code::InvalidArgument, "serial: is empty; lot: is unknown"));
+        let fields: Vec<_> =
+            status.get_details_bad_request().unwrap().field_violations.into_iter().map(|v| (v.field, v.description)).collect();
+        assert_eq!(fields, [("serial", "is empty"), ("lot", "is unknown")].map(|(f, d)| (f.to_owned(), d.to_owned())));
+        assert_eq!(received(&invalid_argument("serial", "is empty")).message(), "serial: is empty");
+    }
+
+    /// Reason and delay arrive as they were given; a foreign status has neither.
+    #[test]
+    fn reasons_and_delays_reach_the_client() {
+        let status = received(&retry_later("QUEUE_FULL", "the queue is full", Duration::from_millis(1500)));
+        assert_eq!(status.code(), Code::Unavailable);
+        assert_eq!(reason(&status).as_deref(), Some("QUEUE_FULL"));
+        assert_eq!(retry_after(&status), Some(Duration::from_millis(1500)));
+        let status = received(&refused(Code::FailedPrecondition, "LOT_USED_UP", "the lot is used up"));
+        assert_eq!((status.code(), reason(&status).as_deref()), (Code::FailedPrecondition, Some("LOT_USED_UP")));
+        let foreign = Status::unavailable("busy");
+        assert_eq!((reason(&foreign), retry_after(&foreign)), (None, None));
+    }
+
+    /// The causes below a status are told once each.
+    #[test]
+    fn causes_are_told() {
+        let cause = std::io::Error::other("connection refused");
+        let mut status = Status::from_error(Box::new(cause));
+        assert_eq!(in_full(&status), "connection refused");
+        status = Status::unknown("");
+        assert_eq!(in_full(&status), Code::Unknown.description());
+    }
+}

@@ -193,7 +193,7 @@ impl<'a> Table<'a> {
         if node.is_none() {
             let place = match self.path.as_str() {
                 "" => "at the top of the file, before the first [table]".to_owned(),
-                path => format!("to {path}"),
+                path => format!("to the table {path}"),
             };
             let message = format!("is missing; add {what}, `{key} = {example}`, {place}");
             self.file.add(self.node.at, join(&self.path, key), message);

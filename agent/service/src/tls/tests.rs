@@ -1,1 +1,6 @@
+//! Real handshakes on 127.0.0.1 with certificates made for the test.
 
+mod authority;
+mod files;
+mod handshake;
+mod renewal;
