@@ -1,0 +1,150 @@
+//! The module, its token, and the session that is logged in.
+
+use std::{collections::BTreeSet, path::Path};
+
+use cryptoki::{
+    context::{CInitializeArgs, CInitializeFlags, Pkcs11 as Library},
+    error::{Error, RvError},
+    session::{Session, UserType},
+    slot::{Slot, TokenInfo},
+};
+use issuance::{DeviceIdentity, Fault, FaultKind};
+use secrecy::SecretString;
+
+use super::fault::during;
+
+/// A loaded module, initialised for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Module {
+    library: Library,
+}
+
+impl Module {
+    /// Loads a module and initialises it.
+    pub(super) fn load(path: &Path) -> Result<Self, Fault> {
+        let library =
+            Library::new(path).map_err(during(format!("could not load the PKCS#11 module {}", path.display())))?;
+        let module = Self { library };
+        module.initialise()?;
+        Ok(module)
+    }
+
+    /// A fresh look at the slots: SoftHSM shows new tokens only then, and a module whose token was gone comes back only
+    /// then. No session of this module may live.
+    pub(super) fn initialise_again(&mut self) -> Result<(), Fault> {
+        self.finalise();
+        self.initialise()
+    }
+
+    fn initialise(&self) -> Result<(), Fault> {
+        self.library
+            .initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
+            .map_err(during("could not initialise the PKCS#11 module"))
+    }
+
+    fn finalise(&self) {
+        match self.library.clone().finalize() {
+            Ok(()) | Err(Error::Pkcs11(RvError::CryptokiNotInitialized, _)) => {}
+            Err(error) => tracing::warn!(%error, "C_Finalize failed"),
+        }
+    }
+}
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        self.finalise();
+    }
+}
+
+/// A token with a session that is logged in.
+#[derive(Debug)]
+pub(super) struct Token {
+    session: Session,
+    identity: DeviceIdentity,
+}
+
+impl Token {
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    pub(super) fn identity(&self) -> &DeviceIdentity {
+        &self.identity
+    }
+}
+
+/// Finds the token by its label and logs in, unless that could cost it its PIN.
+pub(super) fn open(
+    module: &Module,
+    label: &str,
+    pin: &SecretString,
+    rejected: &mut BTreeSet<String>,
+) -> Result<Token, Fault> {
+    let (slot, info) = find(module, label)?;
+    let serial_number = info.serial_number().to_owned();
+    check_pin(&info, label, rejected)?;
+    let session = module
+        .library
+        .open_rw_session(slot)
+        .map_err(during(format!("could not open a session with the token {label:?}")))?;
+    if info.login_required() {
+        match session.login(UserType::User, Some(pin)) {
+            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
+            Err(error) => {
+                let fault = during(format!("could not log in to the token {label:?}"))(error);
+                if fault.kind == FaultKind::PinRejected {
+                    rejected.insert(serial_number);
+                }
+                return Err(fault);
+            }
+        }
+    }
+    let identity = DeviceIdentity::Token {
+        label: info.label().to_owned(),
+        serial_number,
+        manufacturer: info.manufacturer_id().to_owned(),
+        model: info.model().to_owned(),
+        firmware: info.firmware_version().to_string(),
+    };
+    Ok(Token { session, identity })
+}
+
+fn find(module: &Module, label: &str) -> Result<(Slot, TokenInfo), Fault> {
+    let slots = module.library.get_slots_with_token().map_err(during("could not list the PKCS#11 slots"))?;
+    let mut found = Vec::new();
+    let mut unreadable = None;
+    for slot in slots {
+        match module.library.get_token_info(slot) {
+            Ok(info) if info.token_initialized() && info.label() == label => found.push((slot, info)),
+            Ok(_) => {}
+            // Another slot's broken token is not in our way, if ours is there.
+            Err(error) => unreadable = Some(error),
+        }
+    }
+    match (found.len(), found.pop(), unreadable) {
+        (1, Some(only), _) => Ok(only),
+        (0, _, Some(error)) => {
+            Err(during(format!("found no token {label:?}, and one of the slots could not be read"))(error))
+        }
+        (0, ..) | (_, None, _) => Err(Fault::new(FaultKind::DeviceAbsent, format!("no token has the label {label:?}"))),
+        (count, ..) => Err(Fault::new(
+            FaultKind::Misconfigured,
+            format!("{count} tokens have the label {label:?}: give each one of its own"),
+        )),
+    }
+}
+
+/// Looks before a login whether one more wrong PIN would lock the token, or whether it refused this PIN before.
+fn check_pin(info: &TokenInfo, label: &str, rejected: &BTreeSet<String>) -> Result<(), Fault> {
+    let refuse = |kind, why: &str| Err(Fault::new(kind, format!("did not log in to the token {label:?}: {why}")));
+    if info.user_pin_locked() {
+        return refuse(FaultKind::PinLocked, "its PIN is locked (CKF_USER_PIN_LOCKED)");
+    }
+    if info.user_pin_final_try() {
+        return refuse(FaultKind::PinLocked, "a wrong PIN would lock it (CKF_USER_PIN_FINAL_TRY)");
+    }
+    if rejected.contains(info.serial_number()) {
+        return refuse(FaultKind::PinRejected, "it rejected this PIN before, and it is not tried again");
+    }
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! One connection to a TPM: opened, made clean, closed in order.
+
+use std::str::FromStr as _;
+
+use issuance::{Fault, FaultKind};
+use tss_esapi::{
+    Context, TctiNameConf,
+    constants::{CapabilityType, StartupType},
+    handles::{ObjectHandle, TpmHandle},
+    structures::CapabilityData,
+};
+
+use super::{
+    fault::{self, INITIALIZE, code_of},
+    relay::Relay,
+    tcti::Tcti,
+};
+
+// TPM 2.0 part 2, table 28: the first handle of each kind.
+const TRANSIENT_FIRST: u32 = 0x8000_0000;
+const LOADED_SESSION_FIRST: u32 = 0x0200_0000;
+/// More handles than any TPM has slots for: TPM2_GetCapability answers with at most this many.
+const EVERY: u32 = 64;
+
+/// A connection. Fields are dropped in this order: the context still speaks over the relay while it is closed.
+#[derive(Debug)]
+pub(super) struct Link {
+    context: Context,
+    _relay: Option<Relay>,
+}
+
+impl Link {
+    /// Connects, starts the TPM when nobody has, and flushes what an earlier owner left loaded.
+    pub(super) fn connect(tcti: &Tcti) -> Result<Self, Fault> {
+        const ACT: &str = "could not connect to the TPM";
+        let (known, relay) = match tcti {
+            Tcti::Known(known) => (known.clone(), None),
+            Tcti::SwtpmUnix(path) => {
+                let relay = Relay::start(path).map_err(|error| {
+                    Fault::caused(FaultKind::LinkLost, format!("{ACT} at {}", path.display()), error)
+                })?;
+                let known = TctiNameConf::from_str(&relay.tcti()).map_err(fault::during(ACT))?;
+                (known, Some(relay))
+            }
+        };
+        // Whatever keeps a TCTI from opening, there is no TPM that answers.
+        let context = Context::new(known).map_err(|error| Fault::caused(FaultKind::LinkLost, ACT, error))?;
+        let mut link = Self { context, _relay: relay };
+        link.start()?;
+        link.sweep()?;
+        Ok(link)
+    }
+
+    pub(super) fn context(&mut self) -> &mut Context {
+        &mut self.context
+    }
+
+    /// Closes in order. A TPM that loses its power without TPM2_Shutdown may count that as an attack.
+    pub(super) fn close(mut self) {
+        if let Err(error) = self.context.execute_without_session(|context| context.shutdown(StartupType::Clear)) {
+            tracing::debug!(%error, "TPM2_Shutdown failed");
+        }
+    }
+
+    fn start(&mut self) -> Result<(), Fault> {
+        let ask = |context: &mut Context| context.get_capability(CapabilityType::Handles, TRANSIENT_FIRST, 1);
+        match ask(&mut self.context) {
+            Err(error) if code_of(error) == Some(INITIALIZE) => {
+                self.context.startup(StartupType::Clear).map_err(fault::during("could not start the TPM"))
+            }
+            Err(error) => Err(fault::during("could not speak with the TPM")(error)),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Flushes every transient object and loaded session. Behind a resource manager there is nothing to see.
+    fn sweep(&mut self) -> Result<(), Fault> {
+        for first in [TRANSIENT_FIRST, LOADED_SESSION_FIRST] {
+            for handle in handles(&mut self.context, first, EVERY)? {
+                let act = || format!("could not flush {:#010x}, left loaded by an earlier owner", u32::from(handle));
+                let held = self.context.tr_from_tpm_public(handle).map_err(|error| fault::during(act())(error))?;
+                match self.context.flush_context(held) {
+                    Ok(()) => tracing::info!(handle = u32::from(handle), "flushed what an earlier owner left"),
+                    // tss-esapi flushes a policy session and then says that it should not have.
+                    Err(tss_esapi::Error::WrapperError(_)) => {}
+                    Err(error) => return Err(fault::during(act())(error)),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The handles in use from `first` on, at most `most`, all of `first`'s kind.
+pub(super) fn handles(context: &mut Context, first: u32, most: u32) -> Result<Vec<TpmHandle>, Fault> {
+    let act = "could not list the TPM's handles";
+    match context.get_capability(CapabilityType::Handles, first, most).map_err(fault::during(act))? {
+        (CapabilityData::Handles(handles), _) => Ok(handles.into_inner()),
+        _ => Err(Fault::new(FaultKind::Mismatch, act)),
+    }
+}
+
+/// Whether a persistent object or an NV index stands at `handle`. Only the TPM's own list says that one is absent.
+pub(super) fn is_there(context: &mut Context, handle: u32) -> Result<bool, Fault> {
+    Ok(handles(context, handle, 1)?.first().is_some_and(|found| u32::from(*found) == handle))
+}
+
+/// An object of the TPM that is let go of when this is dropped.
+pub(super) struct Held<'c> {
+    context: &'c mut Context,
+    handle: ObjectHandle,
+    transient: bool,
+}
+
+impl<'c> Held<'c> {
+    /// Holds a transient object, to be flushed.
+    pub(super) fn transient(context: &'c mut Context, handle: ObjectHandle) -> Self {
+        Self { context, handle, transient: true }
+    }
+
+    /// Holds what stands at a persistent handle or NV index, which stays there.
+    pub(super) fn standing(context: &'c mut Context, handle: TpmHandle) -> Result<Self, tss_esapi::Error> {
+        let handle = context.tr_from_tpm_public(handle)?;
+        Ok(Self { context, handle, transient: false })
+    }
+
+    pub(super) fn handle(&self) -> ObjectHandle {
+        self.handle
+    }
+
+    pub(super) fn context(&mut self) -> &mut Context {
+        self.context
+    }
+
+    /// For what was removed from the TPM by a command: there is nothing left to let go of.
+    pub(super) fn forget(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let let_go = match self.transient {
+            true => self.context.flush_context(self.handle),
+            false => self.context.tr_close(&mut self.handle),
+        };
+        if let Err(error) = let_go {
+            // The next connection's sweep flushes it.
+            tracing::debug!(%error, "could not let go of a TPM object");
+        }
+    }
+}

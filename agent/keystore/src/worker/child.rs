@@ -1,0 +1,137 @@
+//! The child: one keystore, served until the parent is gone.
+
+use std::{
+    io::{self, IsTerminal as _},
+    os::{fd::AsFd as _, unix::net::UnixStream},
+    process::ExitCode,
+    time::Duration,
+};
+
+use issuance::{Fault, FaultKind, Keystore, ValidatedCertificate};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::DumpableBehavior,
+};
+use secrecy::SecretString;
+use zeroize::Zeroizing;
+
+use super::{
+    frame::{self, Limit},
+    message::{Answer, Bytes, Call, Request, Response},
+    settings::Opening,
+};
+use crate::{Pkcs11, Tpm};
+
+/// A TPM is let go of when nothing was asked of it for this long: longer than the pause between two steps of one
+/// issuance, shorter than what another program would notice.
+const LINGER: Duration = Duration::from_millis(100);
+
+/// Serves one keystore to the parent, over the socket that is this process's standard input.
+///
+/// Ends when the parent closes the socket. Exit codes: 0 then, 2 when the socket breaks or was never one.
+#[must_use]
+pub fn run() -> ExitCode {
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("keystore worker: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn serve() -> io::Result<()> {
+    if io::stdin().is_terminal() {
+        return Err(io::Error::other("it is started by a station or a CA, with a socket as its standard input"));
+    }
+    // The PIN is not to be in a core dump.
+    if let Err(error) = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::debug!(%error, "core dumps stay possible");
+    }
+    let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let Some(opening) = frame::receive(&stream, Limit::SETTINGS, None)? else { return Ok(()) };
+    let mut served = Served::open(opening)?;
+    loop {
+        if !is_readable_within(&stream, LINGER)? {
+            served.rest();
+        }
+        let Some(content) = frame::receive(&stream, Limit::CALL, None)? else { return Ok(()) };
+        let Request { number, call } = frame::decode(&content)?;
+        let outcome = answer(served.keystore(), call);
+        let response = Response { number, outcome, rejected: served.rejected() };
+        frame::send(&stream, &frame::encode(&response, Limit::CALL)?, None)?;
+    }
+}
+
+/// The device of this process.
+enum Served {
+    Tpm(Tpm),
+    Pkcs11(Pkcs11),
+}
+
+impl Served {
+    fn open(frame: Zeroizing<Vec<u8>>) -> io::Result<Self> {
+        let malformed = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+        Ok(match postcard::from_bytes(&frame).map_err(malformed)? {
+            Opening::Tpm { tcti } => Self::Tpm(Tpm::lingering(tcti)),
+            Opening::Pkcs11 { module, token, pin, rejected } => {
+                let mut keystore = Pkcs11::new(module, token, SecretString::from(pin));
+                keystore.reject(rejected.into_iter().map(str::to_owned));
+                Self::Pkcs11(keystore)
+            }
+        })
+    }
+
+    fn keystore(&mut self) -> &mut dyn Keystore {
+        match self {
+            Self::Tpm(keystore) => keystore,
+            Self::Pkcs11(keystore) => keystore,
+        }
+    }
+
+    fn rest(&mut self) {
+        match self {
+            Self::Tpm(keystore) => keystore.release(),
+            // A token serves many at once; its session stays.
+            Self::Pkcs11(_) => {}
+        }
+    }
+
+    fn rejected(&self) -> Vec<String> {
+        match self {
+            Self::Tpm(_) => Vec::new(),
+            Self::Pkcs11(keystore) => keystore.rejected().iter().cloned().collect(),
+        }
+    }
+}
+
+fn answer(keystore: &mut dyn Keystore, call: Call) -> Result<Answer, Fault> {
+    Ok(match call {
+        Call::Identify => Answer::Identity(keystore.identify()?),
+        Call::FindKey(location) => Answer::Found(keystore.find_key(&location)?),
+        Call::GenerateKey(location, algorithm) => Answer::Generated(keystore.generate_key(&location, algorithm)?),
+        Call::ResidencyEvidence(location) => Answer::Evidence(keystore.residency_evidence(&location)?),
+        Call::Sign(location, messages) => {
+            let messages: Vec<Vec<u8>> = messages.into_iter().map(|message| message.0).collect();
+            Answer::Signatures(keystore.sign(&location, &messages)?.into_iter().map(Bytes).collect())
+        }
+        Call::ReadCertificate(location) => Answer::Certificate(keystore.read_certificate(&location)?.map(Bytes)),
+        Call::WriteCertificate(location, der, expectation) => {
+            let certificate = ValidatedCertificate::validate(&der.0, *expectation).map_err(|error| {
+                Fault::caused(FaultKind::CertificateRejected, "did not write the certificate", error)
+            })?;
+            keystore.write_certificate(&location, &certificate)?;
+            Answer::Written
+        }
+    })
+}
+
+fn is_readable_within(stream: &UnixStream, patience: Duration) -> io::Result<bool> {
+    let patience = Timespec::try_from(patience).map_err(io::Error::other)?;
+    let mut watched = [PollFd::new(stream, PollFlags::IN)];
+    match poll(&mut watched, Some(&patience)) {
+        Ok(count) => Ok(count > 0),
+        Err(rustix::io::Errno::INTR) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
