@@ -187,7 +187,10 @@ addEventListener("keydown", (event) => {
 
 addEventListener("pointerdown", () => { pointer = true; }, true);
 
+let opened = false;
+
 function back() {
+  if (!opened) return;
   if (document.activeElement === document.body || document.activeElement === null) field.focus();
 }
 addEventListener("focusout", () => setTimeout(back, 0));
@@ -208,5 +211,8 @@ addEventListener("change", (event) => {
   if (event.target.id === "lot" && pointer) field.focus();
 });
 
-field.focus();
-if (field.value !== "") field.select();
+// The browser's own `autofocus` comes first; it complains when it finds its work done.
+requestAnimationFrame(() => requestAnimationFrame(() => {
+  opened = true;
+  back();
+}));

@@ -273,29 +273,31 @@ fn columns(tiles: usize) -> &'static str {
 fn tile(tile: &Tile, now: i64) -> Markup {
     let headline = words::headline(tile.kind);
     let long = tile.device_serial.chars().count() > 20;
+    // More text than the others: all of it smaller.
+    let full = long || !tile.message.is_empty();
     html! {
-        label.tile.(tile.kind.class()).stale[tile.stale] id={ "tile-" (tile.fixture) } for={ "choose-" (tile.fixture) }
+        label.tile.(tile.kind.class()).stale[tile.stale].full[full] id={ "tile-" (tile.fixture) } for={ "choose-" (tile.fixture) }
             data-kind=(tile.kind.class()) data-result[tile.kind.is_result() && !tile.stale]
         {
             span.top {
                 span.fixture { (tile.fixture) }
                 span.chosen { (words::CHOSEN) }
                 @if let Some(since) = tile.since { (clock(since, now)) }
-                @if let Some(took) = tile.took { span.took { (words::elapsed(took)) } }
+                @if let Some(took) = tile.took { span.took { (words::took(took)) } }
+                @if !tile.reason.is_empty() { span.reason { (words::for_support(&tile.reason)) } }
             }
             span.state { (icon(tile.kind)) span.headline { (headline) } }
             span.state.not-known { (icon(Kind::Unknown)) span.headline { (words::UNKNOWN_HEADLINE) } }
             @if !tile.device_serial.is_empty() {
-                span.device {
-                    span.serial.long[long] { (tile.device_serial) }
+                span.device.long[long] {
+                    span.serial { (tile.device_serial) }
                     span.common-name { (tile.common_name) }
                 }
             }
             @if tile.kind == Kind::Working { (progress(tile)) }
-            @if !tile.message.is_empty() { span.message { (tile.message) } }
             span.next { (tile.next_action) }
             span.next.not-known { (words::UNKNOWN_NEXT) " " span.last { (words::LAST_KNOWN) " " (headline) } }
-            @if !tile.reason.is_empty() { span.reason { (words::for_support(&tile.reason)) } }
+            @if !tile.message.is_empty() { span.message { (tile.message) } }
         }
     }
 }

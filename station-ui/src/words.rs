@@ -25,7 +25,7 @@ pub const NO_LOT_NEXT: &str = "Ask for a lot to be opened.";
 /// Above which fixture the next scan is for.
 pub const FIXTURE: &str = "Fixture";
 /// The station looks for the device itself.
-pub const ANY_FIXTURE: &str = "The one with the device";
+pub const ANY_FIXTURE: &str = "Finds itself";
 /// On a tile that the operator tapped.
 pub const CHOSEN: &str = "Next scan";
 /// What a screen reader calls the tiles.
@@ -82,7 +82,7 @@ pub fn next_action(kind: Kind) -> &'static str {
     match kind {
         Kind::Ready => "Put a device in and scan it.",
         Kind::NotReady => "Wait: the station has stopped.",
-        Kind::Working => "Leave the device in the fixture.",
+        Kind::Working => "Leave the device in place.",
         Kind::ShipIt => "Take it out and ship it.",
         Kind::WaitsForAuthority => "Put it on the shelf. Scan it again when the CA is back.",
         Kind::ScanAgain => "Its certificate is here: put the device in and scan it again.",
@@ -128,7 +128,7 @@ pub fn lot_progress(completed: u32, quantity: u32) -> String {
 
 /// A lot in a list to choose from.
 pub fn lot_choice(lot: &str, completed: u32, quantity: u32) -> String {
-    format!("{lot} ({})", lot_progress(completed, quantity))
+    format!("{lot}: {}", lot_progress(completed, quantity))
 }
 
 /// The station's words for support.
@@ -141,6 +141,16 @@ pub fn elapsed(milliseconds: i64) -> String {
     let seconds = milliseconds.max(0) / 1000;
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
+}
+
+/// How long a device took, once it is done.
+pub fn took(milliseconds: i64) -> String {
+    if milliseconds < 60_000 {
+        let tenths = milliseconds.max(0) / 100;
+        format!("{}.{} s", tenths / 10, tenths % 10)
+    } else {
+        elapsed(milliseconds)
+    }
 }
 
 /// The banner while the CA does not answer: how many wait.
@@ -236,5 +246,6 @@ mod tests {
     fn durations_read_like_a_clock() {
         let written: Vec<String> = [-5, 0, 7_900, 750_000, 3_723_000].into_iter().map(elapsed).collect();
         assert_eq!(written, ["0:00", "0:00", "0:07", "12:30", "1:02:03"]);
+        assert_eq!([took(-1), took(740), took(12_999), took(61_000)], ["0.0 s", "0.7 s", "12.9 s", "1:01"]);
     }
 }

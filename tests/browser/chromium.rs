@@ -68,7 +68,13 @@ impl Chromium {
             .connect(&format!("http://127.0.0.1:{port}"))
             .await
             .expect("a session");
-        Self { client, driver, profile }
+        let chromium = Self { client, driver, profile };
+        // Chromium's own first tab asks for files of its own.
+        chromium.client.goto("about:blank").await.expect("an empty page");
+        for log in ["browser", "performance"] {
+            chromium.command("se/log", json!({ "type": log })).await;
+        }
+        chromium
     }
 
     /// Opens a page and waits until it is live.
@@ -88,8 +94,9 @@ impl Chromium {
 
     /// The text of the one element that matches.
     pub(crate) async fn text(&self, selector: &str) -> String {
-        let element = self.client.find(Locator::Css(selector)).await.expect(selector);
-        element.text().await.expect(selector)
+        // In one step: the page replaces its parts at any time.
+        let script = format!("return document.querySelector({})?.innerText", json!(selector));
+        self.script(&script).await.as_str().expect(selector).to_owned()
     }
 
     /// Types as a scanner does: to whatever has the focus, and Enter at the end.

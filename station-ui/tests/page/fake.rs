@@ -172,7 +172,7 @@ pub(crate) fn issuance(device_serial: &str, state: State) -> Issuance {
         fixture: "fixture-1".into(),
         common_name: format!("{device_serial}.ca"),
         state: state.into(),
-        create_time: Some(now.into()),
+        create_time: Some((now - Duration::from_millis(3_200)).into()),
         update_time: Some(now.into()),
         sequence: 1 + u64::try_from(i32::from(state)).unwrap(),
         ..Issuance::default()

@@ -57,7 +57,7 @@ async fn with_two_lots_one_is_chosen() {
     assert!(visitor.scan("scanned=SN-1&lot=").await.contains("choose the lot, then scan again"));
     assert!(fake.script(|script| script.started.is_empty()));
     let page = visitor.scan("scanned=SN-1&lot=LOT-2").await;
-    assert!(page.contains(r#"<option value="LOT-2" selected>LOT-2 (4 of 5 done)"#), "it stays chosen: {page}");
+    assert!(page.contains(r#"<option value="LOT-2" selected>LOT-2: 4 of 5 done"#), "it stays chosen: {page}");
     assert_eq!(fake.script(|script| script.started[0].lot.clone()), "LOT-2");
     fake.script(|script| script.lots = vec![lot("LOT-1", 10, 3), lot("LOT-2", 5, 5)]);
     let visitor = Visitor::new(fake.client()).await;
