@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use issuance::{DeviceSerial, FixtureName, IssuanceId, LotName, ProfileName, Timestamp};
+use issuance::{DeviceSerial, FixtureName, IssuanceId, LotName, ProfileName};
 use proto::station::v1::{self as wire, station_service_server::StationService};
 use service::{
     roles::{Caller, Callers, Role},
@@ -17,10 +17,10 @@ use tokio_stream::Stream;
 use tonic::{Code, Request, Response, Status};
 
 use crate::{
+    board::Board,
     driver::Asked,
     fixtures::Fixtures,
     ledger::{self, Ledger, LedgerRefused, Listed},
-    station::Board,
     view, watch,
 };
 
@@ -248,40 +248,7 @@ impl StationService for StationApi {
 
     async fn get_station(&self, request: Request<wire::GetStationRequest>) -> Result<Response<wire::Station>, Status> {
         self.authorise(&request, READERS)?;
-        Ok(Response::new(station(&self.ledger, &self.fixtures, &self.board)))
-    }
-}
-
-/// The station as it is now.
-#[must_use]
-pub fn station(ledger: &Ledger, fixtures: &Fixtures, board: &Board) -> wire::Station {
-    let fixtures = fixtures.all().iter().map(|fixture| {
-        let (busy, last) = fixture.status();
-        let issuance = last.and_then(|id| ledger.get(id).ok().flatten());
-        wire::Fixture {
-            name: format!("fixtures/{}", fixture.name),
-            keystore: fixture.kind.as_str().to_owned(),
-            state: if busy { wire::fixture::State::Busy } else { wire::fixture::State::Idle }.into(),
-            issuance: issuance.map(|(issuance, index)| view::issuance(&issuance, index)),
-        }
-    });
-    let link = board.link();
-    let (length, oldest) = ledger.queue();
-    let time = |at: Option<Timestamp>| at.map(view::timestamp);
-    wire::Station {
-        station: board.provenance.station.clone(),
-        fixtures: fixtures.collect(),
-        queue: Some(wire::Queue {
-            length: length as u64,
-            bound: ledger.queue_bound() as u64,
-            oldest_time: time(oldest),
-            link_up: link.up.unwrap_or(false),
-            link_time: time(link.changed),
-            next_attempt_time: time(link.next_attempt),
-            last_error: link.last_error,
-        }),
-        profiles: ledger.profiles().iter().map(|pinned| pinned.profile.name.to_string()).collect(),
-        halted: board.halted().unwrap_or_default(),
+        Ok(Response::new(view::station(&self.ledger, &self.fixtures, &self.board)))
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     thread::JoinHandle,
     time::Duration,
 };
@@ -22,11 +22,12 @@ use service::{
     shutdown::Shutdown,
     tls::{Listener, TlsError},
 };
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tonic_health::ServingStatus;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::{
+    board::Board,
     configuration::{FixtureSettings, StationConfiguration},
     connector::grpc::GrpcConnector,
     driver::{Driver, Halted, Records},
@@ -37,57 +38,8 @@ use crate::{
     submission::{self, Answered, Link},
 };
 
-/// Changes that a watcher may be behind before it catches up from the journal.
-const CHANGES_KEPT: usize = 1024;
 /// How often the journal's health is looked at between appends.
 const HEALTH_EVERY: Duration = Duration::from_secs(1);
-
-/// What hangs on the wall for everyone to see.
-#[derive(Debug)]
-pub struct Board {
-    /// Recorded with each issuance.
-    pub provenance: Provenance,
-    halted: Mutex<Option<String>>,
-    link: watch::Receiver<Link>,
-    changes: broadcast::Sender<Change>,
-    /// Streams end with it.
-    pub shutdown: Shutdown,
-}
-
-impl Board {
-    /// Why the station accepts nothing, when it does not.
-    #[must_use]
-    pub fn halted(&self) -> Option<String> {
-        self.halted.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Stops accepting. The first reason stays.
-    pub fn halt(&self, words: &str) {
-        let mut halted = self.halted.lock().unwrap_or_else(PoisonError::into_inner);
-        if halted.is_none() {
-            error!(reason = words, "the station halts: it accepts and begins nothing more");
-            *halted = Some(words.to_owned());
-        }
-    }
-
-    /// The link to the CA as it is.
-    #[must_use]
-    pub fn link(&self) -> Link {
-        self.link.borrow().clone()
-    }
-
-    /// Changes whenever the link does.
-    #[must_use]
-    pub fn link_changes(&self) -> watch::Receiver<Link> {
-        self.link.clone()
-    }
-
-    /// Changes in journal order, each once it is on the disk.
-    #[must_use]
-    pub fn changes(&self) -> broadcast::Receiver<Change> {
-        self.changes.subscribe()
-    }
-}
 
 /// Why the station did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -145,13 +97,7 @@ pub async fn run(
     let (changes, changed) = mpsc::unbounded_channel();
     let ledger = Arc::new(open_ledger(&configuration, changes)?);
     let (link, link_view) = watch::channel(Link::default());
-    let board = Arc::new(Board {
-        provenance: provenance(&configuration),
-        halted: Mutex::default(),
-        link: link_view,
-        changes: broadcast::Sender::new(CHANGES_KEPT),
-        shutdown: shutdown.clone(),
-    });
+    let board = Arc::new(Board::new(provenance(&configuration), link_view, shutdown.clone()));
     spawn("publisher", {
         let (journal, board) = (ledger.journal().clone(), Arc::clone(&board));
         // Ends with the ledger's last handle.
@@ -253,8 +199,7 @@ fn publish(mut changed: mpsc::UnboundedReceiver<Change>, journal: &Journal, boar
             return;
         }
         for change in batch {
-            // Nobody may be watching.
-            let _ = board.changes.send(change);
+            board.tell(change);
         }
     }
 }

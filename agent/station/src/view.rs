@@ -5,7 +5,9 @@ use prost_types::Timestamp as WireTimestamp;
 use proto::station::v1::{self as wire, issuance::State as WireState};
 
 use crate::{
-    ledger::{Change, Changed},
+    board::Board,
+    fixtures::Fixtures,
+    ledger::{Change, Changed, Ledger},
     rows::LotRow,
 };
 
@@ -56,6 +58,39 @@ pub fn lot(name: &LotName, row: &LotRow) -> wire::Lot {
         completed: row.completed,
         state: if row.open { wire::lot::State::Open } else { wire::lot::State::Closed }.into(),
         create_time: Some(timestamp(Timestamp(row.opened_ms))),
+    }
+}
+
+/// The station as it is now.
+#[must_use]
+pub fn station(ledger: &Ledger, fixtures: &Fixtures, board: &Board) -> wire::Station {
+    let fixtures = fixtures.all().iter().map(|fixture| {
+        let (busy, last) = fixture.status();
+        let issuance = last.and_then(|id| ledger.get(id).ok().flatten());
+        wire::Fixture {
+            name: format!("fixtures/{}", fixture.name),
+            keystore: fixture.kind.as_str().to_owned(),
+            state: if busy { wire::fixture::State::Busy } else { wire::fixture::State::Idle }.into(),
+            issuance: issuance.map(|(issuance, index)| self::issuance(&issuance, index)),
+        }
+    });
+    let link = board.link();
+    let (length, oldest) = ledger.queue();
+    let time = |at: Option<Timestamp>| at.map(timestamp);
+    wire::Station {
+        station: board.provenance.station.clone(),
+        fixtures: fixtures.collect(),
+        queue: Some(wire::Queue {
+            length: length as u64,
+            bound: ledger.queue_bound() as u64,
+            oldest_time: time(oldest),
+            link_up: link.up.unwrap_or(false),
+            link_time: time(link.changed),
+            next_attempt_time: time(link.next_attempt),
+            last_error: link.last_error,
+        }),
+        profiles: ledger.profiles().iter().map(|pinned| pinned.profile.name.to_string()).collect(),
+        halted: board.halted().unwrap_or_default(),
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::{
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Code, Status};
 
-use crate::{fixtures::Fixtures, grpc, ledger::Ledger, station::Board, view};
+use crate::{board::Board, fixtures::Fixtures, ledger::Ledger, view};
 
 /// Events that wait for a slow reader; then the stream's producer waits, and the reader catches up from the journal.
 const BUFFER: usize = 64;
@@ -120,7 +120,7 @@ impl Watcher {
     }
 
     async fn tell_state(&self) -> Result<(), Over> {
-        let station = grpc::station(&self.ledger, &self.fixtures, &self.board);
+        let station = view::station(&self.ledger, &self.fixtures, &self.board);
         self.send(wire::Event { sequence: self.next, time: None, change: Some(wire::event::Change::Station(station)) })
             .await
     }
