@@ -18,7 +18,6 @@ use crate::{
     certificate, hsm,
     hsm::Hsm,
     journaled::{Clock, JournaledRegister},
-    lint,
     pki::{self, CaCertificate, PkiError, moment_text},
     plan::{Later, Proposal, Rules, Submission, outlives},
     profile::{AuthoritySettings, CaName, contradictions},
@@ -85,7 +84,7 @@ pub enum OpenError {
     #[error(transparent)]
     Pki(#[from] PkiError),
     /// The token failed.
-    #[error("the token failed")]
+    #[error("the token cannot be used; {}", hsm::remedy(.0))]
     Token(#[source] Fault),
     /// The token lacks an issuer's key.
     #[error("the token has no key {0}: this is another token, or `init` did not complete")]
@@ -211,9 +210,16 @@ impl Inner {
             };
         }
         let (mut places, mut signed) = (Vec::new(), Vec::new());
-        for (issuer, planned) in to_sign {
-            let (group, planned): (Vec<usize>, Vec<Planned>) = planned.into_iter().unzip();
-            match self.sign(&issuer, planned).await {
+        for (name, planned) in to_sign {
+            let issuer = self.rules.issuer(&name);
+            let (own, strange): (Vec<_>, Vec<_>) =
+                planned.into_iter().partition(|(_, planned)| issuer.is_some_and(|issuer| planned.is_of(issuer)));
+            for (place, _) in strange {
+                outcomes[place] = Some(Outcome::Deferred(strange_issuer(&name)));
+            }
+            let (Some(issuer), false) = (issuer, own.is_empty()) else { continue };
+            let (group, own): (Vec<usize>, Vec<Planned>) = own.into_iter().unzip();
+            match self.sign(issuer, own).await {
                 Ok(some) => {
                     places.extend(group);
                     signed.extend(some);
@@ -249,23 +255,10 @@ impl Inner {
         .map_err(|_| Unavailable("the batch was broken off".into()))
     }
 
-    async fn sign(&self, issuer: &str, planned: Vec<Planned>) -> Result<Vec<Signed>, Later> {
+    async fn sign(&self, issuer: &CaCertificate, planned: Vec<Planned>) -> Result<Vec<Signed>, Later> {
         /// Long enough for a module's restart, short enough that a line does not notice an HSM's reboot twice.
         const TOKEN_BACK: Duration = Duration::from_secs(5);
-        /// Only an administrator brings an issuer back.
-        const ISSUER_BACK: Duration = Duration::from_secs(300);
         let messages: Vec<Vec<u8>> = planned.iter().map(|planned| planned.tbs_certificate.clone()).collect();
-        let issuer = self
-            .rules
-            .issuer(issuer)
-            .filter(|issuer| messages.iter().all(|tbs| lint::is_issued_by(tbs, issuer)))
-            .ok_or_else(|| Later {
-                retry_after: ISSUER_BACK,
-                message: format!(
-                    "the request was planned for the issuer {issuer}, which this CA no longer has with that name and \
-                     key: bring it back"
-                ),
-            })?;
         let location = issuer.name.key_location();
         let signatures = self.hsm.sign(location, issuer.public_key.clone(), messages).await.map_err(|fault| {
             warn!(issuer = %issuer.name, reason = fault.kind.reason(), %fault, waiting = planned.len(), "the token did not sign");
@@ -295,6 +288,18 @@ impl Inner {
             Ok(certificate) => Outcome::Issued(Issued { certificate, chain: vec![issuer.der.clone()] }),
             Err(error) => unanswerable(with_causes(&error)),
         }
+    }
+}
+
+fn strange_issuer(name: &str) -> Later {
+    /// Only an administrator brings an issuer back.
+    const ISSUER_BACK: Duration = Duration::from_secs(300);
+    Later {
+        retry_after: ISSUER_BACK,
+        message: format!(
+            "the request was planned for the issuer {name}, which this CA no longer has with that name and key: bring \
+             it back"
+        ),
     }
 }
 
@@ -368,13 +373,13 @@ fn finish_planned(
             groups.entry(&planned.issuer).or_default().push(planned);
         }
         for (name, planned) in groups {
-            let issuer = rules
-                .issuer(name)
-                .filter(|issuer| planned.iter().all(|planned| lint::is_issued_by(&planned.tbs_certificate, issuer)));
-            let Some(issuer) = issuer else {
-                warn!(issuer = name, waiting = planned.len(), "planned for an issuer that this CA no longer has");
-                continue;
-            };
+            let issuer = rules.issuer(name);
+            let (planned, strange): (Vec<&Planned>, Vec<_>) =
+                planned.into_iter().partition(|planned| issuer.is_some_and(|issuer| planned.is_of(issuer)));
+            if !strange.is_empty() {
+                warn!(issuer = name, waiting = strange.len(), "planned for an issuer that this CA no longer has");
+            }
+            let (Some(issuer), false) = (issuer, planned.is_empty()) else { continue };
             let messages: Vec<Vec<u8>> = planned.iter().map(|planned| planned.tbs_certificate.clone()).collect();
             match hsm::sign_verified(keystore, &issuer.name.key_location(), &issuer.public_key, &messages) {
                 Ok(signatures) => {

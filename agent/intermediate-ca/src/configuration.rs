@@ -110,8 +110,7 @@ fn parse(root: &Table<'_>) -> Option<(Listen, Callers, Token, AuthoritySettings)
             Place::Profile(index) => profile_tables[index].mistake(key, message),
         }
     }
-    let authority =
-        AuthoritySettings { name: name?, journal: journal?, pki: pki?, root: root_ca, issuers, profiles };
+    let authority = AuthoritySettings { name: name?, journal: journal?, pki: pki?, root: root_ca, issuers, profiles };
     Some((listen?, callers, token?, authority))
 }
 
@@ -266,7 +265,11 @@ keys = ["P-256", "P-384", "RSA-2048"]
             ("name = \"ca-1\"", "name = \"ca 1\"", "name"),
             ("\"127.0.0.1:0\"", "\"localhost\"", "address"),
             ("label = \"ca\"", "lable = \"ca\"", "label"),
-            ("[root]\ncommon_name = \"Demo Product Root\"\nkey = \"P-256\"", "[root]\ncommon_name = \"Demo Product Root\"\nkey = \"P-255\"", "key"),
+            (
+                "[root]\ncommon_name = \"Demo Product Root\"\nkey = \"P-256\"",
+                "[root]\ncommon_name = \"Demo Product Root\"\nkey = \"P-255\"",
+                "key",
+            ),
             ("validity = \"3650d\"", "validity = \"long\"", "validity"),
             ("organization = \"Example Devices\"", &format!("organization = \"{}\"", "x".repeat(65)), "organization"),
             ("purpose = \"device-ca\"", "purpose = \"ca\"", "purpose"),

@@ -1,8 +1,6 @@
 //! `ca.v1` over gRPC: proto types come in and go out here, and nowhere else.
 
-use proto::ca::v1::{
-    self as wire, certificate_authority_service_server::CertificateAuthorityService, issue_result,
-};
+use proto::ca::v1::{self as wire, certificate_authority_service_server::CertificateAuthorityService, issue_result};
 use service::{
     roles::{Callers, Role},
     status,
@@ -63,7 +61,8 @@ impl CertificateAuthorityService for Service {
         );
         for (issuance, outcome) in issuances.iter().zip(&outcomes) {
             if let Outcome::Refused(refusal) = outcome {
-                // `Debug` escapes what a caller might put into an id that is none.
+                // What a caller sends as an id may be none: escaped, and no longer than one.
+                let issuance: String = issuance.chars().take(36).collect();
                 info!(station, ?issuance, reason = refusal.reason.as_str(), message = refusal.message, "refused");
             }
         }
@@ -93,10 +92,9 @@ fn submission(request: wire::CertificationRequest) -> Submission {
 
 fn result(issuance: String, outcome: Outcome) -> wire::IssueResult {
     let outcome = match outcome {
-        Outcome::Issued(issued) => issue_result::Outcome::Issued(wire::Issued {
-            certificate: issued.certificate,
-            chain: issued.chain,
-        }),
+        Outcome::Issued(issued) => {
+            issue_result::Outcome::Issued(wire::Issued { certificate: issued.certificate, chain: issued.chain })
+        }
         Outcome::Refused(refusal) => issue_result::Outcome::Refused(wire::Refused {
             reason: refusal.reason.as_str().to_owned(),
             message: refusal.message,

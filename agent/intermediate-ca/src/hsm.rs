@@ -1,6 +1,6 @@
 //! The CA's signing keys: one thread that owns the keystore, and signatures that count only once they verify.
 
-use std::thread;
+use std::{sync::Arc, thread};
 
 use issuance::{Fault, FaultKind, KeyLocation, Keystore, PublicKey};
 use tokio::sync::{mpsc, oneshot};
@@ -43,6 +43,22 @@ fn verify(signatures: Vec<Vec<u8>>, key: &PublicKey, messages: &[Vec<u8>]) -> Re
     Ok(signatures.into_iter().map(VerifiedSignature).collect())
 }
 
+/// What an administrator does about a token that cannot be used at the start.
+pub(crate) fn remedy(fault: &Fault) -> &'static str {
+    match fault.kind {
+        FaultKind::PinRejected => "put the right PIN into pin_file; until then it is not tried again by this process",
+        FaultKind::PinLocked => "the token's security officer resets its PIN",
+        FaultKind::DeviceAbsent => "check the token's label and environment, and that the HSM is connected",
+        FaultKind::Misconfigured | FaultKind::Unsupported => "check the module's path and what it supports",
+        FaultKind::LocationOccupied => "two keys share one CKA_ID: remove the one that no certificate belongs to",
+        FaultKind::StorageFull => "make room in the token",
+        FaultKind::WorkerCrashed | FaultKind::DeadlineExceeded | FaultKind::LinkLost | FaultKind::HardwareFailure => {
+            "check the HSM and its module's log, and start again"
+        }
+        _ => "start again; what stands is kept",
+    }
+}
+
 /// A handle to the thread; it ends when the last handle is gone.
 #[derive(Clone)]
 pub(crate) struct Hsm {
@@ -51,8 +67,8 @@ pub(crate) struct Hsm {
 
 struct Job {
     location: KeyLocation,
-    messages: Vec<Vec<u8>>,
-    reply: oneshot::Sender<(Vec<Vec<u8>>, Result<Vec<Vec<u8>>, Fault>)>,
+    messages: Arc<[Vec<u8>]>,
+    reply: oneshot::Sender<Result<Vec<Vec<u8>>, Fault>>,
 }
 
 impl Hsm {
@@ -62,7 +78,7 @@ impl Hsm {
             while let Some(job) = queue.blocking_recv() {
                 let signed = keystore.sign(&job.location, &job.messages);
                 // Who asked may have gone: then nobody records this signature, and nobody sees it.
-                let _ = job.reply.send((job.messages, signed));
+                let _ = job.reply.send(signed);
             }
         })?;
         Ok(Self { jobs })
@@ -77,9 +93,9 @@ impl Hsm {
     ) -> Result<Vec<VerifiedSignature>, Fault> {
         let gone = || Fault::new(FaultKind::WorkerCrashed, "the signing thread has ended");
         let (reply, answer) = oneshot::channel();
-        self.jobs.send(Job { location, messages, reply }).await.map_err(|_| gone())?;
-        let (messages, signed) = answer.await.map_err(|_| gone())?;
-        let signed = signed?;
+        let messages: Arc<[Vec<u8>]> = messages.into();
+        self.jobs.send(Job { location, messages: messages.clone(), reply }).await.map_err(|_| gone())?;
+        let signed = answer.await.map_err(|_| gone())??;
         // A verification costs more than a signature: it must not keep the token waiting.
         tokio::task::spawn_blocking(move || verify(signed, &key, &messages)).await.map_err(|_| gone())?
     }

@@ -39,7 +39,7 @@ pub enum InitError {
     #[error("another `init` is at work in {0}: let it end")]
     AtWork(PathBuf),
     /// The token failed.
-    #[error("the token failed")]
+    #[error("the token cannot be used; {}", hsm::remedy(.0))]
     Token(#[source] Fault),
     /// The key under this name is of another algorithm.
     #[error(

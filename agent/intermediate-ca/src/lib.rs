@@ -25,6 +25,7 @@ mod records;
 mod refusal;
 mod register;
 mod server;
+mod token;
 
 pub use authority::{Authority, BATCH_MAX, Issued, OpenError, Outcome, ProfileIssuer, system_clock};
 pub use certificate::CertificateError;
@@ -39,3 +40,7 @@ pub use profile::{
 pub use refusal::{Reason, Refusal, with_causes};
 pub use register::{Condition, Unavailable};
 pub use server::{ServeError, Server};
+pub use token::{TokenError, open_token};
+
+#[cfg(test)]
+mod tests;

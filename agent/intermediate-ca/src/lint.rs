@@ -141,3 +141,117 @@ fn signature_oid(algorithm: KeyAlgorithm) -> &'static str {
         KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => "1.2.840.113549.1.1.11",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use issuance::Timestamp;
+    use rcgen::{
+        BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+        KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData as _, SanType, SerialNumber, SigningKey as _,
+    };
+
+    use super::*;
+    use crate::{
+        certificate::{IssuedBy, assemble, tbs_certificate},
+        pki::{ca_tbs, moment},
+        profile::tests::ca,
+    };
+
+    const START: i64 = 1_767_225_600;
+    const END: i64 = START + 1_000;
+
+    fn public(key: &KeyPair) -> PublicKey {
+        PublicKey::from_der(&key.subject_public_key_info()).unwrap()
+    }
+
+    fn issuer(name: &str) -> CaCertificate {
+        let key = KeyPair::generate().unwrap();
+        let settings = ca(name, Some(1), 100);
+        let tbs = ca_tbs(&settings, &public(&key), None, Timestamp(START * 1_000)).unwrap();
+        let der = assemble(&tbs, &key.sign(&tbs).unwrap()).unwrap();
+        CaCertificate::parse(&settings, &der, None).unwrap()
+    }
+
+    fn params(purpose: Purpose) -> CertificateParams {
+        let mut params = CertificateParams::default();
+        params.not_before = moment(START).unwrap();
+        params.not_after = moment(END).unwrap();
+        params.serial_number = Some(SerialNumber::from_slice(&[7; 16]));
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, "name.example");
+        params.use_authority_key_identifier_extension = true;
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        match purpose {
+            Purpose::DeviceCa { path_length } => {
+                params.is_ca = IsCa::Ca(BasicConstraints::Constrained(path_length));
+                params.key_usages.push(KeyUsagePurpose::KeyCertSign);
+            }
+            Purpose::DeviceIdentity => params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth],
+            Purpose::Server => {
+                params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+                params.subject_alt_names = vec![SanType::DnsName("name.example".try_into().unwrap())];
+            }
+        }
+        params
+    }
+
+    const DEVICE_CA: Purpose = Purpose::DeviceCa { path_length: 0 };
+
+    /// What a profile says passes; each single change of the bytes is told by its own words.
+    #[test]
+    fn each_difference_is_told() {
+        use Purpose::{DeviceIdentity, Server};
+        let (issuer, other) = (issuer("device-ca"), issuer("device-identity"));
+        let key = public(&KeyPair::generate().unwrap());
+        let common_name = CommonName::parse("name.example").unwrap();
+        let found = |params: &CertificateParams, purpose, key_in: &PublicKey, by: &CaCertificate| {
+            let by = IssuedBy::Ca { certificate: &by.der, key: &by.public_key };
+            let expected = Expected {
+                issuer: &issuer,
+                serial: &[7; 16],
+                common_name: &common_name,
+                public_key: &key,
+                purpose,
+                not_before: START,
+                not_after: END,
+            };
+            lint(&tbs_certificate(params, key_in, by).unwrap(), &expected)
+        };
+        for purpose in [DEVICE_CA, DeviceIdentity, Server] {
+            assert_eq!(found(&params(purpose), purpose, &key, &issuer), Ok(()), "{purpose:?}");
+        }
+        type Change = fn(&mut CertificateParams);
+        let changes: [(Purpose, Change, &str); 17] = [
+            (Server, |p| p.serial_number = Some(SerialNumber::from_slice(&[8; 16])), "certificate serial"),
+            (Server, |p| p.not_after = moment(END + 1).unwrap(), "planned one"),
+            (Server, |p| p.not_before = moment(START - 1).unwrap(), "planned one"),
+            (Server, |p| p.distinguished_name.push(DnType::OrganizationName, "O"), "CN alone"),
+            (Server, |p| p.distinguished_name.push(DnType::CommonName, "other"), "CN alone"),
+            (DEVICE_CA, |p| p.is_ca = IsCa::Ca(BasicConstraints::Unconstrained), "BasicConstraints"),
+            (DEVICE_CA, |p| p.is_ca = IsCa::ExplicitNoCa, "BasicConstraints"),
+            (Server, |p| p.is_ca = IsCa::Ca(BasicConstraints::Constrained(0)), "BasicConstraints"),
+            (Server, |p| p.key_usages.push(KeyUsagePurpose::KeyCertSign), "KeyUsage"),
+            (DEVICE_CA, |p| p.key_usages.truncate(1), "KeyUsage"),
+            (DeviceIdentity, |p| p.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth), "ExtendedKeyUsage"),
+            (DEVICE_CA, |p| p.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth), "ExtendedKeyUsage"),
+            (DeviceIdentity, |p| p.extended_key_usages.clear(), "missing"),
+            (Server, |p| p.subject_alt_names.clear(), "missing"),
+            (DeviceIdentity, |p| p.is_ca = IsCa::NoCa, "missing"),
+            (Server, |p| p.use_authority_key_identifier_extension = false, "missing"),
+            (Server, |p| p.key_identifier_method = KeyIdMethod::PreSpecified(vec![1]), "SubjectKeyIdentifier"),
+        ];
+        for (purpose, change, words) in changes {
+            let mut changed = params(purpose);
+            change(&mut changed);
+            let problem = found(&changed, purpose, &key, &issuer).unwrap_err();
+            assert!(problem.contains(words), "{problem} lacks {words:?}");
+        }
+        let mut foreign = params(Server);
+        foreign.custom_extensions = vec![CustomExtension::from_oid_content(&[1, 2, 3], vec![5, 0])];
+        assert!(found(&foreign, Server, &key, &issuer).unwrap_err().contains("1.2.3"));
+        assert!(found(&params(Server), Server, &key, &other).unwrap_err().contains("issuer is not"));
+        let stranger = public(&KeyPair::generate().unwrap());
+        assert!(found(&params(Server), Server, &stranger, &issuer).unwrap_err().contains("key is not"));
+    }
+}

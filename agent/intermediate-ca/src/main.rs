@@ -47,10 +47,12 @@ enum Command {
     KeystoreWorker,
 }
 
+type Run = fn(Configuration) -> Result<(), Box<dyn Error>>;
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let (config, command): (&Path, fn(Configuration) -> Result<(), Box<dyn Error>>) = match &arguments.command {
-        Command::KeystoreWorker => return keystore_worker(),
+    let (config, command): (&Path, Run) = match &arguments.command {
+        Command::KeystoreWorker => return keystore::worker::run(),
         Command::Init { config } => (config, initialise),
         Command::Serve { config } => (config, serve),
     };

@@ -63,7 +63,15 @@ impl Reason {
 
 impl Refusal {
     pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
+        /// A request can make a message long (a name or an object identifier of many KiB); a record is at most 65,535
+        /// bytes. Four octets each leave room to spare.
+        const CHARACTERS_MAX: usize = 1_000;
+        let mut message = message.into();
+        if let Some((end, _)) = message.char_indices().nth(CHARACTERS_MAX) {
+            message.truncate(end);
+            message.push('…');
+        }
+        Self { reason, message }
     }
 
     /// With an error's message and its causes.

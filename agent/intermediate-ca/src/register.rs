@@ -11,6 +11,8 @@ use tracing::error;
 
 use crate::{
     hsm::VerifiedSignature,
+    lint,
+    pki::CaCertificate,
     plan::{Later, Proposal},
     refusal::{Refusal, with_causes},
 };
@@ -47,6 +49,13 @@ pub(crate) struct Planned {
     pub(crate) issuer: String,
     pub(crate) certificate_serial: Vec<u8>,
     pub(crate) tbs_certificate: Vec<u8>,
+}
+
+impl Planned {
+    /// Whether it was made for this issuer: its name and its key.
+    pub(crate) fn is_of(&self, issuer: &CaCertificate) -> bool {
+        lint::is_issued_by(&self.tbs_certificate, issuer)
+    }
 }
 
 /// A plan and its signature.
@@ -92,6 +101,9 @@ pub struct Unavailable(pub(crate) Arc<str>);
 /// Batches that may wait for the register: as many stations as one CA is expected to serve at once, and a bound on memory
 /// (256 requests of 16 KiB each).
 const WAITING_MAX: usize = 64;
+
+/// Requests that share one sync: enough to hide the sync behind the work, a few MiB in memory.
+const GROUP_MAX: usize = 1_024;
 
 type Reply<T> = oneshot::Sender<Result<T, Unavailable>>;
 
@@ -157,7 +169,8 @@ fn run(mut register: Box<dyn Register>, mut queue: mpsc::Receiver<Work>, conditi
                 Work::Commit(signed, reply) => commits.push((signed, reply)),
                 Work::Close(reply) => close = Some(reply),
             }
-            next = queue.try_recv().ok();
+            let waiting: usize = reserves.iter().map(|(part, _): &(Vec<_>, _)| part.len()).sum();
+            next = if waiting < GROUP_MAX { queue.try_recv().ok() } else { None };
         }
         // Signatures first: somebody's device waits for them.
         serve(commits, condition, |signed| register.commit(signed));

@@ -1,0 +1,241 @@
+//! What survives: reopening, a token that dies between plan and signature, lost rows, clocks that go back.
+
+use std::fs;
+
+use journal::{Journal, JournalOptions};
+
+use super::*;
+use crate::{
+    Condition,
+    plan::Proposal,
+    records::{self, Event},
+    register::{Recorded, Register, RegisterError, RegisterHandle, Reservation, Signed},
+};
+
+const SECOND: i64 = 1_000;
+const DAY: i64 = 86_400 * SECOND;
+
+/// The same request has the same certificate after reopening, days later, without its profile's key list and even
+/// when its rows were lost and rebuilt; names stay taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_request_has_the_same_certificate_for_ever() {
+    let mut world = World::new();
+    let authority = world.open();
+    let wanted = submission(1);
+    let first = issued(&issue_one(&authority, &wanted).await).clone();
+    assert_eq!(issued(&issue_one(&authority, &wanted).await), &first);
+    authority.close().await.unwrap();
+
+    world.time.fetch_add(30 * DAY, Ordering::SeqCst);
+    let keys = std::mem::replace(&mut world.settings.profiles[0].keys, vec![issuance::KeyAlgorithm::Rsa2048]);
+    let signed = world.keystore.token().signed;
+    for lose_rows in [false, true] {
+        if lose_rows {
+            fs::remove_dir_all(world.settings.journal.join("projections")).unwrap();
+            world.settings.profiles[0].keys = keys.clone();
+        }
+        let authority = world.open();
+        assert_eq!(issued(&issue_one(&authority, &wanted).await), &first);
+        let mut rival = submission(2);
+        rival.certification_request = wanted.certification_request.clone();
+        let (reason, words) =
+            if lose_rows { (Reason::CommonNameTaken, id(1)) } else { (Reason::KeyNotAccepted, "RSA-2048".to_owned()) };
+        assert_refused(&issue_one(&authority, &rival).await, reason, &words);
+        authority.close().await.unwrap();
+    }
+    assert_eq!(world.keystore.token().signed, signed, "nothing was signed again");
+}
+
+/// Killed between plan and signature: the next identical request, or the next start, signs the same bytes, and every
+/// answer after that is the one certificate.
+#[tokio::test(flavor = "multi_thread")]
+async fn planned_bytes_are_signed_after_a_crash() {
+    let world = World::new();
+    let authority = world.open();
+    let (asked_again, found_at_start) = (submission(1), submission(2));
+    let planned = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = planned.clone();
+    world.keystore.token().watch = Some(Box::new(move |messages| seen.lock().unwrap().push(messages.to_vec())));
+    world.keystore.token().failing = 2;
+    assert_deferred(&issue_one(&authority, &asked_again).await, "send the same one again");
+    assert_deferred(&issue_one(&authority, &found_at_start).await, "WORKER_CRASHED");
+    let first = issued(&issue_one(&authority, &asked_again).await).clone();
+    authority.close().await.unwrap();
+
+    let authority = world.open();
+    let at_start = world.keystore.token().signed;
+    let second = issued(&issue_one(&authority, &found_at_start).await).clone();
+    assert_eq!(world.keystore.token().signed, at_start, "it was signed at the start");
+    assert_eq!(issued(&issue_one(&authority, &asked_again).await), &first);
+    authority.close().await.unwrap();
+
+    // Visits: first fails, second fails, first signed, second signed at the start.
+    let planned = planned.lock().unwrap();
+    assert_eq!(planned.len(), 4);
+    assert_eq!((&planned[0], &planned[1]), (&planned[2], &planned[3]));
+    for (certificate, tbs) in [(&first, &planned[2][0]), (&second, &planned[3][0])] {
+        assert!(certificate.certificate.windows(tbs.len()).any(|window| window == tbs));
+    }
+}
+
+/// A token that is away at the start does not keep the CA closed: what was planned is signed on request.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_away_at_the_start_is_waited_for() {
+    let world = World::new();
+    let authority = world.open();
+    world.keystore.token().failing = 2;
+    let wanted = submission(1);
+    assert_deferred(&issue_one(&authority, &wanted).await, "does not sign");
+    authority.close().await.unwrap();
+    let authority = world.open();
+    assert_eq!(world.keystore.token().failing, 0);
+    issued(&issue_one(&authority, &wanted).await);
+    authority.close().await.unwrap();
+}
+
+/// Behind the newest record nothing is signed, neither new nor planned; what was issued is still answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn time_never_goes_back() {
+    let world = World::new();
+    let authority = world.open();
+    let (known, planned) = (submission(1), submission(2));
+    let first = issued(&issue_one(&authority, &known).await).clone();
+    world.keystore.token().failing = 1;
+    assert_deferred(&issue_one(&authority, &planned).await, "does not sign");
+    authority.close().await.unwrap();
+
+    world.time.fetch_sub(90 * SECOND, Ordering::SeqCst);
+    let signed = world.keystore.token().signed;
+    let authority = world.open();
+    let outcomes = issue(&authority, &[&known, &planned, &submission(3)]).await;
+    assert_eq!(issued(&outcomes[0]), &first);
+    for outcome in &outcomes[1..] {
+        assert_deferred(outcome, "90s behind its newest record");
+    }
+    assert_eq!(world.keystore.token().signed, signed);
+    world.time.fetch_add(90 * SECOND, Ordering::SeqCst);
+    issued(&issue_one(&authority, &planned).await);
+    authority.close().await.unwrap();
+}
+
+/// A profile that its issuer cannot carry is refused at the start; one that outgrows it while serving is put off, and
+/// its validity is never cut.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_outlives_its_issuer() {
+    let world = World::new();
+    let authority = world.open();
+    world.time.fetch_add(3_551 * DAY, Ordering::SeqCst);
+    assert_deferred(&issue_one(&authority, &submission(1)).await, "shorten the profile's validity");
+    authority.close().await.unwrap();
+    let error = world.try_open().err().unwrap().to_string();
+    assert!(error.contains("the profile device-ca") && error.contains("renew the issuer"), "{error}");
+    world.time.store(START - 2 * DAY, Ordering::SeqCst);
+    let error = world.try_open().err().unwrap().to_string();
+    assert!(error.contains("the root is valid from 2025-12-31 23:55:00 UTC"), "{error}");
+}
+
+/// An issuer with another key does not sign what was planned for the old one, and does sign the rest of the batch.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_belongs_to_its_issuers_key() {
+    let world = World::new();
+    let authority = world.open();
+    world.keystore.token().failing = 1;
+    let wanted = submission(1);
+    assert_deferred(&issue_one(&authority, &wanted).await, "does not sign");
+    authority.close().await.unwrap();
+    let location = world.settings.issuers[0].name.key_location();
+    world.keystore.token().keys.retain(|(at, _)| *at != location);
+    fs::remove_file(world.path().join("pki/device-ca.pem")).unwrap();
+    init(&world.settings, &mut world.keystore.clone(), world.clock()()).unwrap();
+    let authority = world.open();
+    let outcomes = issue(&authority, &[&wanted, &submission(2)]).await;
+    assert_deferred(&outcomes[0], "no longer has with that name and key");
+    issued(&outcomes[1]);
+    authority.close().await.unwrap();
+}
+
+/// The journal tells the whole story: each plan with its exact bytes, each refusal with its reason, each signature.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_tell_the_whole_story() {
+    let world = World::new();
+    let authority = world.open();
+    let (wanted, mut wrong) = (submission(1), submission(2));
+    wrong.device_serial = "not a serial".to_owned();
+    let outcomes = issue(&authority, &[&wanted, &wrong]).await;
+    authority.close().await.unwrap();
+    let (journal, _) = Journal::open(&JournalOptions::new(&world.settings.journal, "ca-1")).unwrap();
+    let entries = journal.read(0..journal.length()).unwrap();
+    let events: Vec<Event> = entries.iter().map(|entry| records::decode(entry).unwrap().1).collect();
+    let [Event::CertificatePlanned(planned), Event::RequestRefused(refused), Event::CertificateSigned(signed)] =
+        events.as_slice()
+    else {
+        panic!("{events:?}");
+    };
+    assert_eq!((planned.authenticated_by.as_str(), planned.device_serial.as_str()), ("station-1", "SN-1"));
+    assert_eq!(planned.certification_request, wanted.certification_request);
+    assert_eq!((refused.reason.as_str(), refused.device_serial.as_str()), ("INVALID_DEVICE_SERIAL", ""));
+    assert_eq!(signed.certificate_serial, planned.certificate_serial);
+    let certificate = crate::certificate::assemble(&planned.tbs_certificate, &signed.signature).unwrap();
+    assert_eq!(certificate, issued(&outcomes[0]).certificate);
+}
+
+/// After closing, a call says that the CA is shutting down.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_authority_says_so() {
+    let world = World::new();
+    let authority = world.open();
+    authority.close().await.unwrap();
+    let error = authority.issue("station-1", vec![submission(1)]).await.unwrap_err();
+    assert!(error.to_string().contains("shutting down"), "{error}");
+}
+
+/// A register that cannot record makes the call unavailable, with the reason, and the condition says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_fails_ends_the_service() {
+    struct Broken;
+    impl Register for Broken {
+        fn reserve(&mut self, _: Vec<Proposal>) -> Result<Vec<Reservation>, RegisterError> {
+            Err(RegisterError::Rows("the disk is gone".to_owned()))
+        }
+        fn commit(&mut self, _: Vec<Signed>) -> Result<Vec<Recorded>, RegisterError> {
+            Err(RegisterError::Stopped)
+        }
+        fn close(&mut self) -> Result<(), RegisterError> {
+            Ok(())
+        }
+    }
+    let register = RegisterHandle::start(Box::new(Broken)).unwrap();
+    let mut condition = register.condition();
+    assert_eq!(*condition.borrow_and_update(), Condition::Serving);
+    let error = register.reserve(Vec::new()).await.unwrap_err();
+    assert!(error.to_string().contains("the disk is gone"), "{error}");
+    assert!(
+        matches!(&*condition.borrow_and_update(), Condition::Failed(reason) if reason.contains("the disk is gone"))
+    );
+}
+
+/// Files that do not fit configuration or token keep the CA closed, and the error names them.
+#[test]
+fn wrong_files_keep_the_ca_closed() {
+    let world = World::new();
+    let pki = world.settings.pki.clone();
+    let refused = |world: &World, words: &[&str]| {
+        let error = world.try_open().err().unwrap().to_string();
+        for word in words {
+            assert!(error.contains(word), "{error} lacks {word:?}");
+        }
+    };
+    let kept = fs::read(pki.join("device-ca.pem")).unwrap();
+    fs::remove_file(pki.join("device-ca.pem")).unwrap();
+    refused(&world, &["device-ca.pem", "run `intermediate-ca init` first"]);
+    fs::write(pki.join("device-ca.pem"), &kept).unwrap();
+
+    let location = world.settings.issuers[0].name.key_location();
+    let lost = world.keystore.token().keys.iter().position(|(at, _)| *at == location).unwrap();
+    let (_, own) = world.keystore.token().keys.remove(lost);
+    refused(&world, &["no key device-ca"]);
+    world.keystore.token().keys.push((location.clone(), key()));
+    refused(&world, &["device-ca.pem", "its key has SHA-256"]);
+    *world.keystore.token().keys.last_mut().unwrap() = (location, own);
+    world.open();
+}

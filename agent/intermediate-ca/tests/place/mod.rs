@@ -1,0 +1,275 @@
+//! A CA's place: a SoftHSM token, a control plane of its own, a configuration, and the binary's runs in it. All of it
+//! goes when this is dropped.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, OpenOptions},
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use hsm_sim::SoftHsm;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
+use rustix::process::{Pid, Signal, kill_process};
+use service::tls::TlsFiles;
+use tempfile::TempDir;
+use tonic::transport::Channel;
+
+pub(crate) const PIN: &str = "271828-pin";
+
+/// The slowest step is SoftHSM's, on a busy machine; what hangs longer is killed.
+const LONGEST: Duration = Duration::from_secs(60);
+
+pub(crate) struct Place {
+    token: SoftHsm,
+    directory: TempDir,
+}
+
+/// A running `serve`.
+pub(crate) struct Server {
+    child: Child,
+    port: u16,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        let place = Self { token: SoftHsm::create("ca", PIN).unwrap(), directory: tempfile::tempdir().unwrap() };
+        place.write_secret(PIN);
+        place.write_control_plane(&["ca-1", "station-1", "mes-1", "nobody"]);
+        let environment: Vec<String> =
+            place.token.environment().iter().map(|(key, value)| format!("{key} = {value:?}")).collect();
+        let text = format!(
+            r#"
+name = "ca-1"
+journal = "journal"
+pki = "pki"
+[listen]
+address = "127.0.0.1:0"
+certificate = "ca-1.pem"
+key = "ca-1.key"
+trust = "control.pem"
+[[caller]]
+common_name = "station-1"
+role = "station"
+[[caller]]
+common_name = "mes-1"
+role = "mes"
+[token]
+module = {module:?}
+label = "ca"
+pin_file = "pin"
+environment = {{ {environment} }}
+[root]
+common_name = "Test Product Root"
+key = "P-256"
+validity = "7300d"
+[[issuer]]
+name = "device-ca"
+common_name = "Test Device CA"
+key = "P-256"
+path_length = 1
+validity = "3650d"
+[[issuer]]
+name = "device-identity"
+common_name = "Test Identity CA"
+key = "P-384"
+path_length = 0
+validity = "3650d"
+[[profile]]
+name = "device-ca"
+purpose = "device-ca"
+path_length = 0
+issuer = "device-ca"
+validity = "1825d"
+keys = ["P-256", "P-384", "RSA-2048"]
+[[profile]]
+name = "device-identity"
+purpose = "device-identity"
+issuer = "device-identity"
+validity = "1825d"
+keys = ["P-256"]
+[[profile]]
+name = "server"
+purpose = "server"
+issuer = "device-identity"
+validity = "365d"
+keys = ["P-256"]
+"#,
+            module = place.token.module(),
+            environment = environment.join(", "),
+        );
+        fs::write(place.configuration(), text).unwrap();
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub(crate) fn configuration(&self) -> PathBuf {
+        self.path("ca.toml")
+    }
+
+    pub(crate) fn write_secret(&self, pin: &str) {
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(self.path("pin")).unwrap();
+        writeln!(file, "{pin}").unwrap();
+    }
+
+    /// A root apart from the product's, and a certificate issued directly by it for each name.
+    fn write_control_plane(&self, names: &[&str]) {
+        let root_key = KeyPair::generate().unwrap();
+        let mut root = CertificateParams::default();
+        root.distinguished_name.push(DnType::CommonName, "Test Control Root");
+        root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        root.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        fs::write(self.path("control.pem"), root.self_signed(&root_key).unwrap().pem()).unwrap();
+        let issuer = Issuer::new(root, root_key);
+        for name in names {
+            let key = KeyPair::generate().unwrap();
+            let mut params = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+            params.distinguished_name.push(DnType::CommonName, *name);
+            params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+            params.use_authority_key_identifier_extension = true;
+            fs::write(self.path(&format!("{name}.pem")), params.signed_by(&key, &issuer).unwrap().pem()).unwrap();
+            let mut options = OpenOptions::new();
+            let file = options.write(true).create_new(true).mode(0o600).open(self.path(&format!("{name}.key")));
+            file.unwrap().write_all(key.serialize_pem().as_bytes()).unwrap();
+        }
+    }
+
+    /// What the binary has written on standard error so far.
+    pub(crate) fn output(&self) -> String {
+        fs::read_to_string(self.path("output")).unwrap_or_default()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let output = File::options().create(true).append(true).open(self.path("output")).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_intermediate-ca"));
+        command.args(arguments).arg("--config").arg(self.configuration()).env_remove("SOFTHSM2_CONF");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(output);
+        command
+    }
+
+    /// Runs the binary to its end, and gives its standard output.
+    #[track_caller]
+    pub(crate) fn run(&self, arguments: &[&str], code: i32) -> String {
+        let mut child = self.command(arguments).spawn().unwrap();
+        let ended = wait(&mut child, LONGEST);
+        let out = child.wait_with_output().unwrap();
+        let text = String::from_utf8(out.stdout).unwrap();
+        assert!(ended, "{arguments:?} did not end: {}", self.output());
+        assert_eq!(out.status.code(), Some(code), "{arguments:?}: {text} {}", self.output());
+        text
+    }
+
+    /// Runs the binary and kills it after a while, if it still runs.
+    pub(crate) fn kill_after(&self, arguments: &[&str], after: Duration) {
+        let mut child = self.command(arguments).spawn().unwrap();
+        wait(&mut child, after);
+        child.wait().unwrap();
+    }
+
+    /// Starts `serve` and waits until it says where it listens.
+    pub(crate) fn serve(&self) -> Server {
+        let mut child = self.command(&["serve"]).spawn().unwrap();
+        let out = child.stdout.take().unwrap();
+        let (sender, line) = mpsc::channel();
+        thread::spawn(move || {
+            let mut line = String::new();
+            let _ = BufReader::new(out).read_line(&mut line);
+            let _ = sender.send(line);
+        });
+        let line = line.recv_timeout(LONGEST).unwrap_or_default();
+        let Some(port) = line.trim().rsplit_once(':').and_then(|(_, port)| port.parse().ok()) else {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("serve said {line:?}: {}", self.output());
+        };
+        Server { child, port }
+    }
+
+    /// A connection with the certificate of that name.
+    pub(crate) fn channel(&self, server: &Server, name: &str) -> Channel {
+        let files = TlsFiles {
+            certificate: self.path(&format!("{name}.pem")),
+            key: self.path(&format!("{name}.key")),
+            trust: self.path("control.pem"),
+        };
+        service::tls::channel(&format!("https://localhost:{}", server.port), &files, LONGEST).unwrap()
+    }
+
+    /// The files of `pki`.
+    pub(crate) fn pki(&self) -> BTreeMap<String, Vec<u8>> {
+        let Ok(entries) = fs::read_dir(self.path("pki")) else { return BTreeMap::new() };
+        let files = entries.map(|entry| entry.unwrap().path());
+        files.map(|path| (file_name(&path), fs::read(path).unwrap())).collect()
+    }
+}
+
+impl Server {
+    /// SIGKILL to the server.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGKILL to its keystore worker, and waits until it is gone.
+    pub(crate) fn kill_worker(&self) {
+        let workers = self.workers();
+        let [worker] = workers.as_slice() else { panic!("{} workers", workers.len()) };
+        kill_process(*worker, Signal::KILL).unwrap();
+    }
+
+    fn workers(&self) -> Vec<Pid> {
+        let own = self.child.id().to_string();
+        let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let children = processes.filter(|process| {
+            // proc(5): the parent's id is the second field after the program's name, which stands in brackets.
+            let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+            stat.rsplit_once(')').and_then(|(_, fields)| fields.split_whitespace().nth(1).map(|id| id == own))
+                == Some(true)
+        });
+        children.filter_map(|process| Pid::from_raw(process.parse().ok()?)).collect()
+    }
+
+    /// SIGTERM; the exit code.
+    pub(crate) fn terminate(mut self) -> Option<i32> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        assert!(wait(&mut self.child, LONGEST), "SIGTERM did not end it");
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Whether it ended by itself in that time; killed otherwise.
+fn wait(child: &mut Child, most: Duration) -> bool {
+    let until = Instant::now() + most;
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() >= until {
+            let _ = child.kill();
+            return false;
+        }
+        // Polling: std has no wait with a deadline.
+        thread::sleep(Duration::from_millis(1));
+    }
+    true
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap().to_str().unwrap().to_owned()
+}
