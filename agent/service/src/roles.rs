@@ -5,11 +5,7 @@ use std::fmt;
 
 use tonic::{Code, Status};
 
-use crate::{
-    configuration::Table,
-    status,
-    tls::Peer,
-};
+use crate::{configuration::Table, status, tls::Peer};
 
 /// What a caller is here for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,15 +28,8 @@ pub enum Role {
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 7] = [
-        Self::Kiosk,
-        Self::Operator,
-        Self::Supervisor,
-        Self::Mes,
-        Self::Auditor,
-        Self::Administrator,
-        Self::Station,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Kiosk, Self::Operator, Self::Supervisor, Self::Mes, Self::Auditor, Self::Administrator, Self::Station];
 
     /// As configurations and records write it.
     pub const fn as_str(self) -> &'static str {
@@ -176,9 +165,14 @@ impl Callers {
             return Err(status::refused(Code::Unauthenticated, "NO_CERTIFICATE", message));
         };
         let Some(caller) = self.caller(peer) else {
-            let name = if peer.common_name.is_empty() { hexadecimal(&peer.fingerprint_sha256) } else { peer.common_name.clone() };
+            let name = if peer.common_name.is_empty() {
+                hexadecimal(&peer.fingerprint_sha256)
+            } else {
+                peer.common_name.clone()
+            };
             tracing::warn!(peer = %peer.address, name, "refused a call: the certificate has no role");
-            let message = format!("the certificate {name:?} has no role here; add a [[caller]] for it to the configuration");
+            let message =
+                format!("the certificate {name:?} has no role here; add a [[caller]] for it to the configuration");
             return Err(status::refused(Code::Unauthenticated, "UNKNOWN_CALLER", message));
         };
         if allowed.contains(&caller.role) {
@@ -187,7 +181,8 @@ impl Callers {
         let Caller { name, role } = caller;
         tracing::warn!(peer = %peer.address, name, %role, "refused a call: the role may not do this");
         let allowed = allowed.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(", ");
-        let message = format!("{name:?} has the role {role}, and this needs one of: {allowed}; ask somebody who has it");
+        let message =
+            format!("{name:?} has the role {role}, and this needs one of: {allowed}; ask somebody who has it");
         Err(status::refused(Code::PermissionDenied, "ROLE_NOT_ALLOWED", message))
     }
 }

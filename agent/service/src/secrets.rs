@@ -43,7 +43,9 @@ pub enum SecretError {
     #[error("every user may read the secret in {path}; run `chmod 600 {path}`, and change the secret", path = .0.display())]
     WorldReadable(PathBuf),
     /// A credential was named, but the process has none.
-    #[error("there is no credential {0:?}: CREDENTIALS_DIRECTORY is not set; start the process by its systemd unit, or name a file")]
+    #[error(
+        "there is no credential {0:?}: CREDENTIALS_DIRECTORY is not set; start the process by its systemd unit, or name a file"
+    )]
     NoCredentials(String),
     /// Not the name of a credential.
     #[error("{0:?} is not the name of a credential; name it without slashes")]

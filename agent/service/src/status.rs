@@ -55,6 +55,20 @@ pub fn retry_after(status: &Status) -> Option<Duration> {
     status.get_details_retry_info()?.retry_delay
 }
 
+/// Whether a status tells of a connection that failed or was lost, rather than being what the server answered. Its code
+/// does not say: a connection that closes under a call makes it `CANCELLED`. Whether the server got the request is open.
+pub fn is_lost_connection(status: &Status) -> bool {
+    // Only a status that was made at this end has a source.
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        if error.is::<tonic::transport::Error>() || error.is::<std::io::Error>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
 /// A status in one line with the causes that tonic leaves to `source`, for logs and pages: a failed connection says
 /// only "transport error" of itself.
 pub fn in_full(status: &Status) -> String {
@@ -90,8 +104,13 @@ mod tests {
         let violations = [("serial", "is empty"), ("lot", "is unknown")].map(|(f, d)| (f.to_owned(), d.to_owned()));
         let status = received(&invalid_arguments(violations));
         assert_eq!((status.code(), status.message()), (Code::InvalidArgument, "serial: is empty; lot: is unknown"));
-        let fields: Vec<_> =
-            status.get_details_bad_request().unwrap().field_violations.into_iter().map(|v| (v.field, v.description)).collect();
+        let fields: Vec<_> = status
+            .get_details_bad_request()
+            .unwrap()
+            .field_violations
+            .into_iter()
+            .map(|v| (v.field, v.description))
+            .collect();
         assert_eq!(fields, [("serial", "is empty"), ("lot", "is unknown")].map(|(f, d)| (f.to_owned(), d.to_owned())));
         assert_eq!(received(&invalid_argument("serial", "is empty")).message(), "serial: is empty");
     }

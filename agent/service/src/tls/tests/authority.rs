@@ -9,12 +9,16 @@ use std::{
 };
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SanType,
 };
 use tempfile::TempDir;
 use tokio::time::timeout;
 use tonic::{Request, Status, service::interceptor::InterceptedService, transport::Channel};
-use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient, health_server::HealthServer};
+use tonic_health::{
+    pb::{HealthCheckRequest, health_client::HealthClient, health_server::HealthServer},
+    server::{HealthReporter, HealthService},
+};
 
 use crate::{
     grpc,
@@ -34,7 +38,7 @@ pub(super) struct Authority {
 /// What an end's certificate says; changed by the tests that need something else.
 pub(super) fn params(common_name: &str, usage: ExtendedKeyUsagePurpose) -> CertificateParams {
     let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    params.subject_alt_names.push(SanType::IpAddress([127, 0, 0, 1].into()));
+    params.subject_alt_names.extend([1, 77].map(|last| SanType::IpAddress([127, 0, 0, last].into())));
     params.distinguished_name.remove(DnType::CommonName);
     params.distinguished_name.push(DnType::CommonName, common_name);
     params.extended_key_usages = vec![usage];
@@ -122,7 +126,10 @@ impl Server {
 
     pub(super) async fn start_with(files: &TlsFiles, look_every: Duration, handshake_time: Duration) -> Self {
         let address = ([127, 0, 0, 1], 0).into();
-        let listener = Listener::bind_with(address, files, look_every, handshake_time).await.unwrap();
+        Self::serve(Listener::bind_with(address, files, look_every, handshake_time).await.unwrap())
+    }
+
+    pub(super) fn serve(listener: Listener) -> Self {
         let (address, shutdown) = (listener.local_address(), Shutdown::new());
         let callers = Arc::new(Mutex::new(Vec::new()));
         let remembered = callers.clone();
@@ -131,9 +138,7 @@ impl Server {
             remembered.lock().unwrap().push(peer);
             Ok::<_, Status>(request)
         };
-        let health = HealthServer::new(tonic_health::server::HealthService::from_health_reporter(
-            tonic_health::server::HealthReporter::new(),
-        ));
+        let health = HealthServer::new(HealthService::from_health_reporter(HealthReporter::new()));
         let serving = grpc::server()
             .add_service(InterceptedService::new(health, remember))
             .serve_with_incoming_shutdown(listener.incoming(), shutdown.requested());

@@ -1,6 +1,10 @@
 //! Files that cannot be used: each error names the file, and what was wrong.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
 
 use rcgen::date_time_ymd;
 
@@ -8,7 +12,7 @@ use super::authority::{Authority, End, authority_params, client, server};
 use crate::tls::TlsFiles;
 
 /// Checks the files, and demands an error that names one of them and the problem, and quotes no key.
-fn wrong(files: &TlsFiles, named: &PathBuf, problem: &str) {
+fn wrong(files: &TlsFiles, named: &Path, problem: &str) {
     let text = files.check().unwrap_err().in_full();
     assert!(text.contains(&named.display().to_string()) && text.contains(problem), "{problem:?} in {text:?}");
     assert!(!text.contains("MIGH"), "{text}");

@@ -1,8 +1,13 @@
 //! Files that change while a server runs.
 
-use std::fs;
+use std::{
+    fs, io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use super::authority::{Authority, End, Server, client, server, write};
+use crate::tls::{material::Material, reload::Reloading};
 
 /// Certificates renewed on both ends, and then the root itself, are taken up by new connections without a restart.
 #[tokio::test]
@@ -70,4 +75,54 @@ async fn a_bad_renewal_keeps_the_old() {
     write(&files.key, &other_key);
     serving.call(&end.files).await.unwrap();
     assert_eq!(server_end.directory.path().read_dir().unwrap().count(), 3);
+}
+
+/// Keeps what is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// However often a bad file is looked at, it is warned of once; a change brings the next word.
+#[test]
+fn a_bad_renewal_is_warned_of_once() {
+    let root = Authority::root("root");
+    let end = End::new(root.issue(&server()), &root.pem);
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+    let count = |words: &str| String::from_utf8(log.0.lock().unwrap().clone()).unwrap().matches(words).count();
+    tracing::subscriber::with_default(subscriber, || {
+        let reloading = Reloading::new(&end.files, Duration::ZERO, Material::read).unwrap();
+        let look = || (0..3).for_each(|_| drop(reloading.current()));
+        look();
+        assert_eq!((count("cannot be used"), count("read again")), (0, 0));
+        write(&end.files.trust, "nothing");
+        look();
+        assert_eq!((count("cannot be used"), count("holds no certificate"), count("read again")), (1, 1, 0));
+        write(&end.files.trust, &root.pem);
+        look();
+        assert_eq!((count("cannot be used"), count("read again")), (1, 1));
+    });
+}
+
+/// Within the time between two looks, nothing is read.
+#[test]
+fn files_are_not_looked_at_all_the_time() {
+    let root = Authority::root("root");
+    let end = End::new(root.issue(&server()), &root.pem);
+    let reloading = Reloading::new(&end.files, Duration::from_secs(3600), Material::read).unwrap();
+    let before = reloading.current();
+    let (certificate, key) = root.issue(&server());
+    write(&end.files.certificate, &certificate);
+    write(&end.files.key, &key);
+    assert!(Arc::ptr_eq(&before, &reloading.current()));
 }
