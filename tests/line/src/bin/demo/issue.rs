@@ -134,8 +134,8 @@ fn follow_event(event: Event, rows: &mut BTreeMap<String, Row>, link: &mut Link,
             let down = !queue.link_up && !queue.last_error.is_empty();
             if down != link.down {
                 let said = match down {
-                    true => format!("The CA is away ({}); {} wait.", queue.last_error, queue.length),
-                    false => format!("The CA is back; {} waited.", queue.length),
+                    true => format!("The CA is away ({}); in the queue: {}", queue.last_error, queue.length),
+                    false => format!("The CA is back; in the queue: {}", queue.length),
                 };
                 println!("{:6.2} s  {said}", begun.elapsed().as_secs_f64());
                 link.down = down;
