@@ -4,9 +4,13 @@
 
 use std::collections::HashMap;
 
-use proto::station::v1::{Event, Issuance, Lot, Station, event::Change, fixture, issuance::State, lot};
+use proto::station::v1::{Event, Fixture, Issuance, Lot, Station, event::Change, fixture, issuance::State, lot};
 
 use crate::tile::{Tile, link_is_down, milliseconds, short_name, state};
+
+/// A certificate that is awaited this long (milliseconds) is a step; longer, it is a wait. An answer from the CA takes
+/// tens of milliseconds, and a tile that changes its colour and back in that time only disturbs.
+const GLANCE: i64 = 1500;
 
 /// How the page stands to its station.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,6 +108,8 @@ pub struct Knowledge {
     lots: HashMap<String, Lot>,
     /// For each fixture, the issuance it works on and since when, UTC milliseconds.
     began: HashMap<String, (String, i64)>,
+    /// For each fixture, the record that it shows and since when this page saw it, UTC milliseconds of this page.
+    seen: HashMap<String, (u64, i64)>,
     sequence: Option<u64>,
 }
 
@@ -116,6 +122,7 @@ impl Knowledge {
             station: Station::default(),
             lots: HashMap::new(),
             began: HashMap::new(),
+            seen: HashMap::new(),
             sequence: None,
         }
     }
@@ -147,6 +154,7 @@ impl Knowledge {
         self.station = Station::default();
         self.lots.clear();
         self.began.clear();
+        self.seen.clear();
         self.sequence = None;
     }
 
@@ -182,7 +190,7 @@ impl Knowledge {
         let newer = |known: &Issuance| known.name == issuance.name && known.sequence < issuance.sequence;
         // Only the station says which device is in which fixture, with one exception: a new request, so that the
         // screen answers a scan at once.
-        let taken = |fixture: &&mut proto::station::v1::Fixture| {
+        let taken = |fixture: &&mut Fixture| {
             short_name(&fixture.name) == short_name(&issuance.fixture)
                 && state(&issuance) == State::Requested
                 && fixture.issuance.as_ref().is_none_or(|known| known.sequence < issuance.sequence)
@@ -214,36 +222,47 @@ impl Knowledge {
     /// that came back may be days ago.
     fn note_begins(&mut self) {
         for fixture in &self.station.fixtures {
-            let Some(issuance) = &fixture.issuance else {
-                self.began.remove(&fixture.name);
-                continue;
-            };
-            let idle = fixture.state() == fixture::State::Idle;
-            let stopped = match state(issuance) {
-                State::Failed | State::Quarantined => true,
-                // On the shelf, not worked on.
-                State::Submitted | State::Issued => idle,
-                _ => false,
+            let Some(issuance) = &fixture.issuance else { continue };
+            let began = match state(issuance) {
+                State::Failed | State::Quarantined => {
+                    self.began.remove(&fixture.name);
+                    continue;
+                }
+                // Over before this page saw it.
+                State::Completed => issuance.create_time.as_ref(),
+                _ => issuance.update_time.as_ref(),
             };
             let same = self.began.get(&fixture.name).is_some_and(|(name, _)| *name == issuance.name);
-            if stopped {
-                self.began.remove(&fixture.name);
-            } else if !same {
-                let began = match state(issuance) {
-                    // Over before this page saw it.
-                    State::Completed => issuance.create_time.as_ref(),
-                    _ => issuance.update_time.as_ref(),
-                };
-                if let Some(began) = began {
-                    self.began.insert(fixture.name.clone(), (issuance.name.clone(), milliseconds(began)));
-                }
+            if let Some(began) = began.filter(|_| !same) {
+                self.began.insert(fixture.name.clone(), (issuance.name.clone(), milliseconds(began)));
             }
         }
     }
 
-    /// What is on the screen now.
+    /// Notes since when each fixture shows what it shows; for each, whether that is longer than a glance.
+    fn settle(&mut self, now: i64) -> Vec<bool> {
+        let (seen, began) = (&mut self.seen, &mut self.began);
+        let settle = |fixture: &Fixture| {
+            let Some(issuance) = &fixture.issuance else { return true };
+            let since = seen.entry(fixture.name.clone()).or_insert((issuance.sequence, now));
+            if since.0 != issuance.sequence {
+                *since = (issuance.sequence, now);
+            }
+            let settled = now - since.1 >= GLANCE;
+            let awaited = matches!(state(issuance), State::Submitted | State::Issued);
+            if settled && awaited && fixture.state() == fixture::State::Idle {
+                // On the shelf, not worked on: what follows begins anew.
+                began.remove(&fixture.name);
+            }
+            settled
+        };
+        self.station.fixtures.iter().map(settle).collect()
+    }
+
+    /// What is on the screen now. `now`: UTC milliseconds.
     #[must_use]
-    pub fn board(&self) -> Board {
+    pub fn board(&mut self, now: i64) -> Board {
+        let settled = self.settle(now);
         let stale = self.link != Link::Live;
         let halted = !self.station.halted.is_empty();
         let queue = self.station.queue.as_ref();
@@ -272,9 +291,10 @@ impl Knowledge {
                 .station
                 .fixtures
                 .iter()
-                .map(|fixture| {
+                .zip(settled)
+                .map(|(fixture, settled)| {
                     let began = self.began.get(&fixture.name).map(|(_, began)| *began);
-                    Tile::new(fixture, queue, began, halted, stale)
+                    Tile::new(fixture, queue, began, settled, halted, stale)
                 })
                 .collect(),
         }

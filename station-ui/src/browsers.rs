@@ -127,7 +127,7 @@ mod tests {
         let mut knowledge = Knowledge::new(0);
         let station = proto::station::v1::Station { halted: halted.to_owned(), ..Default::default() };
         knowledge.connected(station, Vec::new());
-        Arc::new(knowledge.board())
+        Arc::new(knowledge.board(0))
     }
 
     /// Changes the board a hundred times for a browser that reads nothing; expects its place to be free again.

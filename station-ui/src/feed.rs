@@ -25,6 +25,8 @@ const RETRY_MOST: Duration = Duration::from_secs(3);
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// A stream may be silent because nothing happens or because the station is gone: this often we ask which.
 const ASK_EVERY: Duration = Duration::from_secs(3);
+/// A wait becomes one by lasting: this often we look again.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// More lots than this are never open at once on one line; what is beyond is not listed.
 const LOT_PAGES_MOST: usize = 10;
 
@@ -45,7 +47,7 @@ pub fn now() -> i64 {
 #[must_use]
 pub fn follow(client: Client) -> Boards {
     let mut knowledge = Knowledge::new(now());
-    let (boards, seen) = watch::channel(Arc::new(knowledge.board()));
+    let (boards, seen) = watch::channel(Arc::new(knowledge.board(now())));
     tokio::spawn(async move {
         let mut pause = RETRY_FIRST;
         while !boards.is_closed() {
@@ -56,7 +58,7 @@ pub fn follow(client: Client) -> Boards {
             }
             debug!(code = ?lost.code(), words = lost.message(), "the station does not answer");
             knowledge.lost(now(), lost.message());
-            publish(&knowledge, &boards);
+            publish(&mut knowledge, &boards);
             tokio::select! {
                 () = boards.closed() => return,
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(RETRY_MOST),
@@ -86,6 +88,8 @@ async fn attend(
     let mut ask = interval(ASK_EVERY);
     ask.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ask.reset();
+    let mut look = interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = boards.closed() => return Ok(()),
@@ -93,14 +97,18 @@ async fn attend(
                 Some(event) => knowledge.apply(event),
                 None => return Err(Status::unavailable("the station ended the stream")),
             },
-            _ = ask.tick() => knowledge.see(self::station(&mut client).await?),
+            _ = look.tick() => {}
+            _ = ask.tick() => {
+                let station = self::station(&mut client).await?;
+                knowledge.connected(station, open_lots(&mut client).await?);
+            }
         }
         publish(knowledge, boards);
     }
 }
 
-fn publish(knowledge: &Knowledge, boards: &watch::Sender<Arc<Board>>) {
-    let board = knowledge.board();
+fn publish(knowledge: &mut Knowledge, boards: &watch::Sender<Arc<Board>>) {
+    let board = knowledge.board(now());
     boards.send_if_modified(|shown| {
         let changed = **shown != board;
         if changed {

@@ -31,9 +31,9 @@ pub enum Kind {
 impl Kind {
     /// What an issuance in `state` means to the operator.
     ///
-    /// `busy`: its fixture works on it. `link_down`: the last attempt did not reach the CA.
+    /// `attended`: its fixture works on it, or has just done so. `link_down`: the last attempt did not reach the CA.
     #[must_use]
-    pub fn of(state: State, busy: bool, link_down: bool) -> Self {
+    pub fn of(state: State, attended: bool, link_down: bool) -> Self {
         match state {
             State::Unspecified => Self::Unknown,
             State::Requested
@@ -46,9 +46,9 @@ impl Kind {
             | State::Written
             | State::Verified => Self::Working,
             // While all is well the CA answers in less than a glance: that is a step like any other.
-            State::Submitted if busy && !link_down => Self::Working,
+            State::Submitted if attended && !link_down => Self::Working,
             State::Submitted => Self::WaitsForAuthority,
-            State::Issued if busy => Self::Working,
+            State::Issued if attended => Self::Working,
             State::Issued => Self::ScanAgain,
             State::Completed => Self::ShipIt,
             State::Failed => Self::Stopped,
@@ -147,8 +147,16 @@ pub struct Tile {
 
 impl Tile {
     /// The tile of `fixture`. `began`: when the work on what it holds began, as far as this page saw.
+    /// `settled`: it shows the same for longer than a glance.
     #[must_use]
-    pub fn new(fixture: &Fixture, queue: Option<&Queue>, began: Option<i64>, halted: bool, stale: bool) -> Self {
+    pub fn new(
+        fixture: &Fixture,
+        queue: Option<&Queue>,
+        began: Option<i64>,
+        settled: bool,
+        halted: bool,
+        stale: bool,
+    ) -> Self {
         let busy = fixture.state() == fixture::State::Busy;
         let name = short_name(&fixture.name).to_owned();
         let Some(issuance) = &fixture.issuance else {
@@ -172,7 +180,7 @@ impl Tile {
             };
         };
         let state = state(issuance);
-        let kind = Kind::of(state, busy, queue.is_some_and(link_is_down));
+        let kind = Kind::of(state, busy || !settled, queue.is_some_and(link_is_down));
         let updated = issuance.update_time.as_ref().map(milliseconds);
         let (since, took) = match kind {
             Kind::Working => (began.or(updated), None),
@@ -192,7 +200,9 @@ impl Tile {
             .as_ref()
             .map(|failure| (failure.message.clone(), failure.reason.clone()))
             .unwrap_or_default();
-        let next_action = if issuance.next_action.trim().is_empty() {
+        // A sentence that only repeats the headline says nothing more.
+        let said = issuance.next_action.trim().trim_end_matches('.');
+        let next_action = if said.is_empty() || said.eq_ignore_ascii_case(words::headline(kind)) {
             words::next_action(kind).to_owned()
         } else {
             issuance.next_action.clone()
@@ -291,7 +301,7 @@ mod tests {
         let mut kinds = Vec::new();
         let mut state = Some(State::Unspecified);
         while let Some(visited) = state {
-            let tile = |busy| Tile::new(&fixture(visited, busy), None, Some(100_000), false, false);
+            let tile = |busy| Tile::new(&fixture(visited, busy), None, Some(100_000), true, false, false);
             kinds.push((tile(true).kind, tile(false).kind));
             for tile in [tile(true), tile(false)] {
                 assert!(!tile.next_action.is_empty() && !words::headline(tile.kind).is_empty(), "{visited:?}");
@@ -313,7 +323,8 @@ mod tests {
     #[test]
     fn a_submission_waits_when_the_link_is_down() {
         let mut queue = Queue { link_up: false, link_time: None, ..Queue::default() };
-        let kind = |queue: &Queue| Tile::new(&fixture(State::Submitted, true), Some(queue), None, false, false).kind;
+        let kind =
+            |queue: &Queue| Tile::new(&fixture(State::Submitted, true), Some(queue), None, true, false, false).kind;
         assert_eq!(kind(&queue), Kind::Working, "before the first attempt nobody knows");
         queue.link_time = Some(Timestamp::default());
         assert_eq!(kind(&queue), Kind::WaitsForAuthority);
@@ -322,7 +333,7 @@ mod tests {
     /// The clock runs while the device is worked on, and stands when it is done.
     #[test]
     fn time_runs_while_it_works_and_stands_after() {
-        let tile = |state| Tile::new(&fixture(state, true), None, Some(100_000), false, false);
+        let tile = |state| Tile::new(&fixture(state, true), None, Some(100_000), true, false, false);
         assert_eq!((tile(State::Written).since, tile(State::Written).took), (Some(100_000), None));
         assert_eq!((tile(State::Completed).since, tile(State::Completed).took), (None, Some(7_000)));
         assert_eq!((tile(State::Failed).since, tile(State::Failed).took), (None, None));
@@ -335,14 +346,36 @@ mod tests {
         if let Some(issuance) = &mut newer.issuance {
             issuance.state = 99;
         }
-        assert_eq!(Tile::new(&newer, None, None, false, false).kind, Kind::Unknown);
+        assert_eq!(Tile::new(&newer, None, None, true, false, false).kind, Kind::Unknown);
     }
 
     /// An empty fixture is ready, unless the station has stopped.
     #[test]
     fn an_empty_fixture_is_ready_unless_the_station_halted() {
         let empty = Fixture { name: "fixtures/f".into(), state: fixture::State::Idle.into(), ..Fixture::default() };
-        assert_eq!(Tile::new(&empty, None, None, false, false).kind, Kind::Ready);
-        assert_eq!(Tile::new(&empty, None, None, true, false).kind, Kind::NotReady);
+        assert_eq!(Tile::new(&empty, None, None, true, false, false).kind, Kind::Ready);
+        assert_eq!(Tile::new(&empty, None, None, true, true, false).kind, Kind::NotReady);
+    }
+
+    /// A certificate that was just awaited or just came is a step; after a glance it is a wait.
+    #[test]
+    fn a_short_wait_is_a_step() {
+        for (state, waits) in [(State::Submitted, Kind::WaitsForAuthority), (State::Issued, Kind::ScanAgain)] {
+            let kind = |settled| Tile::new(&fixture(state, false), None, None, settled, false, false).kind;
+            assert_eq!((kind(false), kind(true)), (Kind::Working, waits));
+        }
+    }
+
+    /// The station's sentence is shown, unless it is the headline once more.
+    #[test]
+    fn the_stations_sentence_comes_first() {
+        let sentence = |said: &str| {
+            let mut done = fixture(State::Completed, false);
+            done.issuance.as_mut().unwrap().next_action = said.to_owned();
+            Tile::new(&done, None, None, true, false, false).next_action
+        };
+        assert_eq!(sentence("Put it in box 7."), "Put it in box 7.");
+        assert_eq!(sentence("Ship it."), words::next_action(Kind::ShipIt));
+        assert_eq!(sentence(""), words::next_action(Kind::ShipIt));
     }
 }

@@ -25,7 +25,7 @@ pub const NO_LOT_NEXT: &str = "Ask for a lot to be opened.";
 /// Above which fixture the next scan is for.
 pub const FIXTURE: &str = "Fixture";
 /// The station looks for the device itself.
-pub const ANY_FIXTURE: &str = "Finds itself";
+pub const ANY_FIXTURE: &str = "Automatic";
 /// On a tile that the operator tapped.
 pub const CHOSEN: &str = "Next scan";
 /// What a screen reader calls the tiles.

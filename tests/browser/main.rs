@@ -4,4 +4,5 @@
 mod chromium;
 #[path = "../../station-ui/tests/page/fake.rs"]
 mod fake;
+mod real;
 mod states;

@@ -174,6 +174,13 @@ pub(crate) fn issuance(device_serial: &str, state: State) -> Issuance {
         state: state.into(),
         create_time: Some((now - Duration::from_millis(3_200)).into()),
         update_time: Some(now.into()),
+        next_action: match state {
+            State::Submitted => "Waiting for the CA. The device may go on the shelf: scan it again later.",
+            State::Completed => "Ship it.",
+            State::Issued => "The certificate is here. If the device was taken out, put it back and scan it again.",
+            _ => "Leave the device in the fixture.",
+        }
+        .into(),
         sequence: 1 + u64::try_from(i32::from(state)).unwrap(),
         ..Issuance::default()
     }
