@@ -122,11 +122,16 @@ address = "127.0.0.1:{port}"
 name = "ca-1"
 endpoint = "https://127.0.0.1:{ca}"
 {authority}
+# With this the commands `issue`, `status` and `watch` call the station.
+[client]
+endpoint = "https://127.0.0.1:{port}"
+{client}
 "#,
         port = ports.station,
         ca = ports.ca,
         listen = tls(&plane.files("station-1-server")),
         authority = tls(&plane.files("station-1")),
+        client = tls(&plane.files("mes-1")),
     );
     for caller in client::CALLERS {
         let (common_name, role) = (caller.common_name, caller.role);
