@@ -143,7 +143,7 @@ fn signature_oid(algorithm: KeyAlgorithm) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use issuance::Timestamp;
     use rcgen::{
         BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -164,7 +164,7 @@ mod tests {
         PublicKey::from_der(&key.subject_public_key_info()).unwrap()
     }
 
-    fn issuer(name: &str) -> CaCertificate {
+    pub(crate) fn issuer(name: &str) -> CaCertificate {
         let key = KeyPair::generate().unwrap();
         let settings = ca(name, Some(1), 100);
         let tbs = ca_tbs(&settings, &public(&key), None, Timestamp(START * 1_000)).unwrap();

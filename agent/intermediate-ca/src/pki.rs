@@ -119,6 +119,10 @@ impl CaCertificate {
         if !names(organizations, settings.organization.as_deref().into_iter().collect()) {
             return Err(format!("its subject's O is not {:?}", settings.organization.as_deref().unwrap_or("absent")));
         }
+        // rcgen would collapse repeated attributes (HARDWARE.md, traps 1), and every certificate would name another issuer.
+        if tbs.subject.iter_attributes().count() != 1 + usize::from(settings.organization.is_some()) {
+            return Err("its subject has other attributes than O and CN".to_owned());
+        }
         let constraints = tbs.basic_constraints().ok().flatten().ok_or("it has no BasicConstraints")?;
         if !constraints.critical || !constraints.value.ca {
             return Err("it is not a CA: BasicConstraints must be critical with CA:TRUE".to_owned());

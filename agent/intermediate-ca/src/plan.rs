@@ -370,3 +370,38 @@ fn broken(error: CertificateError) -> Stop {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{lint::tests::issuer, profile::tests::profile};
+
+    /// What the lint finds is refused before anything could be recorded: here an issuer whose certificate has another
+    /// subject than the one that rcgen writes.
+    #[test]
+    fn what_the_lint_finds_is_refused() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "SN-1.ca");
+        let submission = Submission {
+            issuance: "01234567-89ab-7def-8123-456789abcdef".to_owned(),
+            device_serial: "SN-1".to_owned(),
+            lot: String::new(),
+            profile: "device-ca".to_owned(),
+            certification_request: params.serialize_request(&key).unwrap().der().to_vec(),
+        };
+        let verdict = |issuer: CaCertificate| {
+            let mut profile = profile("device-ca", Purpose::DeviceCa { path_length: 0 }, "device-ca");
+            profile.validity = Duration::from_secs(3_600);
+            let rules = Rules::new(&[profile], vec![issuer], HashSet::new());
+            rules.propose(&"station-1".into(), submission.clone(), Timestamp(1_767_225_600_000)).verdict
+        };
+        let right = issuer("device-ca");
+        let mut wrong = right.clone();
+        wrong.subject.push(0);
+        assert!(matches!(verdict(right), Verdict::Plan(_)));
+        let refused = verdict(wrong);
+        let Verdict::Refuse(refusal) = &refused else { panic!("{refused:?}") };
+        assert!(refusal.reason == Reason::LintFailed && refusal.message.contains("byte for byte"), "{refusal}");
+    }
+}
