@@ -65,4 +65,47 @@ mod tests {
         assert_eq!(getrlimit(Resource::Core).current, Some(0));
         assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
     }
+
+    /// Says what this test binary is to log when it is started as a process of its own.
+    const PART: &str = "STATION_TEST_TELEMETRY_PART";
+
+    /// Not a test of its own: the process that logs for the test below.
+    #[test]
+    fn part() {
+        let Ok(part) = env::var(PART) else { return };
+        init("part", part == "json");
+        init("again", false);
+        tracing::info!("an event");
+        tracing::debug!("a detail");
+        panic!("on purpose");
+    }
+
+    /// What such a process writes to standard error.
+    fn logged(part: &str, filter: &str) -> Vec<String> {
+        let output = std::process::Command::new(env::current_exe().unwrap())
+            .args(["--exact", "telemetry::tests::part", "--nocapture"])
+            .env(PART, part)
+            .env(FILTER_VARIABLE, filter)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stderr).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    /// Events, panics and a second `init` are logged, one a line, as text and as JSON; details only when asked for, and a
+    /// filter that is not understood is said and falls back to `info`.
+    #[test]
+    fn logs_go_to_standard_error() {
+        for (part, filter, details) in
+            [("text", "info", 0), ("text", "debug", 1), ("json", "info", 0), ("text", "=/=", 0)]
+        {
+            let lines = logged(part, filter);
+            let count = |words: &str| lines.iter().filter(|line| line.contains(words)).count();
+            assert_eq!(count("an event"), 1, "{lines:#?}");
+            assert_eq!(count("panicked: on purpose"), 1, "{lines:#?}");
+            assert_eq!(count("logs were set up before"), 1, "{lines:#?}");
+            assert_eq!(count("a detail"), details, "{lines:#?}");
+            assert_eq!(count("not understood"), usize::from(filter == "=/="), "{lines:#?}");
+            assert_eq!(part == "json", lines.iter().all(|line| line.starts_with('{')), "{lines:#?}");
+        }
+    }
 }

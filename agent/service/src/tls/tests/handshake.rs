@@ -173,6 +173,20 @@ async fn expired_and_anonymous_clients_are_refused() {
     assert!(anonymous.contains("CertificateRequired"), "{anonymous}");
 }
 
+/// An issuer that is past its validity vouches for nobody, though it is trusted and the client's certificate is valid.
+#[tokio::test]
+async fn a_client_of_an_expired_issuer_is_refused() {
+    let root = Authority::root("control plane");
+    let mut params = authority_params("old");
+    (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
+    let expired = Authority::root_from(params);
+    let end = End::new(root.issue(&server()), &format!("{}{}", expired.pem, root.pem));
+    let serving = Server::start(&end.files).await;
+    refused(&root, &serving, expired.issue(&client("mes-1"))).await;
+    let good = End::new(root.issue(&client("mes-1")), &root.pem);
+    serving.call(&good.files).await.unwrap();
+}
+
 /// TLS 1.2 is refused, played by openssl with a good certificate; the same openssl with 1.3 gets through.
 #[tokio::test]
 async fn old_tls_is_refused() {
