@@ -100,10 +100,12 @@ fn our_own_interrupted_write_is_completed() {
 /// An index with a foreign octet in any chunk, of another length, or defined by others stays as it is.
 #[test]
 fn an_occupied_index_is_left_alone() {
+    /// What is written at which offset.
+    type Octets<'o> = Option<(u16, &'o [u8])>;
     const OTHERS: u32 = 1 << 1 | 1 << 2 | 1 << 17 | 1 << 18;
     let (_tpm, mut keystore, wire) = start();
     let certificate = ca::certificate(&ca::key(), 1500);
-    let cases: [(u32, u16, Option<(u16, &[u8])>); 5] = [
+    let cases: [(u32, u16, Octets<'_>); 5] = [
         (OURS, 1500, Some((0, &[0xAA]))),
         (OURS, 1500, Some((1499, &[0xAA]))),
         (OURS, 1499, Some((0, &certificate.der()[..1024]))),

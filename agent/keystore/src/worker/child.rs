@@ -135,3 +135,29 @@ fn is_readable_within(stream: &UnixStream, patience: Duration) -> io::Result<boo
         Err(error) => Err(error.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use issuance::{CertificateExpectation, CertificateLocation, CommonName, PublicKey, Purpose, Timestamp};
+
+    use super::*;
+    use crate::der;
+
+    /// A parent that sends a certificate which does not pass is refused before the device is asked: it would be absent.
+    #[test]
+    fn a_certificate_is_validated_again() {
+        let expectation = CertificateExpectation {
+            public_key: PublicKey::from_der(&der::rsa_public_key(&[0xC1; 256], &[1, 0, 1])).unwrap(),
+            common_name: CommonName::parse("device").unwrap(),
+            purpose: Purpose::DeviceIdentity,
+            issuers: Vec::new(),
+            intermediates: Vec::new(),
+            roots: Vec::new(),
+            at: Timestamp(0),
+        };
+        let place = CertificateLocation::NvIndex(0x0180_0010);
+        let call = Call::WriteCertificate(place, Bytes(vec![0x30, 0x00]), Box::new(expectation));
+        let refused = answer(&mut Tpm::new("swtpm:path=/nowhere"), call).unwrap_err();
+        assert_eq!(refused.kind, FaultKind::CertificateRejected);
+    }
+}
