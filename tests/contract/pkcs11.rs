@@ -1,6 +1,9 @@
 //! What only a token can show. `pkcs11-tool` is the other client that looks at it and changes it.
 
-use std::process::{Command, Stdio};
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
 
 use hsm_sim::{SoftHsm, programs};
 use issuance::{CertificateLocation, DeviceIdentity, FaultKind, KeyAlgorithm, KeyLocation, Keystore as _};
@@ -21,6 +24,17 @@ fn key() -> KeyLocation {
 
 fn certificate() -> CertificateLocation {
     CertificateLocation::Pkcs11 { cka_id: vec![0xA0, 0x01], label: "device-ca".into() }
+}
+
+fn other_key() -> KeyLocation {
+    KeyLocation::Pkcs11 { cka_id: vec![0xA0, 0x02], label: "device-ca".into() }
+}
+
+/// Takes every token out of its slot.
+fn take_out(token: &SoftHsm) {
+    let tokens = token.directory().join("tokens");
+    fs::remove_dir_all(&tokens).unwrap();
+    fs::create_dir(&tokens).unwrap();
 }
 
 fn start() -> (SoftHsm, Worker) {
@@ -71,11 +85,42 @@ fn another_token_gets_its_own_try() {
     let token = SoftHsm::create("device-1", PIN).unwrap();
     let mut worker = Worker::new(token_worker(&token, WRONG));
     assert_eq!(kind(worker.identify()), FaultKind::PinRejected);
-    let tokens = token.directory().join("tokens");
-    std::fs::remove_dir_all(&tokens).unwrap();
-    std::fs::create_dir(&tokens).unwrap();
+    take_out(&token);
     let _other = token.add_token("device-1", WRONG).unwrap();
     worker.identify().unwrap();
+}
+
+/// A token that is taken out in the middle of a visit and put back is used again, without a new visit.
+#[test]
+fn a_token_that_comes_back_is_used_again() {
+    let (token, mut keystore) = start();
+    let made = keystore.generate_key(&key(), KeyAlgorithm::P256).unwrap();
+    let (there, elsewhere) = (token.directory().join("tokens"), token.directory().join("elsewhere"));
+    fs::rename(&there, &elsewhere).unwrap();
+    fs::create_dir(&there).unwrap();
+    assert_eq!(kind(keystore.generate_key(&other_key(), KeyAlgorithm::P256)), FaultKind::DeviceAbsent);
+    assert_eq!(kind(keystore.find_key(&key())), FaultKind::DeviceAbsent);
+    fs::remove_dir(&there).unwrap();
+    fs::rename(&elsewhere, &there).unwrap();
+    assert_eq!(keystore.find_key(&key()).unwrap(), Some(made));
+}
+
+/// Another token of the same label in the middle of a visit is not taken for the first, by the same worker nor by the
+/// next; a new visit meets it.
+#[test]
+fn another_token_in_the_middle_is_told_apart() {
+    for killed in [false, true] {
+        let (token, mut keystore) = start();
+        let first = keystore.identify().unwrap();
+        take_out(&token);
+        let _other = token.add_token("device-1", PIN).unwrap();
+        if killed {
+            kill(keystore.process_id().unwrap());
+        }
+        assert_eq!(kind(keystore.generate_key(&key(), KeyAlgorithm::P256)), FaultKind::NotSameDevice);
+        assert!(!keystore.identify().unwrap().is_same_device(&first));
+        assert_eq!(keystore.find_key(&key()).unwrap(), None);
+    }
 }
 
 /// The identity is the token's own, and a token that was put in after the module was loaded is met.
@@ -157,7 +202,7 @@ fn a_private_key_alone_is_never_replaced() {
     let signatures = keystore.sign(&key(), &[vec![1]]).unwrap();
     assert!(rsa.verifies(&[1], &signatures[0]));
 
-    let ec = KeyLocation::Pkcs11 { cka_id: vec![0xA0, 0x02], label: "device-ca".into() };
+    let ec = other_key();
     keystore.generate_key(&ec, KeyAlgorithm::P256).unwrap();
     user_tool(&token, &["--delete-object", "--type", "pubkey", "--id", "a002"]);
     assert_eq!(kind(keystore.find_key(&ec)), FaultKind::LocationOccupied);

@@ -36,13 +36,23 @@ pub struct Pkcs11 {
     label: String,
     pin: SecretString,
     rejected: BTreeSet<String>,
+    /// The serial number of the token of this visit.
+    visited: Option<String>,
 }
 
 impl Pkcs11 {
     /// The token called `label` behind the module at `path`. Nothing is loaded yet.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>, label: impl Into<String>, pin: SecretString) -> Self {
-        Self { token: None, module: None, path: path.into(), label: label.into(), pin, rejected: BTreeSet::new() }
+        let (path, label) = (path.into(), label.into());
+        Self { token: None, module: None, path, label, pin, rejected: BTreeSet::new(), visited: None }
+    }
+
+    /// Goes on with a visit to this token: until [`identify`](Keystore::identify), no other one of its label will do.
+    #[must_use]
+    pub fn visiting(mut self, serial_number: Option<String>) -> Self {
+        self.visited = serial_number;
+        self
     }
 
     /// The serial numbers of the tokens that refused this PIN. It is not tried on them again.
@@ -67,7 +77,8 @@ impl Pkcs11 {
             }
             none => none.insert(token::Module::load(&self.path)?),
         };
-        let token = token::open(module, &self.label, &self.pin, &mut self.rejected)?;
+        let token = token::open(module, &self.label, &self.pin, &self.visited, &mut self.rejected)?;
+        self.visited = Some(token.serial_number().to_owned());
         Ok(self.token.insert(token))
     }
 
@@ -93,7 +104,8 @@ impl Pkcs11 {
 
 impl Keystore for Pkcs11 {
     fn identify(&mut self) -> Result<DeviceIdentity, Fault> {
-        Ok(self.connect()?.identity().clone())
+        self.visited = None;
+        Ok(self.connect()?.identity())
     }
 
     fn find_key(&mut self, location: &KeyLocation) -> Result<Option<PublicKey>, Fault> {

@@ -60,7 +60,7 @@ impl Drop for Module {
 #[derive(Debug)]
 pub(super) struct Token {
     session: Session,
-    identity: DeviceIdentity,
+    info: TokenInfo,
 }
 
 impl Token {
@@ -68,20 +68,37 @@ impl Token {
         &self.session
     }
 
-    pub(super) fn identity(&self) -> &DeviceIdentity {
-        &self.identity
+    pub(super) fn serial_number(&self) -> &str {
+        self.info.serial_number()
+    }
+
+    pub(super) fn identity(&self) -> DeviceIdentity {
+        DeviceIdentity::Token {
+            label: self.info.label().to_owned(),
+            serial_number: self.info.serial_number().to_owned(),
+            manufacturer: self.info.manufacturer_id().to_owned(),
+            model: self.info.model().to_owned(),
+            firmware: self.info.firmware_version().to_string(),
+        }
     }
 }
 
-/// Finds the token by its label and logs in, unless that could cost it its PIN.
+/// Finds the token by its label and logs in, unless it is another one than was visited, or that could cost it its PIN.
 pub(super) fn open(
     module: &Module,
     label: &str,
     pin: &SecretString,
+    visited: &Option<String>,
     rejected: &mut BTreeSet<String>,
 ) -> Result<Token, Fault> {
     let (slot, info) = find(module, label)?;
-    let serial_number = info.serial_number().to_owned();
+    let serial_number = info.serial_number();
+    if let Some(visited) = visited.as_ref().filter(|visited| *visited != serial_number) {
+        return Err(Fault::new(
+            FaultKind::NotSameDevice,
+            format!("the token {label:?} has the serial number {serial_number}, and {visited} was visited"),
+        ));
+    }
     check_pin(&info, label, rejected)?;
     let session = module
         .library
@@ -93,20 +110,13 @@ pub(super) fn open(
             Err(error) => {
                 let fault = during(format!("could not log in to the token {label:?}"))(error);
                 if fault.kind == FaultKind::PinRejected {
-                    rejected.insert(serial_number);
+                    rejected.insert(serial_number.to_owned());
                 }
                 return Err(fault);
             }
         }
     }
-    let identity = DeviceIdentity::Token {
-        label: info.label().to_owned(),
-        serial_number,
-        manufacturer: info.manufacturer_id().to_owned(),
-        model: info.model().to_owned(),
-        firmware: info.firmware_version().to_string(),
-    };
-    Ok(Token { session, identity })
+    Ok(Token { session, info })
 }
 
 fn find(module: &Module, label: &str) -> Result<(Slot, TokenInfo), Fault> {

@@ -74,8 +74,9 @@ impl Served {
         let malformed = |error| io::Error::new(io::ErrorKind::InvalidData, error);
         Ok(match postcard::from_bytes(&frame).map_err(malformed)? {
             Opening::Tpm { tcti } => Self::Tpm(Tpm::lingering(tcti)),
-            Opening::Pkcs11 { module, token, pin, rejected } => {
-                let mut keystore = Pkcs11::new(module, token, SecretString::from(pin));
+            Opening::Pkcs11 { module, token, pin, visited, rejected } => {
+                let mut keystore =
+                    Pkcs11::new(module, token, SecretString::from(pin)).visiting(visited.map(str::to_owned));
                 keystore.reject(rejected.into_iter().map(str::to_owned));
                 Self::Pkcs11(keystore)
             }

@@ -44,6 +44,8 @@ use self::{
 pub struct Worker {
     settings: WorkerSettings,
     process: Option<Process>,
+    /// The serial number of the token of this visit: a child that is started in its midst goes on with it.
+    visited: Option<String>,
     rejected: BTreeSet<String>,
     number: u64,
 }
@@ -52,7 +54,7 @@ impl Worker {
     /// A worker that is not started yet.
     #[must_use]
     pub fn new(settings: WorkerSettings) -> Self {
-        Self { settings, process: None, rejected: BTreeSet::new(), number: 0 }
+        Self { settings, process: None, visited: None, rejected: BTreeSet::new(), number: 0 }
     }
 
     /// The child's process id, while there is one.
@@ -85,7 +87,7 @@ impl Worker {
         let process = match &mut self.process {
             Some(process) => process,
             none => {
-                let opening = self.settings.keystore.opening(&self.rejected)?;
+                let opening = self.settings.keystore.opening(self.visited.as_deref(), &self.rejected)?;
                 let process = none.insert(Process::start(&self.settings).map_err(|error| {
                     io::Error::new(io::ErrorKind::NotFound, format!("{}: {error}", self.settings.program.display()))
                 })?);
@@ -144,7 +146,12 @@ macro_rules! answer {
 
 impl Keystore for Worker {
     fn identify(&mut self) -> Result<DeviceIdentity, Fault> {
-        answer!(self, Call::Identify, Answer::Identity(identity) => identity)
+        self.visited = None;
+        let identity = answer!(self, Call::Identify, Answer::Identity(identity) => identity)?;
+        if let DeviceIdentity::Token { serial_number, .. } = &identity {
+            self.visited = Some(serial_number.clone());
+        }
+        Ok(identity)
     }
 
     fn find_key(&mut self, location: &KeyLocation) -> Result<Option<PublicKey>, Fault> {

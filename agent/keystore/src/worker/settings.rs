@@ -59,7 +59,7 @@ impl KeystoreSettings {
     }
 
     /// The first frame.
-    pub(super) fn opening(&self, rejected: &BTreeSet<String>) -> io::Result<Zeroizing<Vec<u8>>> {
+    pub(super) fn opening(&self, visited: Option<&str>, rejected: &BTreeSet<String>) -> io::Result<Zeroizing<Vec<u8>>> {
         let opening = match self {
             Self::Tpm { tcti } => Opening::Tpm { tcti },
             Self::Pkcs11 { module, token, pin } => Opening::Pkcs11 {
@@ -68,6 +68,7 @@ impl KeystoreSettings {
                 })?,
                 token,
                 pin: pin.expose_secret(),
+                visited,
                 rejected: rejected.iter().map(String::as_str).collect(),
             },
         };
@@ -79,7 +80,7 @@ impl KeystoreSettings {
 #[derive(Serialize, Deserialize)]
 pub(super) enum Opening<'f> {
     Tpm { tcti: &'f str },
-    Pkcs11 { module: &'f str, token: &'f str, pin: &'f str, rejected: Vec<&'f str> },
+    Pkcs11 { module: &'f str, token: &'f str, pin: &'f str, visited: Option<&'f str>, rejected: Vec<&'f str> },
 }
 
 #[cfg(test)]
