@@ -1,0 +1,12 @@
+//! The whole way, with real devices (swtpm, SoftHSM), the real binaries, and the eyes of other programs.
+//!
+//! The binaries are those beside this test: `cargo build --workspace --bins` makes them, and a test that misses one says
+//! so.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod asking;
+mod looking;
+mod refusals;
+mod repeats;
+mod roles;
+mod verified;
