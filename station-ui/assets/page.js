@@ -171,17 +171,12 @@ form.addEventListener("submit", (event) => {
 
 let pointer = false;
 
-function offField() {
-  return document.activeElement !== field;
-}
-
 addEventListener("keydown", (event) => {
   pointer = false;
   if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
-  if (event.key.length !== 1 || !offField()) return;
+  if (event.key.length !== 1 || document.activeElement === field) return;
   // Space works a button or a choice that has the focus.
   if (event.key === " " && document.activeElement !== document.body) return;
-  if (document.activeElement !== document.body) event.stopPropagation();
   field.focus();
 }, true);
 

@@ -32,6 +32,8 @@ use crate::{
 
 /// A scan is a line of text; this is a hundred of the longest.
 const BODY_MOST: usize = 16 * 1024;
+/// The frame, and what stands in it.
+const STYLE: &str = concat!(include_str!("../assets/page.css"), "\n", include_str!("../assets/tiles.css"));
 /// What is open when the page stops gets this long to end; an operator's browser reconnects anyway.
 const END_WITHIN: Duration = Duration::from_millis(700);
 
@@ -58,7 +60,7 @@ pub fn routes(client: Client, hosts: Hosts, shutdown: Shutdown) -> Result<Router
         .route("/scan", post(start))
         .route("/events", get(events))
         .route("/healthz", get(health))
-        .route("/page.css", get(|| asset("text/css; charset=utf-8", include_str!("../assets/page.css"))))
+        .route("/page.css", get(|| asset("text/css; charset=utf-8", STYLE)))
         .route("/page.js", get(|| asset("text/javascript; charset=utf-8", include_str!("../assets/page.js"))))
         .route("/icon.svg", get(|| asset("image/svg+xml", include_str!("../assets/icon.svg"))))
         .layer(DefaultBodyLimit::max(BODY_MOST))

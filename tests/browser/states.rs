@@ -235,13 +235,15 @@ async fn a_lost_connection_is_shown_and_comes_back() {
     chromium.until(".notice.bad").await;
     assert!(chromium.text("#notice").await.contains("SN-2"));
 
-    let again = loop {
-        let address = origin.strip_prefix("http://").expect("an origin");
-        if tokio::net::TcpListener::bind(address).await.is_ok() {
-            break Page::at(&fake, address).await;
+    // The streams that were cut still close.
+    let address = origin.strip_prefix("http://").expect("an origin");
+    let again = tokio::time::timeout(Duration::from_secs(30), async {
+        while tokio::net::TcpListener::bind(address).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    };
+        Page::at(&fake, address).await
+    });
+    let again = again.await.expect("the address is free again");
     chromium.until("html[data-page=live]").await;
     fake.script(|script| script.answer = Ok(issuance("SN-2", State::Requested)));
     // What was scanned stands in the field, so that Enter alone tries again.
@@ -315,11 +317,8 @@ async fn a_fast_hand_loses_no_scan() {
     let serials: Vec<String> = (1..=20).map(|number| format!("SN-{number}")).collect();
     let typed: String = serials.iter().map(|serial| format!("{serial}\u{E007}")).collect();
     chromium.keys(&typed).await;
-    chromium.until("#notice .notice").await;
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
-    while fake.script(|script| script.started.len()) < serials.len() && tokio::time::Instant::now() < deadline {
-        tokio::task::yield_now().await;
-    }
+    let last = Locator::XPath("//*[@id='notice']//code[text()='SN-20']");
+    chromium.client.wait().at_most(Duration::from_secs(30)).for_element(last).await.expect("the last one's notice");
     let started: Vec<String> =
         fake.script(|script| script.started.iter().map(|one| one.device_serial.clone()).collect());
     assert_eq!(started, serials);

@@ -79,13 +79,16 @@ impl Fake {
     pub(crate) async fn serve(&mut self) {
         // A runtime of its own, so that dropping it cuts every connection as a killed process does.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let listener = loop {
-            match TcpListener::bind(self.address).await {
-                Ok(listener) => break listener.into_std().unwrap(),
-                // The connections that were cut are still closing.
-                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        let bound = tokio::time::timeout(Duration::from_secs(15), async {
+            loop {
+                match TcpListener::bind(self.address).await {
+                    Ok(listener) => break listener.into_std().unwrap(),
+                    // The connections that were cut are still closing.
+                    Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+                }
             }
-        };
+        });
+        let listener = bound.await.expect("the address is free again");
         self.address = listener.local_addr().unwrap();
         let service = StationServiceServer::new(self.service.clone());
         runtime.spawn(async move {
