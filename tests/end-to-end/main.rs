@@ -5,7 +5,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod asking;
+mod chance;
+mod crashes;
+mod hardware;
 mod looking;
+mod outage;
 mod refusals;
 mod repeats;
 mod roles;

@@ -76,7 +76,6 @@ async fn every_device_is_verified_by_other_programs() {
     }
     assert_eq!(names.len(), 4 * 5);
 
-    eprintln!("end {:?}", t.elapsed());
     no_pin_is_told(&line);
     nothing_is_left(line);
 }
