@@ -9,8 +9,8 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use issuance::{FixtureName, IssuanceId, profile::KeystoreKind};
-use tokio::sync::watch;
+use issuance::{DeviceIdentity, Fault, FixtureName, IssuanceId, profile::KeystoreKind};
+use tokio::sync::{oneshot, watch};
 
 use crate::driver::Asked;
 
@@ -22,13 +22,24 @@ pub struct Fixture {
     /// What is behind it.
     pub kind: KeystoreKind,
     status: Mutex<Status>,
-    work: Sender<(IssuanceId, Asked)>,
+    tasks: Sender<Task>,
+}
+
+/// What a fixture's thread is asked to do, once the fixture is reserved for it.
+#[derive(Debug)]
+pub enum Task {
+    /// Work on an issuance.
+    Work(IssuanceId, Asked),
+    /// Say which device is there.
+    Look(oneshot::Sender<Result<DeviceIdentity, Fault>>),
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Status {
-    /// Reserved or at work.
-    busy: bool,
+    /// Reserved.
+    reserved: bool,
+    /// What it works on, or will in a moment.
+    at_work: Option<IssuanceId>,
     /// What it last worked on, until the next scan.
     last: Option<IssuanceId>,
 }
@@ -52,14 +63,13 @@ pub struct Reservation<'a> {
 impl Fixtures {
     /// Fixtures without threads; each gives the receiver that its thread reads.
     #[must_use]
-    pub fn new(
-        fixtures: Vec<(FixtureName, KeystoreKind, Option<IssuanceId>)>,
-    ) -> (Self, Vec<Receiver<(IssuanceId, Asked)>>) {
+    pub fn new(fixtures: Vec<(FixtureName, KeystoreKind, Option<IssuanceId>)>) -> (Self, Vec<Receiver<Task>>) {
         let (fixtures, receivers) = fixtures
             .into_iter()
             .map(|(name, kind, last)| {
-                let (work, receiver) = channel();
-                (Fixture { name, kind, status: Mutex::new(Status { busy: false, last }), work }, receiver)
+                let (tasks, receiver) = channel();
+                let status = Mutex::new(Status { last, ..Status::default() });
+                (Fixture { name, kind, status, tasks }, receiver)
             })
             .unzip();
         (Self { fixtures, pulse: watch::Sender::new(0) }, receivers)
@@ -87,10 +97,10 @@ impl Fixtures {
     #[must_use]
     pub fn reserve<'a>(&'a self, fixture: &'a Fixture) -> Option<Reservation<'a>> {
         let mut status = fixture.lock();
-        if status.busy {
+        if status.reserved {
             return None;
         }
-        status.busy = true;
+        status.reserved = true;
         drop(status);
         Some(Reservation { fixtures: self, fixture, begun: false })
     }
@@ -98,13 +108,7 @@ impl Fixtures {
     /// What fixtures are working on at this moment.
     #[must_use]
     pub fn at_work(&self) -> Vec<IssuanceId> {
-        self.fixtures
-            .iter()
-            .filter_map(|fixture| {
-                let status = fixture.lock();
-                status.last.filter(|_| status.busy)
-            })
-            .collect()
+        self.fixtures.iter().filter_map(|fixture| fixture.lock().at_work).collect()
     }
 
     /// Goes on with an issuance where its device last was, if nothing else has begun there since.
@@ -132,7 +136,9 @@ impl Fixtures {
 
     /// The fixture's thread is done with what it had begun.
     pub fn release(&self, fixture: &Fixture) {
-        fixture.lock().busy = false;
+        let mut status = fixture.lock();
+        (status.reserved, status.at_work) = (false, None);
+        drop(status);
         self.beat();
     }
 
@@ -142,11 +148,11 @@ impl Fixtures {
 }
 
 impl Fixture {
-    /// Whether it is busy, and what it last worked on.
+    /// Whether it is at work, and what it last worked on.
     #[must_use]
     pub fn status(&self) -> (bool, Option<IssuanceId>) {
         let status = self.lock();
-        (status.busy, status.last)
+        (status.at_work.is_some(), status.last)
     }
 
     fn lock(&self) -> MutexGuard<'_, Status> {
@@ -158,14 +164,23 @@ impl Fixture {
 impl Reservation<'_> {
     /// Says for which issuance it is, before that is begun: from now on the fixture counts as at work on it.
     pub fn claim(&self, issuance: IssuanceId) {
-        self.fixture.lock().last = Some(issuance);
+        let mut status = self.fixture.lock();
+        (status.at_work, status.last) = (Some(issuance), Some(issuance));
+    }
+
+    /// Asks the fixture's thread which device is there; it is free again when the answer comes.
+    #[must_use]
+    pub fn look(mut self) -> oneshot::Receiver<Result<DeviceIdentity, Fault>> {
+        let (answer, receiver) = oneshot::channel();
+        self.begun = self.fixture.tasks.send(Task::Look(answer)).is_ok();
+        receiver
     }
 
     /// Hands the issuance to the fixture's thread.
     pub fn begin(mut self, issuance: IssuanceId, asked: Asked) {
         self.claim(issuance);
         // A thread that has ended leaves the fixture busy: the station is ending too.
-        self.begun = self.fixture.work.send((issuance, asked)).is_ok();
+        self.begun = self.fixture.tasks.send(Task::Work(issuance, asked)).is_ok();
         self.fixtures.beat();
     }
 }
@@ -178,15 +193,15 @@ impl Drop for Reservation<'_> {
     }
 }
 
-/// Starts a fixture's thread. It ends when `work` says that it should, or when the fixtures are gone.
+/// Starts a fixture's thread. It ends when `perform` says that it should, or when the fixtures are gone.
 pub fn spawn(
     name: &FixtureName,
-    receiver: Receiver<(IssuanceId, Asked)>,
-    mut work: impl FnMut(IssuanceId, Asked) -> bool + Send + 'static,
+    receiver: Receiver<Task>,
+    mut perform: impl FnMut(Task) -> bool + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name(name.to_string()).spawn(move || {
-        while let Ok((issuance, asked)) = receiver.recv() {
-            if !work(issuance, asked) {
+        while let Ok(task) = receiver.recv() {
+            if !perform(task) {
                 break;
             }
         }

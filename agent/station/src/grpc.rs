@@ -21,7 +21,7 @@ use crate::{
     driver::Asked,
     fixtures::Fixtures,
     ledger::{self, Ledger, LedgerRefused, Listed},
-    view, watch,
+    seek, view, watch,
 };
 
 /// Everyone who may look.
@@ -69,16 +69,6 @@ impl StationApi {
     }
 
     fn fixture(&self, name: &str) -> Result<&crate::fixtures::Fixture, Status> {
-        if name.is_empty() {
-            let mut free = self.fixtures.all().iter().filter(|fixture| !fixture.status().0);
-            return match (free.next(), free.next()) {
-                (Some(only), None) => Ok(only),
-                _ => Err(status::invalid_argument(
-                    "fixture",
-                    format!("say which fixture holds the device: {}", self.fixtures.names()),
-                )),
-            };
-        }
         let parsed = parse("fixture", name, FixtureName::parse)?;
         self.fixtures.get(&parsed).ok_or_else(|| {
             let message = format!("there is no fixture {name}: this station has {}", self.fixtures.names());
@@ -110,12 +100,22 @@ impl StationService for StationApi {
         };
         short("request_id", &request.request_id)?;
         short("badge", &request.badge)?;
-        let fixture = self.fixture(&request.fixture)?;
+        let named = match request.fixture.as_str() {
+            "" => None,
+            name => Some(self.fixture(name)?),
+        };
+        let subject = ledger::Subject { request_id: request.request_id, lot, device_serial, profile };
+        let fixture = match named {
+            Some(fixture) => fixture,
+            None => {
+                let before = self.ledger.started_before(&subject).map_err(refused)?;
+                seek::fixture(&self.fixtures, &self.ledger, &subject.device_serial, before.as_ref())
+                    .await
+                    .map_err(refused)?
+            }
+        };
         let mut asked = ledger::Asked {
-            request_id: request.request_id,
-            lot,
-            device_serial,
-            profile,
+            subject,
             fixture: fixture.name.clone(),
             claimed_by: request.badge,
             authenticated_by: caller.name,
@@ -191,10 +191,8 @@ impl StationService for StationApi {
         let after = request.into_inner().after_sequence;
         let length = self.ledger.journal().synced();
         if after.is_some_and(|after| after > length) {
-            return Err(status::invalid_argument(
-                "after_sequence",
-                format!("the newest sequence is {length}: watch from there, or leave it out"),
-            ));
+            let message = format!("after_sequence: the newest sequence is {length}: watch from there, or leave it out");
+            return Err(status::refused(Code::OutOfRange, "SEQUENCE_OUT_OF_RANGE", message));
         }
         let stream =
             watch::events(Arc::clone(&self.ledger), Arc::clone(&self.fixtures), Arc::clone(&self.board), after);

@@ -177,10 +177,11 @@ impl Ledger {
 
     /// Starts an issuance, resumes the stopped one, or returns the one that the same request started.
     pub fn start(&self, asked: &Asked, provenance: &Provenance) -> Result<Started, LedgerRefused> {
+        let subject = &asked.subject;
         let mut memory = self.lock();
-        let lot = self.lot(&asked.lot)?.ok_or_else(|| unknown_lot(&asked.lot))?;
-        let profile = asked.profile.clone().unwrap_or_else(|| lot.profile.clone());
-        if let Some(before) = self.same_request(&mut memory, asked, &profile)? {
+        let lot = self.lot(&subject.lot)?.ok_or_else(|| unknown_lot(&subject.lot))?;
+        let profile = subject.profile.clone().unwrap_or_else(|| lot.profile.clone());
+        if let Some(before) = self.same_request(&mut memory, subject, &profile)? {
             return self.go_on(&mut memory, before, asked);
         }
         let named = self.profiles.get(&profile).ok_or_else(|| LedgerRefused::Invalid {
@@ -190,22 +191,22 @@ impl Ledger {
         if profile != lot.profile {
             return Err(LedgerRefused::precondition(
                 "WRONG_PROFILE",
-                format!("the lot {} is for the profile {}, and {profile} was asked for", asked.lot, lot.profile),
+                format!("the lot {} is for the profile {}, and {profile} was asked for", subject.lot, lot.profile),
             ));
         }
         if !lot.open {
-            let message = format!("the lot {} is closed: open another lot", asked.lot);
+            let message = format!("the lot {} is closed: open another lot", subject.lot);
             return Err(LedgerRefused::precondition("LOT_CLOSED", message));
         }
         if lot.started >= lot.quantity {
             return Err(LedgerRefused::precondition(
                 "LOT_USED_UP",
-                format!("the lot {} is used up: {} of {} devices were started", asked.lot, lot.started, lot.quantity),
+                format!("the lot {} is used up: {} of {} devices were started", subject.lot, lot.started, lot.quantity),
             ));
         }
         let common_name = named
             .profile
-            .common_name_for(&asked.device_serial, &named.issuer_names)
+            .common_name_for(&subject.device_serial, &named.issuer_names)
             .map_err(|refused| LedgerRefused::Invalid { field: "device_serial", message: crate::sentence(&refused) })?;
         if let Some(taken) = self.rows.get(rows::NAMES, &rows::key(&[profile.as_str(), &common_name.folded()]))? {
             let taken = self.load(&mut memory, &taken)?;
@@ -225,9 +226,9 @@ impl Ledger {
         }
         asked.fixture_free()?;
         let request = Requested {
-            request_id: asked.request_id.clone(),
-            lot: asked.lot.clone(),
-            device_serial: asked.device_serial.clone(),
+            request_id: subject.request_id.clone(),
+            lot: subject.lot.clone(),
+            device_serial: subject.device_serial.clone(),
             profile,
             common_name,
             fixture: asked.fixture.clone(),
@@ -239,6 +240,13 @@ impl Ledger {
         let appended = self.append(&mut memory, id, vec![Record::Requested(Box::new(request))])?;
         let issuance = self.issuance(&mut memory, id)?;
         Ok(Started { issuance, begin: true, appended: Some(appended) })
+    }
+
+    /// The issuance that the same request started before, if any.
+    pub fn started_before(&self, subject: &Subject) -> Result<Option<Issuance>, LedgerRefused> {
+        let mut memory = self.lock();
+        let Some(lot) = self.lot(&subject.lot)? else { return Ok(None) };
+        self.same_request(&mut memory, subject, subject.profile.as_ref().unwrap_or(&lot.profile))
     }
 
     /// What an input means for an issuance: its records are appended and applied, and what is to be done is returned
@@ -487,26 +495,28 @@ impl Ledger {
     fn same_request(
         &self,
         memory: &mut Memory,
-        asked: &Asked,
+        subject: &Subject,
         profile: &ProfileName,
     ) -> Result<Option<Issuance>, LedgerRefused> {
-        if !asked.request_id.is_empty()
-            && let Some(id) = self.rows.get(rows::REQUESTS, asked.request_id.as_bytes())?
+        if !subject.request_id.is_empty()
+            && let Some(id) = self.rows.get(rows::REQUESTS, subject.request_id.as_bytes())?
         {
             let before = self.load(memory, &id)?;
             let request = &before.request;
-            if (&request.lot, &request.device_serial, &request.profile) != (&asked.lot, &asked.device_serial, profile) {
+            if (&request.lot, &request.device_serial, &request.profile)
+                != (&subject.lot, &subject.device_serial, profile)
+            {
                 return Err(LedgerRefused::Exists {
                     reason: "REQUEST_ID_REUSED",
                     message: format!(
                         "the request_id {} was used for device {} in lot {} with profile {}: use a new one",
-                        asked.request_id, request.device_serial, request.lot, request.profile
+                        subject.request_id, request.device_serial, request.lot, request.profile
                     ),
                 });
             }
             return Ok(Some(before));
         }
-        let key = rows::key(&[asked.lot.as_str(), asked.device_serial.as_str(), profile.as_str()]);
+        let key = rows::key(&[subject.lot.as_str(), subject.device_serial.as_str(), profile.as_str()]);
         match self.rows.get(rows::SUBJECTS, &key)? {
             Some(id) => Ok(Some(self.load(memory, &id)?)),
             None => Ok(None),
@@ -657,9 +667,9 @@ impl Ledger {
     }
 }
 
-/// A request for an issuance: what of it decides whether it is the same as one before.
+/// What decides whether a request is the same as one before.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct Subject {
     /// The caller's id of its request; may be empty.
     pub request_id: String,
     /// The lot.
@@ -668,6 +678,13 @@ pub struct Asked {
     pub device_serial: DeviceSerial,
     /// The profile; `None`: the lot's.
     pub profile: Option<ProfileName>,
+}
+
+/// A request for an issuance, with where and by whom it was made.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// For what.
+    pub subject: Subject,
     /// Where the device sits.
     pub fixture: FixtureName,
     /// Who scanned it.

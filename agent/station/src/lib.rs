@@ -19,6 +19,7 @@ pub mod ledger;
 pub mod profiles;
 pub mod records;
 pub mod rows;
+pub mod seek;
 pub mod station;
 pub mod submission;
 pub mod view;

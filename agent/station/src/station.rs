@@ -10,7 +10,7 @@ use std::{
 };
 
 use issuance::{
-    Action, DeviceIdentity, DeviceSerial, Fault, FixtureName, Input, Issuance, IssuanceId, PublicKey,
+    Action, DeviceIdentity, DeviceSerial, Fault, FixtureName, Input, Issuance, IssuanceId, Keystore as _, PublicKey,
     ValidatedCertificate, profile::KeystoreKind, record::Provenance,
 };
 use journal::{Journal, JournalError, JournalOptions, Projections};
@@ -31,7 +31,7 @@ use crate::{
     configuration::{FixtureSettings, StationConfiguration},
     connector::grpc::GrpcConnector,
     driver::{Driver, Halted, Records},
-    fixtures::{self, Fixtures},
+    fixtures::{self, Fixtures, Task},
     grpc::StationApi,
     ledger::{Change, Ledger, LedgerRefused},
     rows::StationRows,
@@ -237,22 +237,32 @@ fn start_fixtures(
             shutdown: shutdown.clone(),
         };
         let (devices, board, weak) = (configuration.devices.clone(), Arc::clone(board), Arc::downgrade(&fixtures));
-        let work = move |id, asked| {
-            let mut driver = Driver { keystore: &mut worker, records: &records, devices: &devices };
-            if let Err(Halted(words)) = driver.work(id, asked) {
-                board.halt(&words);
-            }
+        let perform = move |task| {
+            let worked_on = match task {
+                Task::Look(answer) => {
+                    // Who asked may have stopped waiting.
+                    let _ = answer.send(worker.identify());
+                    None
+                }
+                Task::Work(id, asked) => {
+                    let mut driver = Driver { keystore: &mut worker, records: &records, devices: &devices };
+                    if let Err(Halted(words)) = driver.work(id, asked) {
+                        board.halt(&words);
+                    }
+                    Some(id)
+                }
+            };
             let Some(fixtures) = weak.upgrade() else { return false };
             if let Some(fixture) = fixtures.get(&records.fixture) {
                 fixtures.release(fixture);
                 // The answer may have come while the fixture was still busy: whoever looks last goes on.
-                if records.has_answer(id) {
+                if let Some(id) = worked_on.or(fixture.status().1).filter(|id| records.has_answer(*id)) {
                     fixtures.go_on(id);
                 }
             }
             !records.is_stopping()
         };
-        let thread = fixtures::spawn(&settings.name, receiver, work)
+        let thread = fixtures::spawn(&settings.name, receiver, perform)
             .map_err(|source| StationError::Start { what: "a fixture's thread", source })?;
         threads.push(thread);
     }

@@ -145,7 +145,7 @@ fn next_action(state: &State) -> &str {
         State::Submitted(_) => "Waiting for the CA. The device may go on the shelf: scan it again later.",
         State::Refused(_) => "Set the device aside for a supervisor.",
         State::Issued(_) => "The certificate is here. If the device was taken out, put it back and scan it again.",
-        State::Completed(..) => "Ship it.",
+        State::Completed(..) => "Take it out and ship it.",
         State::Failed(_, stop) | State::Quarantined(_, stop) => &stop.next_action,
     }
 }
