@@ -1,5 +1,9 @@
 //! What came back from the CA, held against what was asked. Only this file makes a [`ValidatedCertificate`].
 
+mod path;
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
 use x509_parser::{certificate::X509Certificate, extensions::ParsedExtension, prelude::FromDer, time::ASN1Time};
 
@@ -14,7 +18,7 @@ pub struct CertificateExpectation {
     pub common_name: CommonName,
     /// What it is for.
     pub purpose: Purpose,
-    /// The CAs that may issue it, DER: the issuer is one of them, directly.
+    /// The CAs that may issue it, DER: the issuer is one of them, directly. One of them may itself be a root.
     pub issuers: Vec<Vec<u8>>,
     /// Further intermediates, DER, in any order.
     pub intermediates: Vec<Vec<u8>>,
@@ -106,17 +110,20 @@ impl ValidatedCertificate {
                 expected: hex(&expectation.public_key.sha256()),
             });
         }
-        let names: Vec<_> = certificate.subject().iter_common_name().filter_map(|name| name.as_str().ok()).collect();
+        // A CN in a string type that cannot be read counts too: it is one more name.
+        let names: Vec<_> =
+            certificate.subject().iter_common_name().map(|name| name.as_str().unwrap_or("(unreadable)")).collect();
         if names != [expectation.common_name.as_str()] {
             return Err(Rejected::WrongName {
                 found: names.join(" + "),
                 expected: expectation.common_name.as_str().to_owned(),
             });
         }
+        check_extensions(&certificate)?;
         check_purpose(&certificate, expectation.purpose)?;
         check_validity(&certificate, "certificate", expectation.at)?;
-        let path = find_path(&certificate, &expectation)?;
         let certificate_serial = serial(&certificate);
+        let path = path::find(&certificate, &expectation)?;
         Ok(Self { der: der.to_vec(), expectation, path, certificate_serial })
     }
 
@@ -238,10 +245,20 @@ fn check_purpose(certificate: &X509Certificate<'_>, purpose: Purpose) -> Result<
             }
         }
     }
-    // RFC 5280 §4.2: a critical extension that is not understood means reject.
+    Ok(())
+}
+
+fn check_extensions(certificate: &X509Certificate<'_>) -> Result<(), CertificateRejected> {
+    let wrong = |extension, problem| Err(CertificateRejected::Extension { extension, problem });
     for extension in certificate.extensions() {
-        if extension.critical && matches!(extension.parsed_extension(), ParsedExtension::UnsupportedExtension { .. }) {
-            return wrong("critical extension", "is unknown");
+        match extension.parsed_extension() {
+            // RFC 5280 §4.2: a critical extension that is not understood means reject.
+            ParsedExtension::UnsupportedExtension { .. } | ParsedExtension::Unparsed if extension.critical => {
+                return wrong("critical extension", "is unknown");
+            }
+            // What we cannot read, the device's own software may read in another way.
+            ParsedExtension::ParseError { .. } => return wrong("extension", "is malformed"),
+            _ => {}
         }
     }
     Ok(())
@@ -253,98 +270,14 @@ fn check_validity(
     at: Timestamp,
 ) -> Result<(), CertificateRejected> {
     let validity = certificate.validity();
-    let now = ASN1Time::from_timestamp(at.seconds());
-    match now {
-        Ok(now) if validity.is_valid_at(now) => Ok(()),
-        now => Err(CertificateRejected::NotValidNow {
-            whose,
-            not_before: validity.not_before.to_string(),
-            not_after: validity.not_after.to_string(),
-            now: now.map_or_else(|_| at.0.to_string(), |now| now.to_string()),
-        }),
+    // From notBefore to notAfter, both included (RFC 5280 §4.1.2.5).
+    if (validity.not_before.timestamp()..=validity.not_after.timestamp()).contains(&at.seconds()) {
+        return Ok(());
     }
-}
-
-/// Walks from the certificate to a root (RFC 5280 §6.1, as far as our own chains need it: names, signatures, validity,
-/// CA:TRUE, keyCertSign, pathLenConstraint). The first step is pinned to the profile's issuers.
-fn find_path(
-    leaf: &X509Certificate<'_>,
-    expectation: &CertificateExpectation,
-) -> Result<Vec<Vec<u8>>, CertificateRejected> {
-    use CertificateRejected as Rejected;
-    /// Our chains have two intermediates at most; a longer walk is a loop.
-    const DEEPEST: usize = 8;
-    let mut path = Vec::new();
-    let mut child = leaf.clone();
-    // How many CAs that are not self-issued stand between the certificate's own issuer and the one looked at.
-    let mut below: u32 = u32::from(matches!(expectation.purpose, Purpose::DeviceCa { .. }));
-    let issuers: Vec<&[u8]> = expectation.issuers.iter().map(Vec::as_slice).collect();
-    let above: Vec<&[u8]> = expectation.issuers.iter().chain(&expectation.intermediates).map(Vec::as_slice).collect();
-    for depth in 0..DEEPEST {
-        if depth > 0 {
-            for root in &expectation.roots {
-                let root = parse(root, "root certificate")?;
-                if issued(&root, &child, below).is_ok() {
-                    check_validity(&root, "root certificate", expectation.at)?;
-                    return Ok(path);
-                }
-            }
-        }
-        let mut reason = Rejected::WrongIssuer(child.issuer().to_string());
-        let mut next = None;
-        for candidate in if depth == 0 { &issuers } else { &above } {
-            let parsed = parse(candidate, "intermediate certificate")?;
-            if parsed.subject().as_raw() != child.issuer().as_raw() {
-                continue;
-            }
-            match issued(&parsed, &child, below) {
-                Ok(()) => next = Some((candidate.to_vec(), parsed)),
-                Err(problem) => reason = Rejected::NoPath(problem),
-            }
-        }
-        let Some((der, parent)) = next else {
-            return Err(if depth == 0 {
-                reason
-            } else {
-                Rejected::NoPath("no trusted root issued the last intermediate")
-            });
-        };
-        check_validity(&parent, "intermediate certificate", expectation.at)?;
-        path.push(der);
-        child = parent;
-        below += 1;
-    }
-    Err(Rejected::NoPath("the chain is too long"))
-}
-
-/// Whether `issuer` is a CA that signed `child` and may have `below` CAs beneath it.
-fn issued(issuer: &X509Certificate<'_>, child: &X509Certificate<'_>, below: u32) -> Result<(), &'static str> {
-    if issuer.subject().as_raw() != child.issuer().as_raw() {
-        return Err("an issuer's name does not match");
-    }
-    let constraints = issuer.basic_constraints().ok().flatten().map(|constraints| constraints.value);
-    let Some(constraints) = constraints.filter(|constraints| constraints.ca) else {
-        return Err("an issuer is not a CA");
-    };
-    if constraints.path_len_constraint.is_some_and(|most| most < below) {
-        return Err("an issuer's pathlen does not allow this many CAs beneath it");
-    }
-    if !issuer.key_usage().ok().flatten().is_some_and(|usage| usage.value.key_cert_sign()) {
-        return Err("an issuer may not sign certificates (KeyUsage)");
-    }
-    // x509-parser would accept SHA-1 (HARDWARE.md, traps 2): allow-list before verifying.
-    let algorithm = child.signature_algorithm.algorithm.to_id_string();
-    if ![
-        "1.2.840.10045.4.3.2",
-        "1.2.840.10045.4.3.3",
-        "1.2.840.113549.1.1.11",
-        "1.2.840.113549.1.1.12",
-        "1.2.840.113549.1.1.13",
-    ]
-    .contains(&algorithm.as_str())
-        || child.signature_algorithm != child.tbs_certificate.signature
-    {
-        return Err("a certificate's signature algorithm is not accepted");
-    }
-    child.verify_signature(Some(issuer.public_key())).map_err(|_| "a signature does not verify")
+    Err(CertificateRejected::NotValidNow {
+        whose,
+        not_before: validity.not_before.to_string(),
+        not_after: validity.not_after.to_string(),
+        now: ASN1Time::from_timestamp(at.seconds()).map_or_else(|_| at.0.to_string(), |now| now.to_string()),
+    })
 }

@@ -4,6 +4,10 @@
 //! step, the answer is the same, so it is idempotent. [`Issuance::decide`] says what an outcome means: which records it
 //! makes. The driver appends those, syncs when the next act cannot be undone, and acts.
 
+mod checks;
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use crate::{
@@ -12,11 +16,12 @@ use crate::{
     ValidatedCertificate,
     names::FixtureName,
     profile::KeystoreKind,
-    public_key::sha256,
     record::{Stop, Verification},
-    request::CertificationRequest,
-    residency,
 };
+use checks::{check_algorithm, check_answer, check_evidence, check_identity, check_request, verify_on_device};
+
+/// A CA's reason is a word and its message a sentence; a screenful is kept.
+const REFUSAL_CHARACTERS_MOST: usize = 1000;
 
 /// What the rules must know besides the state.
 #[derive(Debug, Clone, Copy)]
@@ -140,8 +145,10 @@ impl Action {
     #[must_use]
     pub fn is_irreversible(&self) -> bool {
         match self {
-            Self::GenerateKey(..) | Self::Submit | Self::Write(_) | Self::Rest | Self::AwaitAnswer => true,
-            Self::FindKey(_)
+            // AwaitAnswer is the submission itself: the queue sends what is recorded as submitted.
+            Self::GenerateKey(..) | Self::Write(_) | Self::Rest | Self::AwaitAnswer => true,
+            Self::Submit
+            | Self::FindKey(_)
             | Self::ProveResidency(_)
             | Self::SignRequest { .. }
             | Self::Verify(..)
@@ -210,9 +217,7 @@ impl Issuance {
                 return Ok(self.answered(certificate, chain, context, now));
             }
             (_, Input::Refused { reason, message }) if self.state.awaits_answer().is_some() => {
-                let stop =
-                    stop(&Fault::new(FaultKind::RequestRefused, format!("the CA refused: {message} ({reason})")));
-                vec![Record::Refused { reason, message }, Record::Quarantined(stop)]
+                return Ok(self.refused(reason, message, context, now));
             }
             // A repeated answer is the one that is already here.
             (_, Input::Issued { .. } | Input::Refused { .. }) => vec![],
@@ -236,17 +241,12 @@ impl Issuance {
                     Err(fault) => return Ok(self.stopped(&fault, 1)),
                 }
             }
-            (State::KeyGenerated(key), Input::EvidenceGiven(evidence)) => {
-                match residency::verify(&evidence, &key.public_key) {
-                    Ok(()) => vec![Record::ResidencyProven { evidence }],
-                    Err(problem) => {
-                        let act = format!("could not prove that the key at {} lives in the device", key.location);
-                        return Ok(self.stopped(&Fault::caused(FaultKind::ResidencyUnproven, act, problem), 1));
-                    }
-                }
-            }
+            (State::KeyGenerated(key), Input::EvidenceGiven(evidence)) => match check_evidence(&evidence, key) {
+                Ok(()) => vec![Record::ResidencyProven { evidence }],
+                Err(fault) => return Ok(self.stopped(&fault, 1)),
+            },
             (State::ResidencyProven(key), Input::RequestSigned(der)) => {
-                match self.check_request(&der, &key.public_key) {
+                match check_request(&der, &key.public_key, &self.request.common_name) {
                     Ok(()) => vec![Record::RequestSigned { certification_request: der }],
                     Err(fault) => return Ok(self.stopped(&fault, 1)),
                 }
@@ -269,7 +269,12 @@ impl Issuance {
                 }
             }
             // Only Completed is missing: a crash came between the two records.
-            (State::Verified(..), Input::ReadBack { .. }) => vec![Record::Completed],
+            (State::Verified(placed, _), Input::ReadBack { certificate, nonce, signature }) => {
+                match verify_on_device(&placed.issued, certificate, &nonce, &signature) {
+                    Ok(_) => vec![Record::Completed],
+                    Err(fault) => return Ok(self.stopped(&fault, 1)),
+                }
+            }
             (_, input) => return Err(self.unexpected(&input)),
         };
         Ok(self.after(records, context, now))
@@ -311,17 +316,18 @@ impl Issuance {
     }
 
     fn stopped(&self, fault: &Fault, attempt: u32) -> Decision {
-        match fault.kind.disposition(attempt) {
-            Disposition::Retry { after } => Decision { records: vec![], action: Action::Retry { after } },
-            Disposition::AskOperator(_) => {
-                Decision { records: vec![Record::Failed(stop(fault))], action: Action::Rest }
-            }
-            Disposition::Quarantine(_) => {
-                Decision { records: vec![Record::Quarantined(stop(fault))], action: Action::Rest }
-            }
-            Disposition::HaltStation(words) => {
+        let rest = |records| Decision { records, action: Action::Rest };
+        match (&self.state, fault.kind.disposition(attempt)) {
+            (_, Disposition::HaltStation(words)) => {
                 Decision { records: vec![], action: Action::Halt(format!("{fault}. {words}")) }
             }
+            // What was stopped or done while the device was at work stays so: its first reason counts.
+            (State::Completed(..) | State::Quarantined(..), _) | (State::Failed(..), Disposition::AskOperator(_)) => {
+                rest(vec![])
+            }
+            (_, Disposition::Retry { after }) => Decision { records: vec![], action: Action::Retry { after } },
+            (_, Disposition::AskOperator(_)) => rest(vec![Record::Failed(Stop::of(fault))]),
+            (_, Disposition::Quarantine(_)) => rest(vec![Record::Quarantined(Stop::of(fault))]),
         }
     }
 
@@ -333,6 +339,16 @@ impl Issuance {
         context: Context<'_>,
     ) -> Result<Vec<Record>, Fault> {
         let serial = &self.request.device_serial;
+        check_identity(&identity)?;
+        if context.profile.places(context.keystore, self.id).is_none() {
+            let act = format!(
+                "the profile {} names no place in a {} device: add `{}` to it, or use another fixture",
+                context.profile.name,
+                context.keystore.as_str(),
+                context.keystore.as_str()
+            );
+            return Err(Fault::new(FaultKind::Misconfigured, act));
+        }
         if let Some(before) = self.state.identity() {
             if !before.is_same_device(&identity) {
                 let act = format!("the device in {} is not the one that began as {serial}", context.fixture);
@@ -347,15 +363,6 @@ impl Issuance {
         if known_fingerprint.is_some_and(|known| known != identity.fingerprint()) {
             let act = format!("{serial} is known with other hardware than the device in {}", context.fixture);
             return Err(Fault::new(FaultKind::NotSameDevice, act));
-        }
-        if context.profile.places(context.keystore, self.id).is_none() {
-            let act = format!(
-                "the profile {} names no place in a {} device: add `{}` to it, or use another fixture",
-                context.profile.name,
-                context.keystore.as_str(),
-                context.keystore.as_str()
-            );
-            return Err(Fault::new(FaultKind::Misconfigured, act));
         }
         Ok(vec![Record::DeviceIdentified { fixture: context.fixture.clone(), identity }])
     }
@@ -392,28 +399,26 @@ impl Issuance {
         }
     }
 
-    fn check_request(&self, der: &[u8], public_key: &PublicKey) -> Result<(), Fault> {
-        const ACT: &str = "the device's certification request does not fit the issuance";
-        let request =
-            CertificationRequest::from_der(der).map_err(|problem| Fault::caused(FaultKind::Mismatch, ACT, problem))?;
-        if request.public_key() != public_key {
-            return Err(Fault::caused(FaultKind::Mismatch, ACT, "it holds another public key"));
-        }
-        if request.common_name() != &self.request.common_name {
-            return Err(Fault::caused(FaultKind::Mismatch, ACT, "it has another CN"));
-        }
-        Ok(())
-    }
-
     /// Records the answer as it came, then says at once when it will not do: the device may be far away by now.
     fn answered(&self, certificate: Vec<u8>, chain: Vec<Vec<u8>>, context: Context<'_>, now: Timestamp) -> Decision {
+        if let Err(message) = check_answer(&certificate, &chain) {
+            return self.refused("ANSWER_TOO_LARGE".to_owned(), message, context, now);
+        }
         let problem =
             self.state.key().and_then(|key| self.validate(&certificate, &chain, &key.public_key, context, now).err());
         let mut records = vec![Record::Issued { certificate, chain }];
         if let Some(fault) = problem {
-            records.push(Record::Quarantined(stop(&fault)));
+            records.push(Record::Quarantined(Stop::of(&fault)));
         }
         self.after(records, context, now)
+    }
+
+    fn refused(&self, reason: String, message: String, context: Context<'_>, now: Timestamp) -> Decision {
+        let stop = Stop::of(&Fault::new(FaultKind::RequestRefused, format!("the CA refused: {message} ({reason})")));
+        // Another program's words: what is kept of them is bounded like a stop's.
+        let message = message.chars().take(REFUSAL_CHARACTERS_MOST).collect();
+        let reason = reason.chars().take(REFUSAL_CHARACTERS_MOST).collect();
+        self.after(vec![Record::Refused { reason, message }, Record::Quarantined(stop)], context, now)
     }
 
     fn unexpected(&self, input: &Input) -> Unexpected {
@@ -435,15 +440,6 @@ impl Issuance {
     }
 }
 
-fn stop(fault: &Fault) -> Stop {
-    // Words do not depend on the attempt: only whether to try again does.
-    let next_action = match fault.kind.disposition(u32::MAX) {
-        Disposition::AskOperator(words) | Disposition::Quarantine(words) | Disposition::HaltStation(words) => words,
-        Disposition::Retry { .. } => "Scan the device again.",
-    };
-    Stop { reason: fault.kind.reason().to_owned(), message: fault.to_string(), next_action: next_action.to_owned() }
-}
-
 /// The certificate stands beside its key; in a TPM, at the profile's NV index.
 fn certificate_place(key: &KeyLocation, profile: &Profile) -> CertificateLocation {
     match key {
@@ -452,39 +448,4 @@ fn certificate_place(key: &KeyLocation, profile: &Profile) -> CertificateLocatio
             CertificateLocation::Pkcs11 { cka_id: cka_id.clone(), label: label.clone() }
         }
     }
-}
-
-fn check_algorithm(public_key: &PublicKey, expected: KeyAlgorithm) -> Result<(), Fault> {
-    if public_key.algorithm() == expected {
-        return Ok(());
-    }
-    let act = format!("the device's key is {}, and the profile asks for {expected}", public_key.algorithm());
-    Err(Fault::new(FaultKind::Mismatch, act))
-}
-
-/// The last word on a device: the bytes that stand there are the issued ones, and the key that signed the nonce is the
-/// one in that certificate. Returns SHA-256 of the bytes.
-fn verify_on_device(
-    issued: &crate::state::IssuedCertificate,
-    read: Option<Vec<u8>>,
-    nonce: &[u8],
-    signature: &[u8],
-) -> Result<[u8; 32], Fault> {
-    const ACT: &str = "the device did not verify";
-    let Some(read) = read else {
-        return Err(Fault::caused(FaultKind::NotFound, ACT, "no certificate stands where it was written"));
-    };
-    if read != issued.certificate {
-        return Err(Fault::caused(FaultKind::Mismatch, ACT, "the certificate reads back with other bytes"));
-    }
-    let certified = crate::certificate::public_key(&read)
-        .ok_or_else(|| Fault::caused(FaultKind::Mismatch, ACT, "the certificate's key cannot be read"))?;
-    if !certified.verifies(nonce, signature) {
-        return Err(Fault::caused(
-            FaultKind::Mismatch,
-            ACT,
-            "its key did not sign what the certificate's key verifies",
-        ));
-    }
-    Ok(sha256(&read))
 }

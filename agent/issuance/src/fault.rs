@@ -92,7 +92,7 @@ impl FaultKind {
         let backed_off = |words| {
             if attempt < ATTEMPTS {
                 // 100 ms, 200 ms, 400 ms: a TPM's NV rate limit and a USB reset both pass within a second.
-                Retry { after: Duration::from_millis(100 << (attempt - 1).min(5)) }
+                Retry { after: Duration::from_millis(100 << attempt.saturating_sub(1).min(5)) }
             } else {
                 AskOperator(words)
             }

@@ -7,6 +7,7 @@
 
 pub mod certificate;
 pub mod decide;
+mod der;
 pub mod device;
 pub mod fault;
 pub mod names;
@@ -15,6 +16,8 @@ pub mod public_key;
 pub mod record;
 pub mod request;
 pub mod residency;
+#[cfg(test)]
+mod simulated;
 pub mod state;
 
 pub use certificate::{CertificateExpectation, ValidatedCertificate};

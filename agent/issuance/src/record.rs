@@ -1,8 +1,8 @@
 //! The records of one issuance, in the heart's own types. The journal's protobuf is made from them at the process's edge.
 
 use crate::{
-    CertificateLocation, CommonName, DeviceIdentity, DeviceSerial, FixtureName, KeyAlgorithm, KeyLocation, LotName,
-    ProfileName, PublicKey, ResidencyEvidence,
+    CertificateLocation, CommonName, DeviceIdentity, DeviceSerial, Disposition, Fault, FixtureName, KeyAlgorithm,
+    KeyLocation, LotName, ProfileName, PublicKey, ResidencyEvidence,
 };
 
 /// What happened to an issuance. Each is either an intent (written and synced before the act) or an outcome.
@@ -150,4 +150,27 @@ pub struct Stop {
     pub message: String,
     /// One sentence for the operator: what to do next.
     pub next_action: String,
+}
+
+impl Stop {
+    /// What a fault stops with.
+    #[must_use]
+    pub fn of(fault: &Fault) -> Self {
+        // Words do not depend on the attempt: only whether to try again does.
+        let next_action = match fault.kind.disposition(u32::MAX) {
+            Disposition::AskOperator(words) | Disposition::Quarantine(words) | Disposition::HaltStation(words) => words,
+            Disposition::Retry { .. } => "Scan the device again.",
+        };
+        Self { reason: fault.kind.reason().to_owned(), message: shortened(fault), next_action: next_action.to_owned() }
+    }
+}
+
+/// A record has at most 65,535 bytes, and what a library or a CA says of a fault has no bound: a screenful is kept.
+fn shortened(fault: &Fault) -> String {
+    const CHARACTERS_MOST: usize = 2000;
+    let message = fault.to_string();
+    match message.char_indices().nth(CHARACTERS_MOST) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message,
+    }
 }

@@ -57,6 +57,9 @@ pub enum CertificationRequestError {
     /// A CN that breaks a rule.
     #[error("the certification request's subject is not accepted")]
     CommonName(#[source] NameError),
+    /// An extension that asks twice, or cannot be read: it would not be clear what was asked for.
+    #[error("the certification request asks for {0}: ask for each extension once, as RFC 5280 §4.2 has it")]
+    Extension(&'static str),
 }
 
 impl CertificationRequest {
@@ -95,10 +98,15 @@ impl CertificationRequest {
         let common_name = CommonName::parse(text).map_err(Error::CommonName)?;
 
         let mut extensions = RequestedExtensions::default();
+        let mut asked = Vec::new();
         for attribute in info.iter_attributes() {
             if let ParsedCriAttribute::ExtensionRequest(request) = attribute.parsed_attribute() {
                 for extension in &request.extensions {
-                    extensions.take(extension.parsed_extension());
+                    if asked.contains(&&extension.oid) {
+                        return Err(Error::Extension("the same extension twice"));
+                    }
+                    asked.push(&extension.oid);
+                    extensions.take(extension.parsed_extension())?;
                 }
             }
         }
@@ -131,8 +139,11 @@ impl CertificationRequest {
 }
 
 impl RequestedExtensions {
-    fn take(&mut self, extension: &ParsedExtension<'_>) {
+    fn take(&mut self, extension: &ParsedExtension<'_>) -> Result<(), CertificationRequestError> {
         match extension {
+            ParsedExtension::ParseError { .. } => {
+                return Err(CertificationRequestError::Extension("an extension that cannot be read"));
+            }
             ParsedExtension::BasicConstraints(constraints) => {
                 self.basic_constraints = Some((constraints.ca, constraints.path_len_constraint));
             }
@@ -149,5 +160,9 @@ impl RequestedExtensions {
             }
             _ => {}
         }
+        Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

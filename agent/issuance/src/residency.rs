@@ -1,6 +1,6 @@
 //! Where a private key lives: the evidence, verified structurally.
 
-use crate::{PublicKey, ResidencyEvidence, public_key::sha256};
+use crate::{PublicKey, ResidencyEvidence, der, public_key::sha256};
 
 /// Why residency evidence was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -122,24 +122,15 @@ fn verify_tpm(public_area: &[u8], name: &[u8], public_key: &PublicKey) -> Result
 
 /// RSAPublicKey (RFC 8017 A.1.1), DER.
 fn rsa_public_key(modulus: &[u8], exponent: u32) -> Vec<u8> {
-    fn length(of: usize) -> Vec<u8> {
-        let bytes: Vec<u8> = of.to_be_bytes().into_iter().skip_while(|byte| *byte == 0).collect();
-        match bytes.as_slice() {
-            [] => vec![0],
-            [short] if *short < 0x80 => vec![*short],
-            // A usize has at most 8 octets.
-            _ => [vec![0x80 | bytes.len() as u8], bytes].concat(),
-        }
-    }
     fn integer(value: &[u8]) -> Vec<u8> {
         let mut digits: Vec<u8> = value.iter().copied().skip_while(|byte| *byte == 0).collect();
         if digits.first().is_none_or(|first| first & 0x80 != 0) {
             digits.insert(0, 0);
         }
-        [vec![0x02], length(digits.len()), digits].concat()
+        der::element(0x02, &digits)
     }
     let body = [integer(modulus), integer(&exponent.to_be_bytes())].concat();
-    [vec![0x30], length(body.len()), body].concat()
+    der::element(0x30, &body)
 }
 
 struct Reader<'a>(&'a [u8]);
@@ -164,3 +155,6 @@ impl<'a> Reader<'a> {
         self.take(usize::from(size))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,13 +3,13 @@
 //! ```text
 //! Requested → DeviceIdentified → KeyGenerationStarted → KeyGenerated → ResidencyProven → RequestSigned
 //!     → Submitted → Issued → WriteStarted → Written → Verified → Completed
-//! Submitted → Refused → Quarantined
+//! Submitted → Quarantined(Refused)
 //! any of them but Completed → Failed ⇄ (Resumed: back to where it stopped), → Quarantined
 //! ```
 
 use crate::{
-    CertificateLocation, DeviceIdentity, FixtureName, IssuanceId, KeyAlgorithm, KeyLocation, PublicKey, Record,
-    Timestamp,
+    CertificateLocation, DeviceIdentity, Fault, FaultKind, FixtureName, IssuanceId, KeyAlgorithm, KeyLocation,
+    PublicKey, Record, Timestamp,
     record::{Requested, Stop, Verification},
 };
 
@@ -49,7 +49,7 @@ pub enum State {
     RequestSigned(SignedRequest),
     /// The request is on its way.
     Submitted(SignedRequest),
-    /// The CA refused the request for good.
+    /// The CA refused the request for good. Only ever inside [`State::Quarantined`].
     Refused(SignedRequest),
     /// The certificate is here.
     Issued(IssuedCertificate),
@@ -250,12 +250,19 @@ fn step(state: State, record: &Record) -> State {
     match (state, record) {
         (State::Failed(inner, _), Record::Resumed { .. }) => *inner,
         // What comes late is kept: an answer of the CA moves what the issuance stopped in.
-        (State::Failed(inner, stop), Record::Issued { .. } | Record::Refused { .. }) => {
-            State::Failed(Box::new(step(*inner, record)), stop)
-        }
-        (State::Quarantined(inner, stop), Record::Issued { .. } | Record::Refused { .. }) => {
+        (State::Failed(inner, stop), Record::Issued { .. }) => State::Failed(Box::new(step(*inner, record)), stop),
+        (State::Quarantined(inner, stop), Record::Issued { .. }) => {
             State::Quarantined(Box::new(step(*inner, record)), stop)
         }
+        // A refusal sets aside by itself: a crash may cut the record of the quarantine that follows it.
+        (State::Failed(inner, stop), Record::Refused { .. }) => match step(*inner, record) {
+            refused @ State::Quarantined(..) => refused,
+            inner => State::Failed(Box::new(inner), stop),
+        },
+        (State::Quarantined(inner, stop), Record::Refused { .. }) => match step(*inner, record) {
+            State::Quarantined(refused, _) => State::Quarantined(refused, stop),
+            inner => State::Quarantined(Box::new(inner), stop),
+        },
         (State::Failed(inner, _), Record::Quarantined(stop)) => State::Quarantined(inner, stop.clone()),
         (stopped @ (State::Failed(..) | State::Quarantined(..) | State::Completed(..)), _) => stopped,
         (state, Record::Failed(stop)) => State::Failed(Box::new(state), stop.clone()),
@@ -279,7 +286,10 @@ fn step(state: State, record: &Record) -> State {
             certificate: certificate.clone(),
             chain: chain.clone(),
         }),
-        (State::Submitted(request), Record::Refused { .. }) => State::Refused(request),
+        (State::Submitted(request), Record::Refused { reason, message }) => {
+            let refused = Fault::new(FaultKind::RequestRefused, format!("the CA refused: {message} ({reason})"));
+            State::Quarantined(Box::new(State::Refused(request)), Stop::of(&refused))
+        }
         (State::Issued(issued), Record::WriteStarted { location }) => {
             State::WriteStarted(PlacedCertificate { issued, location: location.clone() })
         }
@@ -289,3 +299,6 @@ fn step(state: State, record: &Record) -> State {
         (state, _) => state,
     }
 }
+
+#[cfg(test)]
+mod tests;

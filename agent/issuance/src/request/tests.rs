@@ -1,0 +1,147 @@
+use super::*;
+use crate::{KeyAlgorithm, simulated::*};
+use rcgen::{KeyPair, PublicKeyData as _, SigningKey as _};
+
+/// A PKCS#10 written by hand: subject, attributes, and which signature algorithm it names.
+fn handmade(key: &KeyPair, subject: &[u8], extensions: &[Vec<u8>], named: &[u8]) -> Vec<u8> {
+    let requests: Vec<u8> = match extensions {
+        [] => vec![],
+        // pkcs-9-at-extensionRequest.
+        _ => sequence(&[
+            vec![0x06, 0x09, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x09, 0x0E],
+            crate::der::element(0x31, &sequence(extensions)),
+        ]),
+    };
+    let info = sequence(&[
+        vec![0x02, 0x01, 0x00],
+        subject.to_vec(),
+        key.subject_public_key_info(),
+        crate::der::element(0xA0, &requests),
+    ]);
+    let signature = [vec![0], key.sign(&info).unwrap()].concat();
+    sequence(&[info, named.to_vec(), crate::der::element(0x03, &signature)])
+}
+
+const ECDSA_SHA256: [u8; 12] = [0x30, 0x0A, 0x06, 0x08, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x04, 0x03, 0x02];
+const ECDSA_SHA1: [u8; 11] = [0x30, 0x09, 0x06, 0x07, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x04, 0x01];
+const RSA_SHA256: [u8; 15] = [0x30, 0x0D, 0x06, 0x09, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x0B, 0x05, 0x00];
+
+fn extension(arc: u8, content: &[u8]) -> Vec<u8> {
+    sequence(&[vec![0x06, 0x03, 0x55, 0x1D, arc], crate::der::element(0x04, content)])
+}
+
+fn asked(extensions: &[Vec<u8>]) -> Result<CertificationRequest, CertificationRequestError> {
+    let key = generate(KeyAlgorithm::P256);
+    CertificationRequest::from_der(&handmade(&key, &common_name("SN-1.ca"), extensions, &ECDSA_SHA256))
+}
+
+/// A request of each algorithm passes, and gives back its CN, its key and its bytes.
+#[test]
+fn the_right_request_passes() {
+    for algorithm in [KeyAlgorithm::P256, KeyAlgorithm::P384, KeyAlgorithm::Rsa2048] {
+        let key = generate(algorithm);
+        let der = request(&key, "SN-1.ca");
+        let parsed = CertificationRequest::from_der(&der).unwrap();
+        assert_eq!((parsed.der(), parsed.common_name().as_str()), (der.as_slice(), "SN-1.ca"));
+        assert_eq!(parsed.public_key(), &public_key(&key));
+        assert_eq!(parsed.extensions(), &RequestedExtensions::default());
+    }
+}
+
+/// A P-384 key that signed with SHA-256, as some devices do, has proven its possession. OpenSSL made the request; its key
+/// was thrown away.
+#[test]
+fn p384_with_sha256_passes() {
+    let pem = x509_parser::pem::parse_x509_pem(include_bytes!("tests/p384-sha256.pem")).unwrap().1;
+    let parsed = CertificationRequest::from_der(&pem.contents).unwrap();
+    assert_eq!(parsed.public_key().algorithm(), KeyAlgorithm::P384);
+}
+
+/// A bit of the signature or of what is signed, and the possession is not proven.
+#[test]
+fn possession_must_be_proven() {
+    let key = generate(KeyAlgorithm::P256);
+    let der = request(&key, "SN-1.ca");
+    let mut broken = der.clone();
+    *broken.last_mut().unwrap() ^= 1;
+    assert_eq!(CertificationRequest::from_der(&broken), Err(CertificationRequestError::NoProofOfPossession));
+    let mut renamed = der;
+    let at = renamed.windows(7).position(|window| window == b"SN-1.ca").unwrap();
+    renamed[at + 3] = b'2';
+    assert_eq!(CertificationRequest::from_der(&renamed), Err(CertificationRequestError::NoProofOfPossession));
+    // Signed by another key than the one it holds.
+    let (other, subject) = (generate(KeyAlgorithm::P256), common_name("SN-1.ca"));
+    let info = sequence(&[vec![0x02, 0x01, 0x00], subject, key.subject_public_key_info(), vec![0xA0, 0x00]]);
+    let signature = crate::der::element(0x03, &[vec![0], other.sign(&info).unwrap()].concat());
+    let der = sequence(&[info, ECDSA_SHA256.to_vec(), signature]);
+    assert_eq!(CertificationRequest::from_der(&der), Err(CertificationRequestError::NoProofOfPossession));
+}
+
+/// SHA-1, and an algorithm that does not belong to the key, are refused by name before anything is verified.
+#[test]
+fn the_algorithm_is_the_keys_own() {
+    let (ec, rsa) = (generate(KeyAlgorithm::P256), generate(KeyAlgorithm::Rsa2048));
+    for (key, named) in [(&ec, ECDSA_SHA1.as_slice()), (&ec, &RSA_SHA256), (&rsa, &ECDSA_SHA256)] {
+        let der = handmade(key, &common_name("SN-1.ca"), &[], named);
+        let error = CertificationRequest::from_der(&der).unwrap_err();
+        assert!(matches!(error, CertificationRequestError::SignatureAlgorithm(_)), "{error}");
+    }
+    let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let error = CertificationRequest::from_der(&request(&key, "SN-1.ca")).unwrap_err();
+    assert!(matches!(error, CertificationRequestError::Key(_)), "{error}");
+}
+
+/// Exactly one CN that can be read and breaks no rule.
+#[test]
+fn the_subject_has_one_common_name() {
+    let key = generate(KeyAlgorithm::P256);
+    let refused =
+        |subject: &[u8]| CertificationRequest::from_der(&handmade(&key, subject, &[], &ECDSA_SHA256)).unwrap_err();
+    assert_eq!(refused(&name(&[])), CertificationRequestError::CommonNames(0));
+    assert_eq!(refused(&name(&[(11, 0x0C, b"SN-1.ca")])), CertificationRequestError::CommonNames(0));
+    assert_eq!(refused(&name(&[(3, 0x0C, b"a"), (3, 0x0C, b"b")])), CertificationRequestError::CommonNames(2));
+    assert_eq!(refused(&name(&[(3, 0x1E, b"\0a")])), CertificationRequestError::CommonNames(0));
+    for subject in ["x".repeat(65).as_str(), "", "caf\u{e9}", "a\nb"] {
+        let error = refused(&common_name(subject));
+        assert!(matches!(error, CertificationRequestError::CommonName(_)), "{subject:?}: {error}");
+    }
+}
+
+/// What is asked for is read; what is asked twice, or cannot be read, is refused: it would not be clear what was meant.
+#[test]
+fn extensions_are_clear() {
+    let extensions = [
+        extension(BASIC_CONSTRAINTS, &basic_constraints(true, Some(0))),
+        extension(EXTENDED_KEY_USAGE, &extended_key_usage(&[CLIENT_AUTH, SERVER_AUTH])),
+        extension(17, &sequence(&[crate::der::element(0x82, b"a.example"), crate::der::element(0x82, b"b.example")])),
+    ];
+    assert_eq!(
+        asked(&extensions).unwrap().extensions(),
+        &RequestedExtensions {
+            basic_constraints: Some((true, Some(0))),
+            client_auth: true,
+            server_auth: true,
+            dns_names: vec!["a.example".into(), "b.example".into()],
+        }
+    );
+    let twice = [
+        extension(BASIC_CONSTRAINTS, &basic_constraints(false, None)),
+        extension(BASIC_CONSTRAINTS, &basic_constraints(true, None)),
+    ];
+    assert!(asked(&twice).unwrap_err().to_string().contains("the same extension twice"));
+    let unreadable = [extension(BASIC_CONSTRAINTS, &[0x30, 0x7F])];
+    assert!(asked(&unreadable).unwrap_err().to_string().contains("cannot be read"));
+}
+
+/// Garbage, a request cut anywhere, more behind it, and more than 16 KiB are errors and no panic.
+#[test]
+fn what_is_not_one_request_is_refused() {
+    let der = request(&generate(KeyAlgorithm::P256), "SN-1.ca");
+    for end in 0..der.len() {
+        assert_eq!(CertificationRequest::from_der(&der[..end]), Err(CertificationRequestError::NotDer), "{end}");
+    }
+    let trailing = [der.as_slice(), &[0]].concat();
+    assert_eq!(CertificationRequest::from_der(&trailing), Err(CertificationRequestError::NotDer));
+    let large = vec![0x30; CertificationRequest::MAX + 1];
+    assert_eq!(CertificationRequest::from_der(&large), Err(CertificationRequestError::TooLarge(16_385)));
+}
