@@ -171,11 +171,25 @@ keys = ["P-256"]
         text
     }
 
-    /// Runs the binary and kills it after a while, if it still runs.
-    pub(crate) fn kill_after(&self, arguments: &[&str], after: Duration) {
+    /// Runs the binary, and kills it as soon as something is so; whether that came before its end.
+    pub(crate) fn kill_when(&self, arguments: &[&str], is_so: impl Fn() -> bool) -> bool {
         let mut child = self.command(arguments).spawn().unwrap();
-        wait(&mut child, after);
-        child.wait().unwrap();
+        let until = Instant::now() + LONGEST;
+        while child.try_wait().unwrap().is_none() {
+            if is_so() || Instant::now() >= until {
+                let _ = child.kill();
+                child.wait().unwrap();
+                return true;
+            }
+        }
+        false
+    }
+
+    /// How many object files the token has: whole ones, half-written ones and those of a pair's both halves.
+    pub(crate) fn objects(&self) -> usize {
+        let tokens = fs::read_dir(self.token.directory().join("tokens")).unwrap();
+        let files = tokens.flat_map(|token| fs::read_dir(token.unwrap().path()).unwrap());
+        files.filter(|file| file_name(&file.as_ref().unwrap().path()).ends_with(".object")).count()
     }
 
     /// Starts `serve` and waits until it says where it listens.
@@ -210,7 +224,8 @@ keys = ["P-256"]
     /// The files of `pki`.
     pub(crate) fn pki(&self) -> BTreeMap<String, Vec<u8>> {
         let Ok(entries) = fs::read_dir(self.path("pki")) else { return BTreeMap::new() };
-        let files = entries.map(|entry| entry.unwrap().path());
+        let files =
+            entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|it| it == "pem"));
         files.map(|path| (file_name(&path), fs::read(path).unwrap())).collect()
     }
 }
@@ -227,17 +242,18 @@ impl Server {
         let workers = self.workers();
         let [worker] = workers.as_slice() else { panic!("{} workers", workers.len()) };
         kill_process(*worker, Signal::KILL).unwrap();
+        let until = Instant::now() + LONGEST;
+        // Dead or a zombie: until then it may still take a request to its grave.
+        while stat(&worker.as_raw_pid().to_string()).is_some_and(|(state, _)| state != "Z") {
+            assert!(Instant::now() < until, "the worker does not die");
+            thread::yield_now();
+        }
     }
 
     fn workers(&self) -> Vec<Pid> {
         let own = self.child.id().to_string();
         let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let children = processes.filter(|process| {
-            // proc(5): the parent's id is the second field after the program's name, which stands in brackets.
-            let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-            stat.rsplit_once(')').and_then(|(_, fields)| fields.split_whitespace().nth(1).map(|id| id == own))
-                == Some(true)
-        });
+        let children = processes.filter(|process| stat(process).is_some_and(|(_, parent)| parent == own));
         children.filter_map(|process| Pid::from_raw(process.parse().ok()?)).collect()
     }
 
@@ -254,6 +270,13 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A process's state and its parent's id: proc(5), the fields after the program's name, which stands in brackets.
+fn stat(process: &str) -> Option<(String, String)> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().map(str::to_owned);
+    Some((fields.next()?, fields.next()?))
 }
 
 /// Whether it ended by itself in that time; killed otherwise.
