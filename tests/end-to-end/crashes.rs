@@ -148,7 +148,7 @@ fn one_key_each(line: &Line, done: &[Issuance], made: usize) {
             Device::Token(token) => {
                 let tools = TokenTools::of(token);
                 let counts = ["privkey", "pubkey", "cert"].map(|kind| tools.count(kind));
-                assert_eq!(counts, [made; 3], "{}", told(issuance));
+                assert_eq!(counts, [made; 3], "{}:\n{}", told(issuance), tools.must(&["--list-objects"]).text());
                 assert_eq!(tools.public_key(&issuance.key), Some(key));
                 assert_eq!(tools.certificate(&issuance.certificate_location), issuance.certificate);
             }

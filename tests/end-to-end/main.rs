@@ -11,6 +11,8 @@ mod hardware;
 mod looking;
 mod outage;
 mod refusals;
+mod rejected;
 mod repeats;
+mod rogue;
 mod roles;
 mod verified;

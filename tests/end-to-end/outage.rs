@@ -147,7 +147,7 @@ async fn a_killed_ca_signs_once_for_each_issuance() {
 }
 
 fn one_certificate_each(line: &Line, issued: &[Issuance]) {
-    let options = JournalOptions::new(line.directory().join("journal/ca"), "intermediate-ca/ca-1");
+    let options = JournalOptions::new(line.directory().join("journal/ca"), "ca-1");
     let (journal, _) = Journal::open(&options).unwrap();
     let (mut planned, mut signed) = (BTreeMap::new(), BTreeMap::new());
     for record in journal.read(0..journal.length()).unwrap() {

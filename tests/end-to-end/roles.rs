@@ -63,8 +63,10 @@ async fn strangers_are_refused(line: &Line) {
     for (what, files) in [("of another tree", elsewhere), ("for servers", server)] {
         let call = async { line.client_with(&files).unwrap().get_station(GetStationRequest {}).await };
         let status = bounded("a refused handshake", call).await.expect_err(what);
-        assert_eq!(status.code(), Code::Unavailable, "a certificate {what}: {status:?}");
-        assert_eq!(service::status::reason(&status), None, "a certificate {what} came to the station's door");
+        // Whichever end notices first: the connection ended, and the station itself said nothing.
+        let of_the_transport = matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled);
+        let said = service::status::reason(&status);
+        assert!(of_the_transport && said.is_none(), "a certificate {what}: {status:?}");
     }
 
     let mut command = Command::new("openssl");
@@ -113,10 +115,9 @@ async fn health_and_reflection_answer(line: &Line) {
         assert_eq!(answer.status(), ServingStatus::Serving, "{service:?}");
     }
     let station = reflected(station_channel(line, "auditor-1")).await;
-    let served = ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "station.v1.StationService"];
-    assert_eq!(station, served, "the station tells what it serves, and nothing else");
+    assert_eq!(station, ["grpc.health.v1.Health", "station.v1.StationService"], "what the station serves, and no more");
     let ca = reflected(line.authority().unwrap()).await;
-    assert!(ca.contains(&"ca.v1.CertificateAuthorityService".to_owned()), "{ca:?}");
+    assert_eq!(ca, ["ca.v1.CertificateAuthorityService", "grpc.health.v1.Health"], "what the CA serves, and no more");
 }
 
 fn station_channel(line: &Line, caller: &str) -> Channel {
