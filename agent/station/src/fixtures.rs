@@ -42,6 +42,8 @@ struct Status {
     at_work: Option<IssuanceId>,
     /// What it last worked on, until the next scan.
     last: Option<IssuanceId>,
+    /// Whether there is more to do for that one, which came while the fixture was reserved.
+    more: bool,
 }
 
 /// All fixtures of the station, in configuration's order.
@@ -111,14 +113,33 @@ impl Fixtures {
         self.fixtures.iter().filter_map(|fixture| fixture.lock().at_work).collect()
     }
 
-    /// Goes on with an issuance where its device last was, if nothing else has begun there since.
-    pub fn go_on(&self, issuance: IssuanceId) {
-        for fixture in &self.fixtures {
-            if fixture.lock().last == Some(issuance)
-                && let Some(reservation) = self.reserve(fixture)
-            {
-                reservation.begin(issuance, Asked::Unattended);
-            }
+    /// Goes on with an issuance at the fixture that last met its device, if nothing else has begun there since: at once,
+    /// or as soon as the fixture is free.
+    pub fn go_on(&self, name: &FixtureName, issuance: IssuanceId) {
+        let Some(fixture) = self.get(name) else { return };
+        let mut status = fixture.lock();
+        if status.last != Some(issuance) {
+            return;
+        }
+        if status.reserved {
+            status.more = true;
+            return;
+        }
+        (status.reserved, status.at_work) = (true, Some(issuance));
+        drop(status);
+        fixture.hand_over(issuance);
+        self.beat();
+    }
+
+    /// Ends when no fixture is only being looked at.
+    pub async fn looked(&self) {
+        let mut pulse = self.pulse();
+        while self.fixtures.iter().any(|fixture| {
+            let status = fixture.lock();
+            status.reserved && status.at_work.is_none()
+        }) {
+            // The sender is here.
+            let _ = pulse.changed().await;
         }
     }
 
@@ -134,11 +155,16 @@ impl Fixtures {
         self.beat();
     }
 
-    /// The fixture's thread is done with what it had begun.
+    /// The fixture's thread is done with what it had begun. What was to go on meanwhile does so now.
     pub fn release(&self, fixture: &Fixture) {
         let mut status = fixture.lock();
-        (status.reserved, status.at_work) = (false, None);
+        status.at_work = status.last.filter(|_| std::mem::take(&mut status.more));
+        status.reserved = status.at_work.is_some();
+        let next = status.at_work;
         drop(status);
+        if let Some(issuance) = next {
+            fixture.hand_over(issuance);
+        }
         self.beat();
     }
 
@@ -155,8 +181,13 @@ impl Fixture {
         (status.at_work.is_some(), status.last)
     }
 
+    fn hand_over(&self, issuance: IssuanceId) {
+        // A thread that has ended leaves the fixture busy: the station is ending too.
+        let _ = self.tasks.send(Task::Work(issuance, Asked::Unattended));
+    }
+
     fn lock(&self) -> MutexGuard<'_, Status> {
-        // Two plain fields: a panic cannot leave them half changed.
+        // Plain fields: a panic cannot leave them half changed.
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -165,7 +196,7 @@ impl Reservation<'_> {
     /// Says for which issuance it is, before that is begun: from now on the fixture counts as at work on it.
     pub fn claim(&self, issuance: IssuanceId) {
         let mut status = self.fixture.lock();
-        (status.at_work, status.last) = (Some(issuance), Some(issuance));
+        (status.at_work, status.last, status.more) = (Some(issuance), Some(issuance), false);
     }
 
     /// Asks the fixture's thread which device is there; it is free again when the answer comes.
@@ -207,3 +238,6 @@ pub fn spawn(
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

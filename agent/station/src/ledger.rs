@@ -8,19 +8,24 @@ use std::{
 };
 
 use issuance::{
-    Action, DeviceIdentity, DeviceSerial, FixtureName, Input, Issuance, IssuanceId, LotName, ProfileName, PublicKey,
-    Record, State, Timestamp,
-    record::{Provenance, Requested},
+    Action, DeviceIdentity, DeviceSerial, FixtureName, Input, Issuance, IssuanceId, LotName, PublicKey, Record, State,
+    Timestamp,
 };
 use journal::{Appended, Journal, JournalError, Projections};
 use tokio::sync::{Notify, mpsc};
-use uuid::Uuid;
 
 use crate::{
     profiles::Profiles,
     records::{Entry, What},
     rows::{self, IssuanceRow, LotRow, StationRows},
 };
+
+mod lots;
+mod read;
+mod start;
+
+pub use read::Listed;
+pub use start::{Asked, Started, Subject};
 
 /// What the ledger is made of.
 pub struct Ledger {
@@ -72,17 +77,6 @@ pub enum Changed {
     Issuance(Box<Issuance>),
     /// A lot.
     Lot(LotName, LotRow),
-}
-
-/// What became of a request.
-#[derive(Debug)]
-pub struct Started {
-    /// The issuance: new, resumed, or as it was.
-    pub issuance: Issuance,
-    /// Whether a fixture has something to do for it.
-    pub begin: bool,
-    /// To be awaited before anybody is told; `None` when nothing was recorded.
-    pub appended: Option<Appended>,
 }
 
 /// Why the ledger said no. The kind is the gRPC status.
@@ -175,80 +169,6 @@ impl Ledger {
         self.queue_bound
     }
 
-    /// Starts an issuance, resumes the stopped one, or returns the one that the same request started.
-    pub fn start(&self, asked: &Asked, provenance: &Provenance) -> Result<Started, LedgerRefused> {
-        let subject = &asked.subject;
-        let mut memory = self.lock();
-        let lot = self.lot(&subject.lot)?.ok_or_else(|| unknown_lot(&subject.lot))?;
-        let profile = subject.profile.clone().unwrap_or_else(|| lot.profile.clone());
-        if let Some(before) = self.same_request(&mut memory, subject, &profile)? {
-            return self.go_on(&mut memory, before, asked);
-        }
-        let named = self.profiles.get(&profile).ok_or_else(|| LedgerRefused::Invalid {
-            field: "profile",
-            message: format!("there is no profile {profile}: this station has {}", self.profiles.names()),
-        })?;
-        if profile != lot.profile {
-            return Err(LedgerRefused::precondition(
-                "WRONG_PROFILE",
-                format!("the lot {} is for the profile {}, and {profile} was asked for", subject.lot, lot.profile),
-            ));
-        }
-        if !lot.open {
-            let message = format!("the lot {} is closed: open another lot", subject.lot);
-            return Err(LedgerRefused::precondition("LOT_CLOSED", message));
-        }
-        if lot.started >= lot.quantity {
-            return Err(LedgerRefused::precondition(
-                "LOT_USED_UP",
-                format!("the lot {} is used up: {} of {} devices were started", subject.lot, lot.started, lot.quantity),
-            ));
-        }
-        let common_name = named
-            .profile
-            .common_name_for(&subject.device_serial, &named.issuer_names)
-            .map_err(|refused| LedgerRefused::Invalid { field: "device_serial", message: crate::sentence(&refused) })?;
-        if let Some(taken) = self.rows.get(rows::NAMES, &rows::key(&[profile.as_str(), &common_name.folded()]))? {
-            let taken = self.load(&mut memory, &taken)?;
-            return Err(LedgerRefused::Exists {
-                reason: "COMMON_NAME_TAKEN",
-                message: format!(
-                    "the CN {common_name} belongs to the device {} since its issuance {} in lot {}: a CN is given once",
-                    taken.request.device_serial, taken.id, taken.request.lot
-                ),
-            });
-        }
-        if memory.queue.len() >= self.queue_bound {
-            return Err(LedgerRefused::Full(format!(
-                "{} submissions wait for the CA, which is the bound: wait until the CA answers again",
-                memory.queue.len()
-            )));
-        }
-        asked.fixture_free()?;
-        let request = Requested {
-            request_id: subject.request_id.clone(),
-            lot: subject.lot.clone(),
-            device_serial: subject.device_serial.clone(),
-            profile,
-            common_name,
-            fixture: asked.fixture.clone(),
-            claimed_by: asked.claimed_by.clone(),
-            authenticated_by: asked.authenticated_by.clone(),
-            provenance: Provenance { profile_sha256: named.sha256, ..provenance.clone() },
-        };
-        let id = IssuanceId::from_uuid(Uuid::now_v7());
-        let appended = self.append(&mut memory, id, vec![Record::Requested(Box::new(request))])?;
-        let issuance = self.issuance(&mut memory, id)?;
-        Ok(Started { issuance, begin: true, appended: Some(appended) })
-    }
-
-    /// The issuance that the same request started before, if any.
-    pub fn started_before(&self, subject: &Subject) -> Result<Option<Issuance>, LedgerRefused> {
-        let mut memory = self.lock();
-        let Some(lot) = self.lot(&subject.lot)? else { return Ok(None) };
-        self.same_request(&mut memory, subject, subject.profile.as_ref().unwrap_or(&lot.profile))
-    }
-
     /// What an input means for an issuance: its records are appended and applied, and what is to be done is returned
     /// with what must be awaited before it.
     pub fn decide(
@@ -330,225 +250,11 @@ impl Ledger {
         Ok(self.load(&mut self.lock(), &id)?.request.device_serial == *serial)
     }
 
-    /// Opens a lot, or returns it when it is open with the same content.
-    pub fn open_lot(
-        &self,
-        lot: &LotName,
-        profile: &ProfileName,
-        quantity: u32,
-        authenticated_by: &str,
-    ) -> Result<(LotRow, Option<Appended>), LedgerRefused> {
-        let mut memory = self.lock();
-        if self.profiles.get(profile).is_none() {
-            return Err(LedgerRefused::Invalid {
-                field: "profile",
-                message: format!("there is no profile {profile}: this station has {}", self.profiles.names()),
-            });
-        }
-        if let Some(row) = self.lot(lot)? {
-            if row.open && row.profile == *profile && row.quantity == quantity {
-                return Ok((row, None));
-            }
-            return Err(LedgerRefused::Exists {
-                reason: "LOT_EXISTS",
-                message: format!(
-                    "the lot {lot} exists with profile {}, quantity {} and is {}: a lot is opened once",
-                    row.profile,
-                    row.quantity,
-                    if row.open { "open" } else { "closed" }
-                ),
-            });
-        }
-        let what = What::LotOpened {
-            lot: lot.clone(),
-            profile: profile.clone(),
-            quantity,
-            authenticated_by: authenticated_by.to_owned(),
-        };
-        let appended = self.append_entries(&mut memory, vec![what])?;
-        let row = self.lot(lot)?.ok_or_else(|| unknown_lot(lot))?;
-        Ok((row, Some(appended)))
-    }
-
-    /// Closes a lot; closing a closed one changes nothing.
-    pub fn close_lot(
-        &self,
-        lot: &LotName,
-        authenticated_by: &str,
-    ) -> Result<(LotRow, Option<Appended>), LedgerRefused> {
-        let mut memory = self.lock();
-        let row = self.lot(lot)?.ok_or_else(|| unknown_lot(lot))?;
-        if !row.open {
-            return Ok((row, None));
-        }
-        let what = What::LotClosed { lot: lot.clone(), authenticated_by: authenticated_by.to_owned() };
-        let appended = self.append_entries(&mut memory, vec![what])?;
-        let row = self.lot(lot)?.ok_or_else(|| unknown_lot(lot))?;
-        Ok((row, Some(appended)))
-    }
-
-    /// One lot.
-    pub fn lot(&self, lot: &LotName) -> Result<Option<LotRow>, LedgerRefused> {
-        Ok(match self.rows.get(rows::LOTS, lot.as_str().as_bytes())? {
-            Some(value) => Some(row(&value)?),
-            None => None,
-        })
-    }
-
-    /// Lots, newest first, opened before the index `before`; each with its opening's index.
-    pub fn lots(&self, before: Option<u64>, limit: usize) -> Result<Vec<(u64, LotName, LotRow)>, LedgerRefused> {
-        let after = before.map(u64::to_be_bytes);
-        let found = self.rows.scan(rows::LOT_ORDER, &[], after.as_ref().map(<[u8; 8]>::as_slice), true, limit)?;
-        let mut lots = Vec::with_capacity(found.len());
-        for (key, name) in found {
-            let name = std::str::from_utf8(&name).ok().and_then(|name| LotName::parse(name).ok());
-            if let (Some(name), Some(index)) = (name, last_index(&key))
-                && let Some(row) = self.lot(&name)?
-            {
-                lots.push((index, name, row));
-            }
-        }
-        Ok(lots)
-    }
-
-    /// One issuance with the index of its newest record; `None` when it was never accepted.
-    pub fn get(&self, id: IssuanceId) -> Result<Option<(Issuance, u64)>, LedgerRefused> {
-        let Some(value) = self.rows.get(rows::ISSUANCES, id.as_bytes())? else { return Ok(None) };
-        let row: IssuanceRow = row(&value)?;
-        let index = row.indexes.last().copied().unwrap_or_default();
-        let mut memory = self.lock();
-        Ok(Some((self.issuance(&mut memory, id)?, index)))
-    }
-
-    /// Issuances, newest first, accepted before the index `before`: all, or of one lot, or for one device.
-    pub fn list(
-        &self,
-        of: &Listed,
-        before: Option<u64>,
-        limit: usize,
-    ) -> Result<Vec<(u64, IssuanceId)>, LedgerRefused> {
-        let (tree, name) = match of {
-            Listed::All => (rows::ORDER, None),
-            Listed::Lot(lot) => (rows::BY_LOT, Some(lot.as_str())),
-            Listed::Device(serial) => (rows::BY_SERIAL, Some(serial.as_str())),
-        };
-        let prefix = name.map(|name| [name.as_bytes(), &[0]].concat()).unwrap_or_default();
-        let after = before.map(|index| [prefix.as_slice(), &index.to_be_bytes()].concat());
-        let found = self.rows.scan(tree, &prefix, after.as_deref(), true, limit)?;
-        Ok(found.into_iter().filter_map(|(key, id)| Some((last_index(&key)?, IssuanceId::from_slice(&id)?))).collect())
-    }
-
-    /// What a fixture last worked on.
-    pub fn last_at(&self, fixture: &FixtureName) -> Result<Option<IssuanceId>, LedgerRefused> {
-        let id = self.rows.get(rows::FIXTURES, fixture.as_str().as_bytes())?;
-        Ok(id.and_then(|id| IssuanceId::from_slice(&id)))
-    }
-
-    /// Issuances that the station goes on with by itself after a start.
-    pub fn open_issuances(&self) -> Result<Vec<Issuance>, LedgerRefused> {
-        let mut memory = self.lock();
-        let open = self.rows.scan(rows::OPEN, &[], None, false, usize::MAX)?;
-        open.iter().map(|(id, _)| self.load(&mut memory, id)).collect()
-    }
-
-    /// The first submissions without an answer, in their order, leaving out those that `skip` names.
-    #[must_use]
-    pub fn waiting(&self, limit: usize, skip: impl Fn(IssuanceId) -> bool) -> Vec<Waiting> {
-        self.lock().queue.values().filter(|waiting| !skip(waiting.issuance)).take(limit).copied().collect()
-    }
-
-    /// How many submissions wait, and the oldest.
-    #[must_use]
-    pub fn queue(&self) -> (usize, Option<Timestamp>) {
-        let memory = self.lock();
-        (memory.queue.len(), memory.queue.values().next().map(|waiting| waiting.since))
-    }
-
-    /// Changes from the journal, after one index up to another, as they were told when they happened.
-    pub fn changes(&self, from: u64, to: u64) -> Result<Vec<Change>, LedgerRefused> {
-        let mut changes = Vec::new();
-        for (index, bytes) in (from..to).zip(self.journal.read(from..to)?) {
-            let entry = Entry::decode(&bytes).map_err(|error| corrupt(&error))?;
-            let what = match entry.what {
-                What::Issuance(id, _) => match self.fold(id, index)? {
-                    Some(issuance) => Changed::Issuance(Box::new(issuance)),
-                    None => continue,
-                },
-                What::LotOpened { lot, .. } | What::LotClosed { lot, .. } => match self.lot(&lot)? {
-                    Some(row) => Changed::Lot(lot, row),
-                    None => continue,
-                },
-            };
-            changes.push(Change { index, at: entry.at, what });
-        }
-        Ok(changes)
-    }
-
     /// Closes rows and journal: the last sync.
     pub fn close(&self) -> Result<(), JournalError> {
         self.journal.sync()?;
         self.rows.close()?;
         self.journal.close()
-    }
-
-    /// The issuance that the same request started, if any. Same key with other content is refused.
-    fn same_request(
-        &self,
-        memory: &mut Memory,
-        subject: &Subject,
-        profile: &ProfileName,
-    ) -> Result<Option<Issuance>, LedgerRefused> {
-        if !subject.request_id.is_empty()
-            && let Some(id) = self.rows.get(rows::REQUESTS, subject.request_id.as_bytes())?
-        {
-            let before = self.load(memory, &id)?;
-            let request = &before.request;
-            if (&request.lot, &request.device_serial, &request.profile)
-                != (&subject.lot, &subject.device_serial, profile)
-            {
-                return Err(LedgerRefused::Exists {
-                    reason: "REQUEST_ID_REUSED",
-                    message: format!(
-                        "the request_id {} was used for device {} in lot {} with profile {}: use a new one",
-                        subject.request_id, request.device_serial, request.lot, request.profile
-                    ),
-                });
-            }
-            return Ok(Some(before));
-        }
-        let key = rows::key(&[subject.lot.as_str(), subject.device_serial.as_str(), profile.as_str()]);
-        match self.rows.get(rows::SUBJECTS, &key)? {
-            Some(id) => Ok(Some(self.load(memory, &id)?)),
-            None => Ok(None),
-        }
-    }
-
-    /// The same request again: a stopped issuance goes on, one whose device was met again too, a finished one is returned.
-    fn go_on(&self, memory: &mut Memory, before: Issuance, asked: &Asked) -> Result<Started, LedgerRefused> {
-        let resumes = match &before.state {
-            State::Completed(..) | State::Quarantined(..) => false,
-            State::Failed(..) => {
-                asked.fixture_free()?;
-                true
-            }
-            // Being worked on right now: nothing to add. Else the device was put back, perhaps elsewhere.
-            _ => asked.fixture_is_free && !asked.at_work.contains(&before.id),
-        };
-        if !resumes {
-            return Ok(Started { issuance: before, begin: false, appended: None });
-        }
-        if self.profiles.get(&before.request.profile).is_none() {
-            let message = format!("the profile {} is no longer configured: put it back", before.request.profile);
-            return Err(LedgerRefused::Invalid { field: "profile", message });
-        }
-        let record = Record::Resumed {
-            fixture: asked.fixture.clone(),
-            claimed_by: asked.claimed_by.clone(),
-            authenticated_by: asked.authenticated_by.clone(),
-        };
-        let appended = self.append(memory, before.id, vec![record])?;
-        let issuance = self.issuance(memory, before.id)?;
-        Ok(Started { issuance, begin: true, appended: Some(appended) })
     }
 
     fn append(&self, memory: &mut Memory, id: IssuanceId, records: Vec<Record>) -> Result<Appended, LedgerRefused> {
@@ -667,57 +373,6 @@ impl Ledger {
     }
 }
 
-/// What decides whether a request is the same as one before.
-#[derive(Debug, Clone)]
-pub struct Subject {
-    /// The caller's id of its request; may be empty.
-    pub request_id: String,
-    /// The lot.
-    pub lot: LotName,
-    /// The device.
-    pub device_serial: DeviceSerial,
-    /// The profile; `None`: the lot's.
-    pub profile: Option<ProfileName>,
-}
-
-/// A request for an issuance, with where and by whom it was made.
-#[derive(Debug, Clone)]
-pub struct Asked {
-    /// For what.
-    pub subject: Subject,
-    /// Where the device sits.
-    pub fixture: FixtureName,
-    /// Who scanned it.
-    pub claimed_by: String,
-    /// Who asked.
-    pub authenticated_by: String,
-    /// What fixtures are working on at this moment.
-    pub at_work: Vec<IssuanceId>,
-    /// Whether the fixture is free for it.
-    pub fixture_is_free: bool,
-}
-
-impl Asked {
-    fn fixture_free(&self) -> Result<(), LedgerRefused> {
-        if self.fixture_is_free {
-            return Ok(());
-        }
-        let message = format!("the fixture {} is at work: wait until it is done, or use another one", self.fixture);
-        Err(LedgerRefused::precondition("FIXTURE_BUSY", message))
-    }
-}
-
-/// Which issuances to list.
-#[derive(Debug, Clone)]
-pub enum Listed {
-    /// All.
-    All,
-    /// Of one lot.
-    Lot(LotName),
-    /// For one device.
-    Device(DeviceSerial),
-}
-
 /// Whether nothing happens to it unless somebody asks; it need not be kept in memory.
 fn is_settled(issuance: &Issuance) -> bool {
     matches!(issuance.state, State::Completed(..) | State::Failed(..) | State::Quarantined(..))
@@ -725,10 +380,6 @@ fn is_settled(issuance: &Issuance) -> bool {
 
 fn unknown_lot(lot: &LotName) -> LedgerRefused {
     LedgerRefused::NotFound(format!("there is no lot {lot}: open it first"))
-}
-
-fn last_index(key: &[u8]) -> Option<u64> {
-    key.last_chunk().map(|bytes| u64::from_be_bytes(*bytes))
 }
 
 fn row<'a, T: serde::Deserialize<'a>>(value: &'a [u8]) -> Result<T, LedgerRefused> {

@@ -1,7 +1,7 @@
 //! What the station keeps of its records to find things by: names, keys, hardware, lots, the queue. All of it can be
 //! rebuilt from the journal.
 
-use issuance::{DeviceSerial, IssuanceId, LotName, ProfileName, Record, record::Requested};
+use issuance::{DeviceSerial, IssuanceId, LotName, ProfileName, Record, Timestamp, record::Requested};
 use journal::{Projection, Rows};
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +70,14 @@ pub struct LotRow {
     pub index: u64,
 }
 
+impl LotRow {
+    /// A lot as it is when it is opened.
+    #[must_use]
+    pub fn opened(profile: ProfileName, quantity: u32, at: Timestamp, index: u64) -> Self {
+        Self { profile, quantity, started: 0, completed: 0, open: true, opened_ms: at.0, index }
+    }
+}
+
 /// The station's projection.
 #[derive(Debug, Clone, Copy)]
 pub struct StationRows;
@@ -103,8 +111,7 @@ impl Projection for StationRows {
         let entry = Entry::decode(entry).map_err(|error| error.to_string())?;
         match entry.what {
             What::LotOpened { lot, profile, quantity, .. } => {
-                let row =
-                    LotRow { profile, quantity, started: 0, completed: 0, open: true, opened_ms: entry.at.0, index };
+                let row = LotRow::opened(profile, quantity, entry.at, index);
                 rows.put(LOTS, lot.as_str().as_bytes(), encode(&row)?);
                 rows.put(LOT_ORDER, &index.to_be_bytes(), lot.as_str().as_bytes().to_vec());
                 Ok(())

@@ -41,12 +41,14 @@ pub async fn fixture<'a>(
     {
         return Ok(fixture);
     }
+    // All of them look at the same time; the bound is for all together.
+    let until = tokio::time::Instant::now() + LOOK_TIME;
+    // Another scan's look takes a moment: its fixtures are looked at after it.
+    let _ = tokio::time::timeout_at(until, fixtures.looked()).await;
     let looks: Vec<_> =
         fixtures.all().iter().filter_map(|fixture| Some((fixture, fixtures.reserve(fixture)?.look()))).collect();
     let mut new = Vec::new();
     let mut unclear = Vec::new();
-    // All of them look at the same time; the bound is for all together.
-    let until = tokio::time::Instant::now() + LOOK_TIME;
     for (fixture, answer) in looks {
         let seen = match tokio::time::timeout_at(until, answer).await {
             Ok(Ok(Ok(identity))) => match ledger.known_device(serial, &identity)?.0 {

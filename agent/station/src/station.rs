@@ -127,6 +127,9 @@ pub async fn run(
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        // The descriptors hold the CA's service as well, which does not answer here.
+        .with_service_name("station.v1.StationService")
+        .with_service_name("grpc.health.v1.Health")
         .build_v1()
         .map_err(|source| StationError::Start { what: "reflection", source: io::Error::other(source) })?;
 
@@ -238,27 +241,23 @@ fn start_fixtures(
         };
         let (devices, board, weak) = (configuration.devices.clone(), Arc::clone(board), Arc::downgrade(&fixtures));
         let perform = move |task| {
-            let worked_on = match task {
-                Task::Look(answer) => {
-                    // Who asked may have stopped waiting.
-                    let _ = answer.send(worker.identify());
-                    None
-                }
+            let looked = match task {
+                Task::Look(answer) => Some((answer, worker.identify())),
                 Task::Work(id, asked) => {
                     let mut driver = Driver { keystore: &mut worker, records: &records, devices: &devices };
                     if let Err(Halted(words)) = driver.work(id, asked) {
                         board.halt(&words);
                     }
-                    Some(id)
+                    None
                 }
             };
             let Some(fixtures) = weak.upgrade() else { return false };
             if let Some(fixture) = fixtures.get(&records.fixture) {
                 fixtures.release(fixture);
-                // The answer may have come while the fixture was still busy: whoever looks last goes on.
-                if let Some(id) = worked_on.or(fixture.status().1).filter(|id| records.has_answer(*id)) {
-                    fixtures.go_on(id);
-                }
+            }
+            // Only now: who asked reserves the fixture next. It may have stopped waiting.
+            if let Some((answer, seen)) = looked {
+                let _ = answer.send(seen);
             }
             !records.is_stopping()
         };
@@ -269,13 +268,16 @@ fn start_fixtures(
     Ok((fixtures, threads))
 }
 
-/// After a start: what was under way goes on where its device last was.
+/// After a start: what was under way goes on where its device last was. What was under way at a fixture that has since
+/// met another device waits for its own to be scanned.
 fn go_on(ledger: &Ledger, fixtures: &Fixtures) -> Result<(), LedgerRefused> {
-    for issuance in ledger.open_issuances()? {
+    for fixture in fixtures.all() {
+        let Some(id) = fixture.status().1 else { continue };
+        let Some((issuance, _)) = ledger.get(id)? else { continue };
         if ledger.profiles().get(&issuance.request.profile).is_none() {
-            warn!(issuance = %issuance.id, profile = %issuance.request.profile, "an open issuance's profile is gone");
-        } else if issuance.state.awaits_answer().is_none() {
-            fixtures.go_on(issuance.id);
+            warn!(issuance = %id, profile = %issuance.request.profile, "the last issuance's profile is gone");
+        } else if issuance.state.stop().is_none() && issuance.state.awaits_answer().is_none() {
+            fixtures.go_on(&issuance.fixture, id);
         }
     }
     Ok(())
@@ -319,12 +321,6 @@ struct FixtureRecords {
     kind: KeystoreKind,
     authority: String,
     shutdown: Shutdown,
-}
-
-impl FixtureRecords {
-    fn has_answer(&self, id: IssuanceId) -> bool {
-        matches!(self.ledger.get(id), Ok(Some((issuance, _))) if matches!(issuance.state, issuance::State::Issued(_)))
-    }
 }
 
 impl Records for FixtureRecords {
@@ -385,7 +381,9 @@ struct AnswerDesk {
 
 impl Answered for AnswerDesk {
     fn answered(&self, issuance: IssuanceId) {
-        self.fixtures.go_on(issuance);
+        if let Ok(Some((issuance, _))) = self.ledger.get(issuance) {
+            self.fixtures.go_on(&issuance.fixture, issuance.id);
+        }
     }
 
     fn record(&self, issuance: IssuanceId, input: Input) -> bool {

@@ -13,7 +13,10 @@ use serde_json::json;
 use service::tls::{self, TlsFiles};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
-use super::EXIT_CONFIGURATION;
+use super::{
+    EXIT_CONFIGURATION,
+    client::{Failed, say},
+};
 use crate::{configuration::StationConfiguration, profiles::PinnedProfile, sentence};
 
 /// Certificates that end sooner than this are a finding.
@@ -54,7 +57,8 @@ pub(super) fn run(path: &Path, json: bool) -> ExitCode {
         Ok(configuration) => examine(configuration, &mut findings),
     }
     let problems = findings.iter().filter(|finding| finding.severity == Severity::Problem).count();
-    print(&findings, json);
+    // A closed pipe does not change the verdict.
+    let _ = print(&findings, json);
     match (&read, problems) {
         (Err(_), _) => ExitCode::from(EXIT_CONFIGURATION),
         (Ok(_), 0) => ExitCode::SUCCESS,
@@ -62,7 +66,7 @@ pub(super) fn run(path: &Path, json: bool) -> ExitCode {
     }
 }
 
-fn print(findings: &[Finding], json: bool) {
+fn print(findings: &[Finding], json: bool) -> Result<(), Failed> {
     if json {
         let findings: Vec<_> = findings
             .iter()
@@ -75,16 +79,13 @@ fn print(findings: &[Finding], json: bool) {
                 })
             })
             .collect();
-        println!("{}", json!({ "findings": findings }));
-        return;
+        return say(json!({ "findings": findings }));
     }
     for finding in findings {
         let word = if finding.severity == Severity::Problem { "PROBLEM" } else { "notice " };
-        println!("{word}  {}: {}\n         {}", finding.about, finding.message, finding.remedy);
+        say(format!("{word}  {}: {}\n         {}", finding.about, finding.message, finding.remedy))?;
     }
-    if findings.is_empty() {
-        println!("No problems found.");
-    }
+    if findings.is_empty() { say("No problems found.") } else { Ok(()) }
 }
 
 fn examine(configuration: &StationConfiguration, findings: &mut Vec<Finding>) {

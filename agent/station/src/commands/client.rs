@@ -1,6 +1,12 @@
 //! What `issue`, `status` and `watch` share: they are gRPC clients like any other.
 
-use std::{fmt::Display, path::Path, process::ExitCode, time::Duration};
+use std::{
+    fmt::Display,
+    io::{Write as _, stdout},
+    path::Path,
+    process::ExitCode,
+    time::Duration,
+};
 
 use proto::station::v1::{self as wire, issuance::State, station_service_client::StationServiceClient};
 use serde_json::{Value, json};
@@ -20,6 +26,13 @@ pub(super) enum Failed {
     Call(Box<tonic::Status>),
     /// The issuance stopped.
     Stopped,
+    /// Whoever read the output has gone.
+    NobodyReads,
+}
+
+/// Prints a line; a closed pipe ends the command instead of breaking it.
+pub(super) fn say(line: impl Display) -> Result<(), Failed> {
+    writeln!(stdout().lock(), "{line}").map_err(|_| Failed::NobodyReads)
 }
 
 impl From<tonic::Status> for Failed {
@@ -39,6 +52,7 @@ pub(super) fn block_on(command: impl Future<Output = Result<(), Failed>>) -> Exi
         Err(Failed::Configuration(words)) => fail(EXIT_CONFIGURATION, &words),
         Err(Failed::Call(status)) => fail(1, &status::in_full(&status)),
         Err(Failed::Stopped) => ExitCode::FAILURE,
+        Err(Failed::NobodyReads) => ExitCode::SUCCESS,
     }
 }
 

@@ -49,8 +49,7 @@ pub(super) async fn run(path: &Path, what: What, json: bool) -> Result<(), Faile
     };
     let started = client.start_issuance(request).await?.into_inner();
     if what.no_wait {
-        tell(&started, json);
-        return Ok(());
+        return tell(&started, json);
     }
     let bar = progress(json);
     bar.set_message(client::line(&started));
@@ -69,16 +68,12 @@ pub(super) async fn run(path: &Path, what: What, json: bool) -> Result<(), Faile
     }
     bar.finish_and_clear();
     let last = client.get_issuance(GetIssuanceRequest { name: last.name }).await?.into_inner();
-    tell(&last, json);
+    tell(&last, json)?;
     if last.state() == proto::station::v1::issuance::State::Completed { Ok(()) } else { Err(Failed::Stopped) }
 }
 
-fn tell(issuance: &Issuance, json: bool) {
-    if json {
-        println!("{}", client::as_json(issuance));
-    } else {
-        println!("{}", client::line(issuance));
-    }
+fn tell(issuance: &Issuance, json: bool) -> Result<(), Failed> {
+    if json { client::say(client::as_json(issuance)) } else { client::say(client::line(issuance)) }
 }
 
 fn progress(json: bool) -> ProgressBar {

@@ -34,24 +34,24 @@ pub(super) async fn run(path: &Path, json: bool) -> Result<(), Failed> {
                 "last_error": queue.last_error,
             },
         });
-        println!("{status}");
+        client::say(status)?;
         return Ok(());
     }
-    println!("station  {}", station.station);
+    client::say(format!("station  {}", station.station))?;
     if !station.halted.is_empty() {
-        println!("HALTED   {}", station.halted);
+        client::say(format!("HALTED   {}", station.halted))?;
     }
     let link = match (queue.link_up, queue.last_error.as_str()) {
         (true, _) => "up".to_owned(),
         (false, "") => "not tried yet".to_owned(),
         (false, error) => format!("down: {error}"),
     };
-    println!("queue    {} of {} wait for the CA; the link is {link}", queue.length, queue.bound);
+    client::say(format!("queue    {} of {} wait for the CA; the link is {link}", queue.length, queue.bound))?;
     for fixture in &station.fixtures {
         let name = fixture.name.trim_start_matches("fixtures/");
         match &fixture.issuance {
-            Some(issuance) => println!("{}", client::line(issuance)),
-            None => println!("{name:<12} ready"),
+            Some(issuance) => client::say(client::line(issuance))?,
+            None => client::say(format!("{name:<12} ready"))?,
         }
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use proto::station::v1::{WatchRequest, event::Change};
+use proto::station::v1::{Lot, WatchRequest, event::Change};
 use serde_json::json;
 
 use super::client::{self, Failed};
@@ -18,15 +18,19 @@ pub(super) async fn run(path: &Path, after: Option<u64>, json: bool) -> Result<(
         let Some(event) = event else { return Ok(()) };
         match event.change {
             Some(Change::Issuance(issuance)) if json => {
-                println!("{}", json!({"sequence": event.sequence, "issuance": client::as_json(&issuance)}));
+                client::say(json!({"sequence": event.sequence, "issuance": client::as_json(&issuance)}))?;
             }
-            Some(Change::Issuance(issuance)) => println!("{:>8} {}", event.sequence, client::line(&issuance)),
+            Some(Change::Issuance(issuance)) => {
+                client::say(format!("{:>8} {}", event.sequence, client::line(&issuance)))?;
+            }
             Some(Change::Lot(lot)) if json => {
-                let lot = json!({"name": lot.name, "quantity": lot.quantity, "started": lot.started, "completed": lot.completed});
-                println!("{}", json!({"sequence": event.sequence, "lot": lot}));
+                let Lot { name, quantity, started, completed, .. } = lot;
+                let lot = json!({"name": name, "quantity": quantity, "started": started, "completed": completed});
+                client::say(json!({"sequence": event.sequence, "lot": lot}))?;
             }
             Some(Change::Lot(lot)) => {
-                println!("{:>8} {}: {} of {} started", event.sequence, lot.name, lot.started, lot.quantity);
+                let line = format!("{:>8} {}: {} of {} started", event.sequence, lot.name, lot.started, lot.quantity);
+                client::say(line)?;
             }
             // The state is `status`'s business.
             Some(Change::Station(_)) | None => {}
