@@ -8,11 +8,14 @@ use std::{
     io,
     path::PathBuf,
     sync::{Arc, Condvar, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use crate::disk::{Disk, SegmentFile};
 
 pub(crate) const PAGE: usize = 4096;
+/// A gate that a failed test left closed opens by itself.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Clone, Default)]
 pub(crate) struct MemoryDisk {
@@ -91,7 +94,8 @@ impl MemoryDisk {
 
     /// Waits until a sync waits at the gate.
     pub(crate) fn wait_at_gate(&self) {
-        drop(self.state.gate.wait_while(self.lock(), |inner| inner.at_gate == 0).unwrap());
+        let waited = self.state.gate.wait_timeout_while(self.lock(), PATIENCE, |inner| inner.at_gate == 0).unwrap();
+        assert!(!waited.1.timed_out(), "no sync came to the gate");
     }
 
     /// The disk after a power cut: of what was not synced, those pages for which `keep` says so, and the directory after
@@ -259,7 +263,7 @@ impl SegmentFile for MemoryFile {
         let mut inner = self.state.inner.lock().unwrap();
         inner.at_gate += 1;
         self.state.gate.notify_all();
-        inner = self.state.gate.wait_while(inner, |inner| inner.gate_closed).unwrap();
+        inner = self.state.gate.wait_timeout_while(inner, PATIENCE, |inner| inner.gate_closed).unwrap().0;
         inner.at_gate -= 1;
         let fails = inner.operation()?;
         if inner.pretends {

@@ -68,7 +68,7 @@ async fn async_waiters_are_woken() {
     tokio::task::yield_now().await;
     disk.open_gate();
     for waiter in waiting {
-        waiter.await.unwrap().unwrap();
+        tokio::time::timeout(Duration::from_secs(20), waiter).await.unwrap().unwrap().unwrap();
     }
 }
 

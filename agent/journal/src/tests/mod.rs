@@ -5,9 +5,9 @@ mod groups;
 mod power_cut;
 mod refusals;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use crate::{Journal, JournalError, JournalOptions, Recovery, memory_disk::MemoryDisk};
+use crate::{Appended, Journal, JournalError, JournalOptions, Recovery, memory_disk::MemoryDisk};
 
 /// The smallest segments there are, so that tests roll.
 fn options() -> JournalOptions {
@@ -27,6 +27,13 @@ fn entry(index: u64, length: usize) -> Vec<u8> {
     let mut entry = format!("entry {index}").into_bytes();
     entry.resize(length.max(entry.len()), index as u8);
     entry
+}
+
+/// Waits, but not for ever.
+fn wait(appended: Appended) -> Result<(), JournalError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let waiting = async { tokio::time::timeout(Duration::from_secs(20), appended.synced()).await };
+    runtime.block_on(waiting).expect("the append resolves")
 }
 
 fn fill(journal: &Journal, count: u64, length: usize) {

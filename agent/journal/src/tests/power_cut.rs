@@ -13,7 +13,7 @@ use crate::{
 fn append_all(journal: &Journal, groups: &[Vec<Vec<u8>>]) -> usize {
     let mut acknowledged = 0;
     for group in groups {
-        match journal.append(group.clone()).and_then(|appended| appended.wait()) {
+        match journal.append(group.clone()).and_then(wait) {
             Ok(()) => acknowledged += group.len(),
             Err(_) => break,
         }
@@ -64,7 +64,7 @@ fn cut(disk: &MemoryDisk, keep: &[bool], changes: usize) -> MemoryDisk {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, max_shrink_iters: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Power cut at any operation, any subset of the unsynced pages and directory changes kept; another at any
     /// operation of the recovery. Every acknowledged entry is there and none that was not appended.
