@@ -13,6 +13,14 @@ pub enum SimError {
         /// The Debian package that has it.
         package: &'static str,
     },
+    /// A library of this workspace is not beside the program that needs it.
+    #[error("{library} is not built; run `cargo build --package {package}`")]
+    NotBuilt {
+        /// The library's file name.
+        library: &'static str,
+        /// The workspace member that it is built from.
+        package: &'static str,
+    },
     /// A file or directory could not be made, read or removed.
     #[error("could not {act} {}", path.display())]
     Io {

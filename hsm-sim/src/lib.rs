@@ -10,19 +10,29 @@
 //! # Ok::<(), hsm_sim::SimError>(())
 //! ```
 //!
-//! The faults that can be put into a device here: a power cut ([`Stop::PowerCut`]) and an orderly stop, each followed
-//! by [`Swtpm::restart`] with the same state.
+//! The faults that can be put into a device here:
+//!
+//! - a power cut ([`Stop::PowerCut`]) and an orderly stop, each followed by [`Swtpm::restart`] with the same state;
+//! - a [`Relay`] before a TPM: latency, a link cut in the middle, response codes, wrong bits, a hang, another device
+//!   ([`TpmFault`]);
+//! - a [`FaultModule`] before a token: return values, latency, a hang, a crash ([`ModuleFault`]).
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod child;
 mod directory;
 mod error;
+mod fault_module;
+mod injection;
 mod maker;
 pub mod programs;
+pub mod relay;
 mod softhsm;
 mod swtpm;
 
 pub use error::SimError;
+pub use fault_module::{FaultModule, ModuleFault, ModuleInjection};
+pub use injection::Injection;
 pub use maker::TpmMaker;
+pub use relay::{Relay, TpmFault, TpmInjection};
 pub use softhsm::SoftHsm;
 pub use swtpm::{Stop, Swtpm, SwtpmOptions};

@@ -202,12 +202,12 @@ impl Swtpm {
         self.directory().join("state")
     }
 
-    fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.directory().join("socket")
     }
 
     /// tpm2-tss adds `.ctrl` to the data socket's path.
-    fn control_socket(&self) -> PathBuf {
+    pub(crate) fn control_socket(&self) -> PathBuf {
         self.directory().join("socket.ctrl")
     }
 

@@ -1,0 +1,89 @@
+//! The conversation with the test.
+
+use std::{
+    env,
+    io::{self, BufRead as _, BufReader, Write as _},
+    os::unix::net::UnixStream,
+    sync::{Mutex, OnceLock, PoisonError},
+};
+
+use cryptoki_sys::{CK_RV, CKR_GENERAL_ERROR};
+
+const SOCKET: &str = "FAULT_MODULE_CONTROL";
+
+/// What is done with a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Pass,
+    Return(CK_RV),
+    After(CK_RV),
+    Abort,
+    AbortAfter,
+}
+
+/// Does `call`, or what the test wants instead.
+pub(crate) fn judge(function: &str, call: impl FnOnce() -> CK_RV) -> CK_RV {
+    match ask(function) {
+        Ok(Verdict::Pass) => call(),
+        Ok(Verdict::Return(code)) => code,
+        Ok(Verdict::After(code)) => {
+            call();
+            code
+        }
+        Ok(Verdict::Abort) => std::process::abort(),
+        Ok(Verdict::AbortAfter) => {
+            call();
+            std::process::abort()
+        }
+        Err(error) => {
+            eprintln!("fault module: could not ask about {function}: {error}");
+            CKR_GENERAL_ERROR
+        }
+    }
+}
+
+fn ask(function: &str) -> io::Result<Verdict> {
+    static TEST: OnceLock<Mutex<Option<BufReader<UnixStream>>>> = OnceLock::new();
+    // One call at a time: PKCS#11 lets a module take its calls in turn, and the test sees them in order.
+    let mut test = TEST.get_or_init(|| Mutex::new(None)).lock().unwrap_or_else(PoisonError::into_inner);
+    let conversation = match &mut *test {
+        Some(conversation) => conversation,
+        none => {
+            let path = env::var_os(SOCKET).ok_or_else(|| io::Error::other(format!("{SOCKET} is not set")))?;
+            none.insert(BufReader::new(UnixStream::connect(path)?))
+        }
+    };
+    conversation.get_mut().write_all(format!("{function}\n").as_bytes())?;
+    let mut line = String::new();
+    conversation.read_line(&mut line)?;
+    parse(line.trim_end()).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("the answer {line:?}")))
+}
+
+fn parse(line: &str) -> Option<Verdict> {
+    Some(match line.split_once(' ') {
+        None if line == "pass" => Verdict::Pass,
+        None if line == "abort" => Verdict::Abort,
+        None if line == "abort-after" => Verdict::AbortAfter,
+        Some(("return", code)) => Verdict::Return(code.parse().ok()?),
+        Some(("after", code)) => Verdict::After(code.parse().ok()?),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each answer is understood, and anything else is none, never a call that passes.
+    #[test]
+    fn answers_are_understood() {
+        assert_eq!(parse("pass"), Some(Verdict::Pass));
+        assert_eq!(parse("return 50"), Some(Verdict::Return(50)));
+        assert_eq!(parse("after 48"), Some(Verdict::After(48)));
+        assert_eq!(parse("abort"), Some(Verdict::Abort));
+        assert_eq!(parse("abort-after"), Some(Verdict::AbortAfter));
+        for line in ["", "passed", "return", "return x", "return -1", "after 1 2"] {
+            assert_eq!(parse(line), None, "{line:?}");
+        }
+    }
+}
