@@ -52,7 +52,7 @@ async fn a_device_in_trouble_stops_with_a_reason_and_goes_on_when_it_is_right() 
 async fn no_device_in_the_fixture(line: &mut Line, number: usize) {
     tpm(line, number).stop(Stop::Orderly).unwrap();
     let absent = stop(line, scan_at(number), State::Failed, "DEVICE_ABSENT").await;
-    assert_eq!(absent.next_action, "Put the device in the fixture and scan it again.");
+    assert!(absent.next_action.contains("scan it again"), "{}", absent.next_action);
     let again = stop(line, scan_at(number), State::Failed, "DEVICE_ABSENT").await;
     assert_eq!((&again.name, again.key.as_str()), (&absent.name, ""));
     tpm(line, number).restart().unwrap();
@@ -103,7 +103,7 @@ async fn no_room_in_the_tpm(line: &mut Line, number: usize) {
     }
     assert!((1..1000).contains(&filled.len()), "{} indexes filled the TPM", filled.len());
     let stopped = stop(line, scan_at(number), State::Failed, "STORAGE_FULL").await;
-    assert_eq!(stopped.next_action, "The device's storage is full: set the device aside.");
+    assert!(stopped.next_action.contains("full"), "{}", stopped.next_action);
     for index in &filled {
         tools.must("tpm2_nvundefine", &["-C", "o", index]);
     }

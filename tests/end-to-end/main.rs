@@ -6,6 +6,7 @@
 
 mod asking;
 mod chance;
+mod commands;
 mod crashes;
 mod hardware;
 mod looking;
