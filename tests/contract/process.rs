@@ -10,7 +10,10 @@ use std::{
 use hsm_sim::{SoftHsm, Swtpm};
 use issuance::{Fault, FaultKind, KeyAlgorithm, KeyLocation, Keystore};
 use keystore::{Deadlines, KeystoreSettings, Worker, WorkerSettings};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid},
+};
 
 use crate::{
     bench::{PIN, kind, token_worker, tpm_worker},
@@ -33,21 +36,14 @@ fn is_alive(process: u32) -> bool {
     Path::new("/proc").join(process.to_string()).exists()
 }
 
-/// Kills it and waits until it is dead, though perhaps not reaped by its parent yet.
+/// Kills it and waits until it is dead, but leaves it to its worker to reap.
 pub(crate) fn kill(process: u32) {
     signal(process, Signal::KILL);
-    eventually("a killed process goes on", || {
-        fs::read_to_string(format!("/proc/{process}/stat")).map_or(true, |stat| stat.contains(") Z "))
-    });
-}
-
-/// Waits until something holds, and fails when it does not within half a minute.
-#[track_caller]
-fn eventually(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what}");
-        thread::sleep(Duration::from_millis(2));
+    let id = WaitId::Pid(Pid::from_raw(process as i32).unwrap());
+    match waitid(id, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
+        // Reaped already.
+        Err(Errno::CHILD) => {}
+        ended => assert!(ended.unwrap().is_some()),
     }
 }
 
@@ -204,6 +200,7 @@ fn a_program_that_is_no_worker_is_told_apart() {
             arguments: Vec::new(),
             keystore: KeystoreSettings::Tpm { tcti: "swtpm:path=/nowhere".into() },
             environment: Vec::new(),
+            lock: None,
             deadlines: Deadlines::default(),
         };
         Worker::new(settings).identify().unwrap_err()
