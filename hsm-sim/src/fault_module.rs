@@ -17,10 +17,12 @@ const LIBRARY: &str = "libfault_module.so";
 /// What a call of the module does instead of its work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ModuleFault {
-    /// It returns this CK_RV and does nothing.
+    /// It returns this CK_RV ([`ckr`](crate::ckr)) and does nothing.
     Return(u64),
     /// It does its work, and returns this CK_RV all the same.
     ReturnAfter(u64),
+    /// It does its work; when it is C_GetTokenInfo, the token has these flags, too.
+    TokenFlags(u64),
     /// It takes so much longer.
     Delay(Duration),
     /// It never returns, or not before [`FaultModule::release`]; its work is done then.
@@ -200,6 +202,7 @@ impl Told {
             None | Some(ModuleFault::Delay(_) | ModuleFault::Hang) => "pass".to_owned(),
             Some(ModuleFault::Return(code)) => format!("return {code}"),
             Some(ModuleFault::ReturnAfter(code)) => format!("after {code}"),
+            Some(ModuleFault::TokenFlags(flags)) => format!("flags {flags}"),
             Some(ModuleFault::Abort) => "abort".to_owned(),
             Some(ModuleFault::AbortAfter) => "abort-after".to_owned(),
         })

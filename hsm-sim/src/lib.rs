@@ -19,6 +19,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod child;
+pub mod ckr;
 mod directory;
 mod error;
 mod fault_module;

@@ -7,7 +7,7 @@ use std::{
     sync::{Mutex, OnceLock, PoisonError},
 };
 
-use cryptoki_sys::{CK_RV, CKR_GENERAL_ERROR};
+use cryptoki_sys::{CK_FLAGS, CK_RV, CKR_GENERAL_ERROR, CKR_OK};
 
 const SOCKET: &str = "FAULT_MODULE_CONTROL";
 
@@ -17,14 +17,27 @@ enum Verdict {
     Pass,
     Return(CK_RV),
     After(CK_RV),
+    Flags(CK_FLAGS),
     Abort,
     AbortAfter,
 }
 
 /// Does `call`, or what the test wants instead.
 pub(crate) fn judge(function: &str, call: impl FnOnce() -> CK_RV) -> CK_RV {
+    judge_flags(function, call, |_| {})
+}
+
+/// The same for a call that tells flags: `add` adds those that the test wants.
+pub(crate) fn judge_flags(function: &str, call: impl FnOnce() -> CK_RV, add: impl FnOnce(CK_FLAGS)) -> CK_RV {
     match ask(function) {
         Ok(Verdict::Pass) => call(),
+        Ok(Verdict::Flags(flags)) => {
+            let code = call();
+            if code == CKR_OK {
+                add(flags);
+            }
+            code
+        }
         Ok(Verdict::Return(code)) => code,
         Ok(Verdict::After(code)) => {
             call();
@@ -65,6 +78,7 @@ fn parse(line: &str) -> Option<Verdict> {
         None if line == "abort" => Verdict::Abort,
         None if line == "abort-after" => Verdict::AbortAfter,
         Some(("return", code)) => Verdict::Return(code.parse().ok()?),
+        Some(("flags", flags)) => Verdict::Flags(flags.parse().ok()?),
         Some(("after", code)) => Verdict::After(code.parse().ok()?),
         _ => return None,
     })
@@ -80,6 +94,7 @@ mod tests {
         assert_eq!(parse("pass"), Some(Verdict::Pass));
         assert_eq!(parse("return 50"), Some(Verdict::Return(50)));
         assert_eq!(parse("after 48"), Some(Verdict::After(48)));
+        assert_eq!(parse("flags 65536"), Some(Verdict::Flags(65_536)));
         assert_eq!(parse("abort"), Some(Verdict::Abort));
         assert_eq!(parse("abort-after"), Some(Verdict::AbortAfter));
         for line in ["", "passed", "return", "return x", "return -1", "after 1 2"] {

@@ -12,6 +12,7 @@
 //! | `pass` | calls the function |
 //! | `return N` | returns the CK_RV `N` (decimal), the function not called |
 //! | `after N` | calls the function, and returns `N` all the same |
+//! | `flags N` | calls the function, and adds these flags when it is C_GetTokenInfo |
 //! | `abort` | ends the process as a crashing library would |
 //! | `abort-after` | calls the function, then ends the process |
 //!

@@ -8,7 +8,9 @@ use std::{
     },
 };
 
-use cryptoki_sys::{CK_FUNCTION_LIST, CK_RV, CKR_FUNCTION_NOT_SUPPORTED, CKR_GENERAL_ERROR, CKR_OK, Pkcs11};
+use cryptoki_sys::{
+    CK_FUNCTION_LIST, CK_RV, CK_SLOT_ID, CK_TOKEN_INFO, CKR_FUNCTION_NOT_SUPPORTED, CKR_GENERAL_ERROR, CKR_OK, Pkcs11,
+};
 
 use crate::control;
 
@@ -77,6 +79,17 @@ wrapper! { five: a A, b B, c C, d D, e E }
 wrapper! { six: a A, b B, c C, d D, e E, f F }
 wrapper! { eight: a A, b B, c C, d D, e E, f F, g G, h H }
 
+/// C_GetTokenInfo, whose answer may get more flags.
+unsafe extern "C" fn token_info(slot: CK_SLOT_ID, info: *mut CK_TOKEN_INFO) -> CK_RV {
+    const FUNCTION: usize = Function::C_GetTokenInfo as usize;
+    let address = REAL[FUNCTION].load(Ordering::Acquire);
+    // SAFETY: as for every wrapper; `wrap` puts this one in its place only where the module has the function.
+    let real =
+        unsafe { mem::transmute::<*mut (), unsafe extern "C" fn(CK_SLOT_ID, *mut CK_TOKEN_INFO) -> CK_RV>(address) };
+    // SAFETY: the arguments are the caller's own; where the module said CKR_OK, it has filled `info`.
+    control::judge_flags(NAMES[FUNCTION], || unsafe { real(slot, info) }, |flags| unsafe { (*info).flags |= flags })
+}
+
 macro_rules! wrapper_of {
     (one $function:expr) => {
         one::<{ $function }, _>
@@ -121,6 +134,7 @@ macro_rules! functions {
                     list.$name = Some(wrapper_of!($arity Function::$name as usize));
                 }
             )*)*
+            list.C_GetTokenInfo = real.C_GetTokenInfo.and(Some(token_info));
             list
         }
     };
