@@ -75,7 +75,9 @@ fn main() -> ExitCode {
 }
 
 fn initialise(configuration: Configuration) -> Result<(), Box<dyn Error>> {
-    let mut keystore = open_token(&configuration.token)?;
+    let pki = &configuration.authority.pki;
+    std::fs::create_dir_all(pki).map_err(|error| format!("could not make the directory {}: {error}", pki.display()))?;
+    let mut keystore = open_token(&configuration.token, Some(pki.join(".init.lock")))?;
     let done = init(&configuration.authority, keystore.as_mut(), system_clock()())?;
     let mut out = std::io::stdout();
     if done.made.is_empty() {
@@ -90,7 +92,8 @@ fn initialise(configuration: Configuration) -> Result<(), Box<dyn Error>> {
 fn serve(configuration: Configuration) -> Result<(), Box<dyn Error>> {
     let shutdown = Shutdown::listen()?;
     // The hardware and the journal block: they are opened before there is a runtime to be blocked.
-    let keystore = open_token(&configuration.token)?;
+    // Signing the same bytes twice does no harm: nobody is waited for.
+    let keystore = open_token(&configuration.token, None)?;
     let authority = Authority::open(&configuration.authority, keystore, system_clock())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {

@@ -1,6 +1,6 @@
 //! The CA's token, in a process of its own: a hung or crashing PKCS#11 module takes nothing else with it.
 
-use std::{env, io};
+use std::{env, io, path::PathBuf};
 
 use issuance::Keystore;
 use keystore::{Deadlines, KeystoreSettings, Worker, WorkerSettings};
@@ -22,9 +22,11 @@ pub enum TokenError {
 /// The token behind a worker: this same program, started with `keystore-worker` by the first call. So whoever embeds the
 /// CA must answer to that argument with [`keystore::worker::run`].
 ///
+/// `lock` is for who generates keys: two of them do not work on the token at the same time ([`WorkerSettings::lock`]).
+///
 /// # Errors
 /// [`TokenError`]; whether the token is there tells the first call.
-pub fn open_token(token: &Token) -> Result<Box<dyn Keystore>, TokenError> {
+pub fn open_token(token: &Token, lock: Option<PathBuf>) -> Result<Box<dyn Keystore>, TokenError> {
     let pin = secrets::read(&token.pin_file)?;
     let program = env::current_exe().map_err(TokenError::Program)?;
     let keystore = KeystoreSettings::Pkcs11 { module: token.module.clone(), token: token.label.clone(), pin };
@@ -33,6 +35,7 @@ pub fn open_token(token: &Token) -> Result<Box<dyn Keystore>, TokenError> {
         arguments: vec!["keystore-worker".into()],
         keystore,
         environment: token.environment.clone(),
+        lock,
         deadlines: Deadlines::default(),
     })))
 }

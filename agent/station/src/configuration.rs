@@ -430,3 +430,6 @@ fn hexadecimal(text: &str) -> Result<Vec<u8>, String> {
         .collect::<Result<_, ()>>()
         .map_err(|()| format!("{text:?} is no CKA_ID: give 1 to 32 octets in hexadecimal"))
 }
+
+#[cfg(test)]
+mod tests;

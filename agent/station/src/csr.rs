@@ -90,3 +90,6 @@ impl SigningKey for DeviceSigningKey<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

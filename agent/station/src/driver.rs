@@ -7,8 +7,8 @@ use std::{path::Path, thread, time::Duration};
 
 use aws_lc_rs::rand;
 use issuance::{
-    Action, DeviceIdentity, DeviceSerial, Fault, FaultKind, Input, Issuance, IssuanceId, Keystore, PublicKey, State,
-    ValidatedCertificate,
+    Action, DeviceIdentity, DeviceSerial, Fault, FaultKind, Input, Issuance, IssuanceId, Keystore, ProfileName,
+    PublicKey, State, ValidatedCertificate,
 };
 use tracing::{info, warn};
 
@@ -26,8 +26,8 @@ pub trait Records: Send + 'static {
         serial: &DeviceSerial,
         identity: &DeviceIdentity,
     ) -> Result<(Option<DeviceSerial>, Option<[u8; 32]>), Halted>;
-    /// Whether an issuance for this device made this key.
-    fn made_key(&self, serial: &DeviceSerial, public_key: &PublicKey) -> Result<bool, Halted>;
+    /// Whether an issuance of this device, under this profile, made this key.
+    fn made_key(&self, serial: &DeviceSerial, profile: &ProfileName, public_key: &PublicKey) -> Result<bool, Halted>;
     /// The issuance's certificate, validated at this moment.
     fn validated_certificate(&self, id: IssuanceId) -> Result<Result<ValidatedCertificate, Fault>, Halted>;
     /// Whether the process is to end: the current act is finished, no other is begun.
@@ -62,13 +62,14 @@ impl<K: Keystore, R: Records> Driver<'_, K, R> {
     /// Works on an issuance until it is done, waits for the CA, or has stopped.
     pub fn work(&mut self, id: IssuanceId, asked: Asked) -> Result<(), Halted> {
         let mut attempt = 0;
-        loop {
+        while !self.records.is_stopping() {
             attempt += 1;
             match self.visit(id, asked, attempt)? {
-                Some(after) if !self.records.is_stopping() => thread::sleep(after),
-                _ => return Ok(()),
+                Some(after) => thread::sleep(after),
+                None => break,
             }
         }
+        Ok(())
     }
 
     /// One visit to the device, from meeting it on. Returns after how long to visit it again, if at all.
@@ -89,12 +90,14 @@ impl<K: Keystore, R: Records> Driver<'_, K, R> {
                 Action::Halt(words) => return Err(Halted(words)),
                 _ if self.records.is_stopping() => return Ok(None),
                 Action::Submit => action = self.records.decide(id, Input::Submitting)?,
-                Action::Write(_) => {
-                    // The intent first; on a second try it is already there.
-                    action = self.records.decide(id, Input::Writing)?;
-                    let outcome = self.act(id, &action)?;
-                    action = self.take(id, outcome, attempt)?;
-                }
+                // The intent first; on a second try it is already there.
+                Action::Write(_) => match self.records.decide(id, Input::Writing)? {
+                    write @ Action::Write(_) => {
+                        let outcome = self.act(id, &write)?;
+                        action = self.take(id, outcome, attempt)?;
+                    }
+                    other => action = other,
+                },
                 _ => {
                     let outcome = self.act(id, &action)?;
                     action = self.take(id, outcome, attempt)?;
@@ -137,7 +140,8 @@ impl<K: Keystore, R: Records> Driver<'_, K, R> {
         Ok(match action {
             Action::FindKey(location) => match self.keystore.find_key(location) {
                 Ok(Some(found)) => {
-                    let ours = self.records.made_key(&issuance.request.device_serial, &found)?;
+                    let ours =
+                        self.records.made_key(&issuance.request.device_serial, &issuance.request.profile, &found)?;
                     Ok(Input::KeySought { found: Some(found), ours })
                 }
                 Ok(None) => Ok(Input::KeySought { found: None, ours: false }),
@@ -187,5 +191,8 @@ fn nonce() -> Result<Vec<u8>, Fault> {
 /// Whether nothing is to be done with the device until somebody asks.
 #[must_use]
 pub fn is_settled(state: &State) -> bool {
-    matches!(state, State::Refused(_) | State::Completed(..) | State::Failed(..) | State::Quarantined(..))
+    matches!(state, State::Completed(..) | State::Failed(..) | State::Quarantined(..))
 }
+
+#[cfg(test)]
+mod tests;

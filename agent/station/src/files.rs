@@ -15,7 +15,7 @@ pub fn write(directory: &Path, serial: &DeviceSerial, certificate: &ValidatedCer
     let chain: Vec<&[u8]> = [leaf].into_iter().chain(certificate.intermediates().iter().map(Vec::as_slice)).collect();
     let roots: Vec<&[u8]> = certificate.expectation().roots.iter().map(Vec::as_slice).collect();
     let files: [(&str, &[&[u8]]); 3] = [("certificate.pem", &[leaf]), ("chain.pem", &chain), ("bundle.pem", &roots)];
-    let written = fs::create_dir_all(&directory)
+    let written = make(&directory)
         .and_then(|()| files.iter().try_for_each(|(name, certificates)| replace(&directory, name, &pem(certificates))));
     written.map_err(|error| {
         Fault::caused(
@@ -31,6 +31,12 @@ fn pem(certificates: &[&[u8]]) -> String {
     certificates.iter().map(|der| pem::encode_config(&pem::Pem::new("CERTIFICATE", *der), config)).collect()
 }
 
+/// A directory whose own name is on the disk as well.
+fn make(directory: &Path) -> io::Result<()> {
+    fs::create_dir_all(directory)?;
+    directory.parent().map_or(Ok(()), |parent| fs::File::open(parent)?.sync_all())
+}
+
 /// A reader sees the old file or the new one, also after a power cut.
 fn replace(directory: &Path, name: &str, content: &str) -> io::Result<()> {
     let (target, temporary) = (directory.join(name), directory.join(format!(".{name}.new")));
@@ -40,3 +46,6 @@ fn replace(directory: &Path, name: &str, content: &str) -> io::Result<()> {
     fs::rename(&temporary, &target)?;
     fs::File::open(directory)?.sync_all()
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,6 +79,7 @@ impl StationApi {
     fn issuance(&self, id: IssuanceId) -> Result<wire::Issuance, Status> {
         let found = self.ledger.get(id).map_err(refused)?;
         let (issuance, index) = found.ok_or_else(|| unknown("issuance", &id.to_string()))?;
+        settled(&self.ledger)?;
         Ok(view::issuance(&issuance, index))
     }
 }
@@ -122,31 +123,27 @@ impl StationService for StationApi {
             at_work: Vec::new(),
             fixture_is_free: false,
         };
-        let (started, reservation) = {
+        let id = {
             // Who looks at the fixtures and then claims one does so alone: one issuance is begun at one fixture.
             let _alone = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
             asked.at_work = self.fixtures.at_work();
             let reservation = self.fixtures.reserve(fixture);
             asked.fixture_is_free = reservation.is_some();
             let started = self.ledger.start(&asked, &self.board.provenance).map_err(refused)?;
-            if let Some(reservation) = reservation.as_ref().filter(|_| started.begin) {
-                reservation.claim(started.issuance.id);
+            let id = started.issuance.id;
+            // Begun before the disk has it, since a caller that hangs up ends this at any await: the driver waits for the
+            // disk before it does what cannot be undone.
+            match reservation {
+                Some(reservation) if started.begin => reservation.begin(id, Asked::Scanned),
+                // Nothing to do there, but the operator looks at this fixture for the answer.
+                Some(reservation) => {
+                    drop(reservation);
+                    self.fixtures.show(fixture, id);
+                }
+                None => {}
             }
-            (started, reservation)
+            id
         };
-        let id = started.issuance.id;
-        if let Some(appended) = started.appended {
-            appended.synced().await.map_err(|error| refused(error.into()))?;
-        }
-        match reservation {
-            Some(reservation) if started.begin => reservation.begin(id, Asked::Scanned),
-            // Nothing to do there, but the operator looks at this fixture for the answer.
-            Some(reservation) => {
-                drop(reservation);
-                self.fixtures.show(fixture, id);
-            }
-            None => {}
-        }
         Ok(Response::new(self.issuance(id)?))
     }
 
@@ -159,7 +156,6 @@ impl StationService for StationApi {
         let id = name.strip_prefix("issuances/").and_then(IssuanceId::parse).ok_or_else(|| {
             status::invalid_argument("name", format!("{name:?} is no issuance: write issuances/<uuid>"))
         })?;
-        settled(&self.ledger)?;
         Ok(Response::new(self.issuance(id)?))
     }
 
@@ -177,7 +173,6 @@ impl StationService for StationApi {
         };
         let size = page_size(request.page_size)?;
         let before = page_token(&request.page_token)?;
-        settled(&self.ledger)?;
         let found = self.ledger.list(&of, before, size).map_err(refused)?;
         let next_page_token = next_page(found.len(), size, found.last().map(|(index, _)| *index));
         let issuances = found.into_iter().map(|(_, id)| self.issuance(id)).collect::<Result<_, _>>()?;
@@ -210,7 +205,7 @@ impl StationService for StationApi {
             return Err(status::invalid_argument("quantity", message));
         }
         let opened = self.ledger.open_lot(&lot, &profile, request.quantity, &caller.name).map_err(refused)?;
-        answer_lot(&lot, opened).await
+        answer_lot(&self.ledger, &lot, opened).await
     }
 
     async fn close_lot(&self, request: Request<wire::CloseLotRequest>) -> Result<Response<wire::Lot>, Status> {
@@ -218,14 +213,14 @@ impl StationService for StationApi {
         self.accepting()?;
         let lot = lot_name(&request.into_inner().name)?;
         let closed = self.ledger.close_lot(&lot, &caller.name).map_err(refused)?;
-        answer_lot(&lot, closed).await
+        answer_lot(&self.ledger, &lot, closed).await
     }
 
     async fn get_lot(&self, request: Request<wire::GetLotRequest>) -> Result<Response<wire::Lot>, Status> {
         self.authorise(&request, READERS)?;
         let lot = lot_name(&request.into_inner().name)?;
-        settled(&self.ledger)?;
         let row = self.ledger.lot(&lot).map_err(refused)?.ok_or_else(|| unknown("lot", lot.as_str()))?;
+        settled(&self.ledger)?;
         Ok(Response::new(view::lot(&lot, &row)))
     }
 
@@ -237,8 +232,8 @@ impl StationService for StationApi {
         let request = request.into_inner();
         let size = page_size(request.page_size)?;
         let before = page_token(&request.page_token)?;
-        settled(&self.ledger)?;
         let found = self.ledger.lots(before, size).map_err(refused)?;
+        settled(&self.ledger)?;
         let next_page_token = next_page(found.len(), size, found.last().map(|(index, ..)| *index));
         let lots = found.iter().map(|(_, name, row)| view::lot(name, row)).collect();
         Ok(Response::new(wire::ListLotsResponse { lots, next_page_token }))
@@ -246,7 +241,9 @@ impl StationService for StationApi {
 
     async fn get_station(&self, request: Request<wire::GetStationRequest>) -> Result<Response<wire::Station>, Status> {
         self.authorise(&request, READERS)?;
-        Ok(Response::new(view::station(&self.ledger, &self.fixtures, &self.board)))
+        let station = view::station(&self.ledger, &self.fixtures, &self.board);
+        settled(&self.ledger)?;
+        Ok(Response::new(station))
     }
 }
 
@@ -259,25 +256,25 @@ fn refused(refused: LedgerRefused) -> Status {
         LedgerRefused::Exists { reason, .. } => status::refused(Code::AlreadyExists, reason, message),
         LedgerRefused::Precondition { reason, .. } => status::refused(Code::FailedPrecondition, reason, message),
         LedgerRefused::Full(_) => status::retry_later("QUEUE_FULL", message, QUEUE_FULL_RETRY),
+        LedgerRefused::Damaged(_) => status::refused(Code::Internal, "ROWS_DAMAGED", message),
         LedgerRefused::Journal(_) => status::refused(Code::Unavailable, "JOURNAL_FAILED", message),
     }
 }
 
-/// Readers are told only what is on the disk: a moment's wait when something is on its way there.
+/// Callers are told only what is on the disk: between what was read and the answer, this waits for it.
 fn settled(ledger: &Ledger) -> Result<(), Status> {
-    let journal = ledger.journal();
-    if journal.synced() >= journal.length() {
-        return Ok(());
-    }
-    tokio::task::block_in_place(|| journal.sync()).map_err(|error| refused(error.into()))
+    watch::on_disk(ledger.journal()).map_err(|error| refused(error.into()))
 }
 
+/// What was there before may be as new as what is made now: another caller's, who still waits.
 async fn answer_lot(
+    ledger: &Ledger,
     lot: &LotName,
     (row, appended): (crate::rows::LotRow, Option<journal::Appended>),
 ) -> Result<Response<wire::Lot>, Status> {
-    if let Some(appended) = appended {
-        appended.synced().await.map_err(|error| refused(error.into()))?;
+    match appended {
+        Some(appended) => appended.synced().await.map_err(|error| refused(error.into()))?,
+        None => settled(ledger)?,
     }
     Ok(Response::new(view::lot(lot, &row)))
 }

@@ -2,14 +2,14 @@
 //! here, under one lock: look, decide, append to the journal, apply. Nobody is told before the journal has synced.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use issuance::{
-    Action, DeviceIdentity, DeviceSerial, FixtureName, Input, Issuance, IssuanceId, LotName, PublicKey, Record, State,
-    Timestamp,
+    Action, DeviceIdentity, DeviceSerial, FixtureName, Input, Issuance, IssuanceId, LotName, ProfileName, PublicKey,
+    Record, Timestamp,
 };
 use journal::{Appended, Journal, JournalError, Projections};
 use tokio::sync::{Notify, mpsc};
@@ -21,9 +21,12 @@ use crate::{
 };
 
 mod lots;
+mod memory;
 mod read;
 mod start;
 
+use memory::Memory;
+pub use memory::Waiting;
 pub use read::Listed;
 pub use start::{Asked, Started, Subject};
 
@@ -36,27 +39,8 @@ pub struct Ledger {
     memory: Mutex<Memory>,
     /// Changes in journal order, for whoever tells them once they are synced.
     changes: mpsc::UnboundedSender<Change>,
-    /// Rung when a submission was queued.
-    pub queued: Notify,
-}
-
-#[derive(Default)]
-struct Memory {
-    /// What is being worked on or awaited. The rest is folded from the journal when it is asked for.
-    active: HashMap<IssuanceId, Issuance>,
-    /// Submissions without an answer, by the index of their record.
-    queue: BTreeMap<u64, Waiting>,
-    /// No record is older than the one before it.
-    newest: i64,
-}
-
-/// A submission without an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Waiting {
-    /// Whose.
-    pub issuance: IssuanceId,
-    /// Since when.
-    pub since: Timestamp,
+    /// Rung when a submission is on the disk, so that it may be sent.
+    queued: Notify,
 }
 
 /// One journal entry, with what it changed as it stood afterwards.
@@ -115,6 +99,9 @@ pub enum LedgerRefused {
     /// The journal takes no more.
     #[error("the station cannot record, so it accepts nothing")]
     Journal(#[from] JournalError),
+    /// The rows contradict the journal.
+    #[error("{0}: restart the station, which rebuilds its rows")]
+    Damaged(String),
 }
 
 impl LedgerRefused {
@@ -143,8 +130,9 @@ impl Ledger {
             if let (Ok(index), Some(issuance)) =
                 (key.try_into().map(u64::from_be_bytes), IssuanceId::from_slice(&value))
             {
-                let since = ledger.fold(issuance, u64::MAX)?.map_or(Timestamp(0), |issuance| issuance.updated);
-                memory.queue.insert(index, Waiting { issuance, since });
+                let bytes = ledger.journal.read(index..index + 1)?.pop().unwrap_or_default();
+                let since = Entry::decode(&bytes).map_or(Timestamp(0), |entry| entry.at);
+                memory.queue.put(index, Waiting { issuance, since });
             }
         }
         *ledger.lock() = memory;
@@ -182,10 +170,7 @@ impl Ledger {
         let mut memory = self.lock();
         let before = self.issuance(&mut memory, id)?;
         let Some(named) = self.profiles.get(&before.request.profile) else {
-            return Err(LedgerRefused::NotFound(format!(
-                "the profile {} of issuance {id} is no longer configured: put it back",
-                before.request.profile
-            )));
+            return self.without_profile(&mut memory, &before, input);
         };
         let context = issuance::Context {
             profile: &named.profile,
@@ -209,6 +194,29 @@ impl Ledger {
         Ok((decision.action, Some(appended)))
     }
 
+    /// Whoever took a profile out of the configuration did not take back what is under way: an answer is recorded as it
+    /// came, to be validated before it is written, and everything else waits until the profile is back.
+    fn without_profile(
+        &self,
+        memory: &mut Memory,
+        before: &Issuance,
+        input: Input,
+    ) -> Result<(Action, Option<Appended>), LedgerRefused> {
+        let record = match input {
+            Input::Issued { certificate, chain } => Record::Issued { certificate, chain },
+            Input::Refused { reason, message } => Record::Refused { reason, message },
+            _ => {
+                let profile = &before.request.profile;
+                let message = format!("the profile {profile} of {} is no longer configured: put it back", before.id);
+                return Err(LedgerRefused::precondition("PROFILE_GONE", message));
+            }
+        };
+        if before.state.awaits_answer().is_none() {
+            return Ok((Action::Rest, None));
+        }
+        Ok((Action::Rest, Some(self.append(memory, before.id, vec![record])?)))
+    }
+
     /// The certificate of an issuance, validated anew.
     pub fn validated_certificate(
         &self,
@@ -219,7 +227,8 @@ impl Ledger {
         let mut memory = self.lock();
         let issuance = self.issuance(&mut memory, id)?;
         let Some(named) = self.profiles.get(&issuance.request.profile) else {
-            return Err(LedgerRefused::NotFound(format!("the profile of issuance {id} is no longer configured")));
+            let message = format!("the profile {} of {id} is no longer configured", issuance.request.profile);
+            return Ok(Err(issuance::Fault::new(issuance::FaultKind::Misconfigured, message)));
         };
         let context = issuance::Context {
             profile: &named.profile,
@@ -244,10 +253,27 @@ impl Ledger {
         Ok((known_as, fingerprint.and_then(|bytes| bytes.try_into().ok())))
     }
 
-    /// Whether the journal says that an issuance for this device made this key.
-    pub fn made_key(&self, serial: &DeviceSerial, public_key: &PublicKey) -> Result<bool, LedgerRefused> {
+    /// Whether the journal says that an issuance of this device, under this profile, made this key. One key belongs to one
+    /// device and one profile (SECURITY.md).
+    pub fn made_key(
+        &self,
+        serial: &DeviceSerial,
+        profile: &ProfileName,
+        public_key: &PublicKey,
+    ) -> Result<bool, LedgerRefused> {
         let Some(id) = self.rows.get(rows::KEYS, &public_key.sha256())? else { return Ok(false) };
-        Ok(self.load(&mut self.lock(), &id)?.request.device_serial == *serial)
+        let made = self.load(&mut self.lock(), &id)?.request;
+        Ok((&made.device_serial, &made.profile) == (serial, profile))
+    }
+
+    /// Says that a submission is on the disk: the queue may send it.
+    pub fn ring(&self) {
+        self.queued.notify_one();
+    }
+
+    /// Ends when a submission has come since the last time.
+    pub async fn rung(&self) {
+        self.queued.notified().await;
     }
 
     /// Closes rows and journal: the last sync.
@@ -274,9 +300,9 @@ impl Ledger {
             }
         }
         let bytes: Vec<Vec<u8>> = entries.iter().map(Entry::encode).collect();
-        let appended = self.journal.append(bytes.clone())?;
+        // Rows first see whether they understand the entries: what is in the journal stays there.
+        let appended = self.rows.append(bytes)?;
         let first = appended.first_index();
-        self.rows.apply(first, &bytes)?;
         memory.newest = at.0;
         for (index, entry) in (first..).zip(entries) {
             if let Some(what) = self.apply(memory, &mut touched, index, entry)? {
@@ -284,13 +310,7 @@ impl Ledger {
                 let _ = self.changes.send(Change { index, at, what });
             }
         }
-        for (id, issuance) in touched {
-            if is_settled(&issuance) {
-                memory.active.remove(&id);
-            } else {
-                memory.active.insert(id, issuance);
-            }
-        }
+        touched.into_values().for_each(|issuance| memory.recent.put(issuance));
         Ok(appended)
     }
 
@@ -313,11 +333,8 @@ impl Ledger {
             (_, None) => return Ok(None),
         };
         match &record {
-            Record::Submitted { .. } => {
-                memory.queue.insert(index, Waiting { issuance: id, since: entry.at });
-                self.queued.notify_one();
-            }
-            Record::Issued { .. } | Record::Refused { .. } => memory.queue.retain(|_, waiting| waiting.issuance != id),
+            Record::Submitted { .. } => memory.queue.put(index, Waiting { issuance: id, since: entry.at }),
+            Record::Issued { .. } | Record::Refused { .. } => memory.queue.remove(id),
             _ => {}
         }
         touched.insert(id, after.clone());
@@ -330,33 +347,39 @@ impl Ledger {
     }
 
     fn issuance(&self, memory: &mut Memory, id: IssuanceId) -> Result<Issuance, LedgerRefused> {
-        if let Some(issuance) = memory.active.get(&id) {
+        if let Some(issuance) = memory.recent.get(id) {
             return Ok(issuance.clone());
         }
-        let issuance =
-            self.fold(id, u64::MAX)?.ok_or_else(|| LedgerRefused::NotFound(format!("there is no issuance {id}")))?;
-        if !is_settled(&issuance) {
-            memory.active.insert(id, issuance.clone());
-        }
+        let unknown = || LedgerRefused::NotFound(format!("there is no issuance {id}"));
+        let row = self.issuance_row(id)?.ok_or_else(unknown)?;
+        let issuance = self.fold(id, &row.indexes, u64::MAX)?.ok_or_else(unknown)?;
+        memory.recent.put(issuance.clone());
         Ok(issuance)
     }
 
-    /// An issuance as it stood after the record at index `to`.
-    fn fold(&self, id: IssuanceId, to: u64) -> Result<Option<Issuance>, JournalError> {
-        let Some(value) = self.rows.get(rows::ISSUANCES, id.as_bytes())? else { return Ok(None) };
-        let Ok(row) = rows::decode::<IssuanceRow>(&value) else { return Ok(None) };
-        if row.indexes.iter().any(|index| *index >= self.journal.synced()) {
+    fn issuance_row(&self, id: IssuanceId) -> Result<Option<IssuanceRow>, LedgerRefused> {
+        self.rows.get(rows::ISSUANCES, id.as_bytes())?.as_deref().map(row).transpose()
+    }
+
+    /// An issuance as it stood after the record at index `to`, from its records.
+    fn fold(&self, id: IssuanceId, indexes: &[u64], to: u64) -> Result<Option<Issuance>, LedgerRefused> {
+        if indexes.last().is_some_and(|last| *last.min(&to) >= self.journal.synced()) {
             self.journal.sync()?;
         }
         let mut issuance: Option<Issuance> = None;
-        for index in row.indexes.into_iter().take_while(|index| *index <= to) {
-            for bytes in self.journal.read(index..index + 1)? {
-                let Ok(Entry { at, what: What::Issuance(_, record) }) = Entry::decode(&bytes) else { continue };
-                issuance = match (issuance, &record) {
-                    (None, Record::Requested(request)) => Some(Issuance::requested(id, request, at)),
-                    (before, record) => before.map(|before| before.apply(record, at)),
-                };
+        for index in indexes.iter().copied().take_while(|index| *index <= to) {
+            let bytes = self.journal.read(index..index + 1)?.pop();
+            let entry = bytes.as_deref().map(Entry::decode).transpose().map_err(|error| corrupt(&error))?;
+            let Some(Entry { at, what: What::Issuance(whose, record) }) = entry else {
+                return Err(corrupt(&format!("the record {index} is none of an issuance")));
+            };
+            if whose != id {
+                return Err(corrupt(&format!("the record {index} is of issuance {whose}, not of {id}")));
             }
+            issuance = match (issuance, &record) {
+                (None, Record::Requested(request)) => Some(Issuance::requested(id, request, at)),
+                (before, record) => before.map(|before| before.apply(record, at)),
+            };
         }
         Ok(issuance)
     }
@@ -373,11 +396,6 @@ impl Ledger {
     }
 }
 
-/// Whether nothing happens to it unless somebody asks; it need not be kept in memory.
-fn is_settled(issuance: &Issuance) -> bool {
-    matches!(issuance.state, State::Completed(..) | State::Failed(..) | State::Quarantined(..))
-}
-
 fn unknown_lot(lot: &LotName) -> LedgerRefused {
     LedgerRefused::NotFound(format!("there is no lot {lot}: open it first"))
 }
@@ -387,8 +405,8 @@ fn row<'a, T: serde::Deserialize<'a>>(value: &'a [u8]) -> Result<T, LedgerRefuse
 }
 
 fn corrupt(problem: &dyn std::fmt::Display) -> LedgerRefused {
-    LedgerRefused::precondition(
-        "PROJECTION_DAMAGED",
-        format!("{problem}: restart the station, which rebuilds its rows"),
-    )
+    LedgerRefused::Damaged(problem.to_string())
 }
+
+#[cfg(test)]
+mod tests;

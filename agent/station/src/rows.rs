@@ -15,8 +15,6 @@ pub const ORDER: &str = "order";
 pub const BY_LOT: &str = "by-lot";
 /// Device serial, 0, index → issuance id.
 pub const BY_SERIAL: &str = "by-serial";
-/// Issuance id → nothing, while the station has something to do for it without being asked.
-pub const OPEN: &str = "open";
 /// Journal index of the submission → issuance id, while the CA's answer is awaited.
 pub const QUEUE: &str = "queue";
 /// Profile, 0, CN without case → issuance id: over everything ever accepted.
@@ -37,6 +35,8 @@ pub const FIXTURES: &str = "fixtures";
 pub const LOTS: &str = "lots";
 /// Journal index of the opening → lot.
 pub const LOT_ORDER: &str = "lot-order";
+/// Journal index of an opening or closing → [`LotRow`] as it stood after it.
+pub const LOT_CHANGES: &str = "lot-changes";
 
 /// An issuance, by the journal indexes of its records: the rest is a fold over those.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,7 +105,7 @@ pub fn decode<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Result<T, String> {
 }
 
 impl Projection for StationRows {
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
 
     fn apply(&self, index: u64, entry: &[u8], rows: &mut Rows<'_>) -> Result<(), String> {
         let entry = Entry::decode(entry).map_err(|error| error.to_string())?;
@@ -113,10 +113,16 @@ impl Projection for StationRows {
             What::LotOpened { lot, profile, quantity, .. } => {
                 let row = LotRow::opened(profile, quantity, entry.at, index);
                 rows.put(LOTS, lot.as_str().as_bytes(), encode(&row)?);
+                rows.put(LOT_CHANGES, &index.to_be_bytes(), encode(&row)?);
                 rows.put(LOT_ORDER, &index.to_be_bytes(), lot.as_str().as_bytes().to_vec());
                 Ok(())
             }
-            What::LotClosed { lot, .. } => change_lot(rows, &lot, index, |row| row.open = false),
+            What::LotClosed { lot, .. } => {
+                change_lot(rows, &lot, index, |row| row.open = false)?;
+                let row = rows.get(LOTS, lot.as_str().as_bytes()).unwrap_or_default();
+                rows.put(LOT_CHANGES, &index.to_be_bytes(), row);
+                Ok(())
+            }
             What::Issuance(id, record) => issuance(rows, index, id, &record),
         }
     }
@@ -139,7 +145,6 @@ fn issuance(rows: &mut Rows<'_>, index: u64, id: IssuanceId, record: &Record) ->
             rows.put(FIXTURES, fixture.as_str().as_bytes(), id.as_bytes().to_vec());
         }
         Record::Resumed { fixture, .. } => {
-            rows.put(OPEN, id.as_bytes(), vec![]);
             rows.put(FIXTURES, fixture.as_str().as_bytes(), id.as_bytes().to_vec());
         }
         Record::KeyGenerated { public_key, .. } => rows.put(KEYS, &public_key.sha256(), id.as_bytes().to_vec()),
@@ -154,10 +159,10 @@ fn issuance(rows: &mut Rows<'_>, index: u64, id: IssuanceId, record: &Record) ->
         }
         Record::Completed => {
             change_lot(rows, &row.lot, index, |lot| lot.completed += 1)?;
-            rows.delete(OPEN, id.as_bytes());
         }
-        Record::Failed(_) | Record::Quarantined(_) => rows.delete(OPEN, id.as_bytes()),
-        Record::Requested(_)
+        Record::Failed(_)
+        | Record::Quarantined(_)
+        | Record::Requested(_)
         | Record::KeyGenerationStarted { .. }
         | Record::ResidencyProven { .. }
         | Record::RequestSigned { .. }
@@ -181,7 +186,6 @@ fn requested(rows: &mut Rows<'_>, index: u64, id: IssuanceId, request: &Requeste
     if !request.request_id.is_empty() {
         rows.put(REQUESTS, request.request_id.as_bytes(), bytes);
     }
-    rows.put(OPEN, id.as_bytes(), vec![]);
     change_lot(rows, &request.lot, index, |row| row.started += 1)?;
     Ok(IssuanceRow {
         lot: request.lot.clone(),

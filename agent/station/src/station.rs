@@ -10,8 +10,8 @@ use std::{
 };
 
 use issuance::{
-    Action, DeviceIdentity, DeviceSerial, Fault, FixtureName, Input, Issuance, IssuanceId, Keystore as _, PublicKey,
-    ValidatedCertificate, profile::KeystoreKind, record::Provenance,
+    Action, DeviceIdentity, DeviceSerial, Fault, FixtureName, Input, Issuance, IssuanceId, Keystore as _, ProfileName,
+    PublicKey, ValidatedCertificate, profile::KeystoreKind, record::Provenance,
 };
 use journal::{Journal, JournalError, JournalOptions, Projections};
 use keystore::worker::{Deadlines, Worker, WorkerSettings};
@@ -104,7 +104,7 @@ pub async fn run(
         move || publish(changed, &journal, &board)
     })?;
 
-    let (fixtures, threads) = start_fixtures(&configuration, settings, &ledger, &board, &shutdown)?;
+    let (fixtures, threads) = start_fixtures(&configuration, settings, &ledger, &board)?;
     go_on(&ledger, &fixtures).map_err(StationError::Open)?;
     let sender = tokio::spawn(submission::run(
         Arc::clone(&ledger),
@@ -212,7 +212,6 @@ fn start_fixtures(
     settings: &[FixtureSettings],
     ledger: &Arc<Ledger>,
     board: &Arc<Board>,
-    shutdown: &Shutdown,
 ) -> Result<(Arc<Fixtures>, Vec<JoinHandle<()>>), StationError> {
     let program =
         std::env::current_exe().map_err(|source| StationError::Start { what: "this program's path", source })?;
@@ -230,6 +229,7 @@ fn start_fixtures(
             arguments: vec!["keystore-worker".into()],
             keystore: settings.keystore.clone(),
             environment: settings.environment.clone(),
+            lock: Some(configuration.journal.join(format!("{}.lock", settings.name))),
             deadlines: Deadlines::default(),
         });
         let records = FixtureRecords {
@@ -237,7 +237,7 @@ fn start_fixtures(
             fixture: settings.name.clone(),
             kind: settings.kind(),
             authority: configuration.authority.name.clone(),
-            shutdown: shutdown.clone(),
+            board: Arc::clone(board),
         };
         let (devices, board, weak) = (configuration.devices.clone(), Arc::clone(board), Arc::downgrade(&fixtures));
         let perform = move |task| {
@@ -320,7 +320,7 @@ struct FixtureRecords {
     fixture: FixtureName,
     kind: KeystoreKind,
     authority: String,
-    shutdown: Shutdown,
+    board: Arc<Board>,
 }
 
 impl Records for FixtureRecords {
@@ -334,6 +334,10 @@ impl Records for FixtureRecords {
             Ok((action, appended)) => {
                 if let Some(appended) = appended.filter(|_| action.is_irreversible()) {
                     appended.wait().map_err(|error| halted(error.into()))?;
+                }
+                // Only now: nothing leaves for the CA before the disk says that it did.
+                if action == Action::AwaitAnswer {
+                    self.ledger.ring();
                 }
                 Ok(action)
             }
@@ -354,8 +358,8 @@ impl Records for FixtureRecords {
         self.ledger.known_device(serial, identity).map_err(halted)
     }
 
-    fn made_key(&self, serial: &DeviceSerial, public_key: &PublicKey) -> Result<bool, Halted> {
-        self.ledger.made_key(serial, public_key).map_err(halted)
+    fn made_key(&self, serial: &DeviceSerial, profile: &ProfileName, public_key: &PublicKey) -> Result<bool, Halted> {
+        self.ledger.made_key(serial, profile, public_key).map_err(halted)
     }
 
     fn validated_certificate(&self, id: IssuanceId) -> Result<Result<ValidatedCertificate, Fault>, Halted> {
@@ -363,7 +367,7 @@ impl Records for FixtureRecords {
     }
 
     fn is_stopping(&self) -> bool {
-        self.shutdown.is_requested()
+        self.board.shutdown.is_requested() || self.board.halted().is_some()
     }
 }
 

@@ -2,7 +2,7 @@
 //! here is only how it is sent.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -14,9 +14,12 @@ use tracing::{info, warn};
 
 use crate::{
     configuration::QueueSettings,
-    connector::{Answer, Connector, Submission},
+    connector::{Answer, Connector, Submission, Unanswered},
     ledger::Ledger,
 };
+
+/// A CA's word on when to come back is a minimum; a mistaken one is not allowed to stop the line for a day.
+const RETRY_AFTER_MOST: Duration = Duration::from_secs(3600);
 
 /// How the link to the CA is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,7 +52,16 @@ pub async fn run(
     link: watch::Sender<Link>,
     shutdown: Shutdown,
 ) {
-    let mut sender = Sender { ledger, connector, answered, settings, link, deferred: HashMap::new(), failures: 0 };
+    let mut sender = Sender {
+        ledger,
+        connector,
+        answered,
+        settings,
+        link,
+        deferred: HashMap::new(),
+        unanswered: HashSet::new(),
+        failures: 0,
+    };
     let mut stop = std::pin::pin!(shutdown.requested());
     loop {
         let pause = tokio::select! {
@@ -78,10 +90,10 @@ enum Pause {
 
 async fn wait(pause: Pause, ledger: &Ledger) {
     match pause {
-        Pause::Queued => ledger.queued.notified().await,
+        Pause::Queued => ledger.rung().await,
         Pause::QueuedOr(due) => {
             tokio::select! {
-                () = ledger.queued.notified() => {}
+                () = ledger.rung() => {}
                 () = tokio::time::sleep_until(due) => {}
             }
         }
@@ -98,6 +110,9 @@ struct Sender<C, A> {
     link: watch::Sender<Link>,
     /// What the CA asked to have later, and when. It does not hold up the rest.
     deferred: HashMap<IssuanceId, Instant>,
+    /// Probes that were not answered since the link went down: the next one is another submission, so that one which the
+    /// CA cannot answer does not keep the rest.
+    unanswered: HashSet<IssuanceId>,
     /// Attempts in a row that were not answered.
     failures: u32,
 }
@@ -108,21 +123,31 @@ impl<C: Connector, A: Answered> Sender<C, A> {
         self.deferred.retain(|_, due| *due > now);
         // While the link is down one submission is the probe: an outage is not met with the whole queue.
         let most = if self.failures > 0 { 1 } else { self.settings.batch };
-        let batch = self.batch(most);
+        let mut batch = self.batch(most);
+        if batch.is_empty() && !self.unanswered.is_empty() {
+            // Each was the probe once: from the first again.
+            self.unanswered.clear();
+            batch = self.batch(most);
+        }
         if batch.is_empty() {
             return match self.deferred.values().min() {
                 Some(due) => Pause::QueuedOr(*due),
                 None => Pause::Queued,
             };
         }
-        match self.connector.submit(&batch).await {
+        let answered = self.connector.submit(&batch).await;
+        let outcome = match answered {
             Ok(answers) => self.take(&batch, answers),
-            Err(unanswered) => self.back_off(unanswered.message, unanswered.retry_after),
+            Err(unanswered) => Err(unanswered),
+        };
+        match outcome {
+            Ok(()) => Pause::None,
+            Err(unanswered) => self.back_off(&batch, unanswered),
         }
     }
 
     fn batch(&self, most: usize) -> Vec<Submission> {
-        let waiting = self.ledger.waiting(most, |id| self.deferred.contains_key(&id));
+        let waiting = self.ledger.waiting(most, |id| self.deferred.contains_key(&id) || self.unanswered.contains(&id));
         let mut batch = Vec::with_capacity(waiting.len());
         for waiting in waiting {
             match self.ledger.get(waiting.issuance) {
@@ -144,7 +169,8 @@ impl<C: Connector, A: Answered> Sender<C, A> {
         batch
     }
 
-    fn take(&mut self, batch: &[Submission], answers: Vec<(IssuanceId, Answer)>) -> Pause {
+    fn take(&mut self, batch: &[Submission], answers: Vec<(IssuanceId, Answer)>) -> Result<(), Unanswered> {
+        let unanswered = |message: &str| Err(Unanswered { message: message.to_owned(), retry_after: None });
         let mut got = 0;
         let mut first_deferral = None;
         for (id, answer) in answers {
@@ -158,35 +184,54 @@ impl<C: Connector, A: Answered> Sender<C, A> {
                 Answer::Issued { certificate, chain } => Input::Issued { certificate, chain },
                 Answer::Refused { reason, message } => Input::Refused { reason, message },
                 Answer::Deferred { after, message } => {
-                    // A CA that says "now" would be asked in a loop.
-                    let after = after.max(self.settings.retry_first);
-                    self.deferred.insert(id, Instant::now() + after);
+                    self.defer(id, after);
                     first_deferral.get_or_insert(message);
                     continue;
                 }
             };
             if !self.answered.record(id, input) {
-                return self.back_off("the station cannot record the CA's answer".to_owned(), None);
+                return unanswered("the station cannot record the CA's answer");
+            }
+            if self.ledger.is_waiting(id) {
+                // What was answered and still waits would be asked again in a loop.
+                self.defer(id, self.settings.retry_most);
             }
             self.answered.answered(id);
         }
         if got == 0 {
-            return self.back_off("the CA answered without a result for any request".to_owned(), None);
+            return unanswered("the CA answered without a result for any request");
         }
         if let Some(message) = first_deferral {
             info!(deferred = self.deferred.len(), %message, "the CA asked for some requests later");
         }
         self.failures = 0;
+        // The CA answers others: those that it did not answer are asked again with time between.
+        for id in std::mem::take(&mut self.unanswered) {
+            self.defer(id, self.settings.retry_most);
+        }
         self.set_link(true, String::new(), None);
-        Pause::None
+        Ok(())
     }
 
-    fn back_off(&mut self, message: String, retry_after: Option<Duration>) -> Pause {
+    /// Not before this long, within bounds: a CA that says "now" would be asked in a loop, and one that says "next year" is
+    /// mistaken.
+    fn defer(&mut self, id: IssuanceId, after: Duration) {
+        self.deferred.insert(id, Instant::now() + self.bounded(after));
+    }
+
+    fn bounded(&self, after: Duration) -> Duration {
+        let first = self.settings.retry_first;
+        after.max(first).min(RETRY_AFTER_MOST.max(first))
+    }
+
+    fn back_off(&mut self, batch: &[Submission], Unanswered { message, retry_after }: Unanswered) -> Pause {
         self.failures = self.failures.saturating_add(1);
+        if let [probe] = batch {
+            self.unanswered.insert(probe.issuance);
+        }
         let pause = retry_after.map_or_else(
             || full_jitter(self.settings.retry_first, self.settings.retry_most, self.failures),
-            // A CA's word is a minimum; a mistaken one is not allowed to stop the line for a day.
-            |after| after.clamp(self.settings.retry_first, Duration::from_secs(3600)),
+            |after| self.bounded(after),
         );
         if self.failures == 1 {
             warn!(%message, retry_ms = pause.as_millis(), "the CA did not answer; submissions wait");
@@ -238,3 +283,6 @@ fn now() -> Timestamp {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
     Timestamp(i64::try_from(now).unwrap_or(i64::MAX))
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
+use journal::{Journal, JournalError};
 use proto::station::v1 as wire;
 use tokio::{
     sync::{broadcast::error::RecvError, mpsc},
@@ -18,6 +19,14 @@ const BUFFER: usize = 64;
 const CATCH_UP: u64 = 256;
 /// A station's state is told at most this often: a person sees no difference, and 32 fixtures stay cheap.
 const STATE_EVERY: Duration = Duration::from_millis(100);
+
+/// Waits until everything that was recorded so far is on the disk: a moment, and seldom at all.
+pub fn on_disk(journal: &Journal) -> Result<(), JournalError> {
+    if journal.synced() >= journal.length() {
+        return Ok(());
+    }
+    tokio::task::block_in_place(|| journal.sync())
+}
 
 /// Events after a sequence, or from now on.
 pub fn events(
@@ -121,11 +130,18 @@ impl Watcher {
 
     async fn tell_state(&self) -> Result<(), Over> {
         let station = view::station(&self.ledger, &self.fixtures, &self.board);
+        // A failed journal is told as the station's halt.
+        let _ = on_disk(self.ledger.journal());
         self.send(wire::Event { sequence: self.next, time: None, change: Some(wire::event::Change::Station(station)) })
             .await
     }
 
     async fn send(&self, event: wire::Event) -> Result<(), Over> {
-        self.sender.send(Ok(event)).await.map_err(|_| Over)
+        tokio::select! {
+            biased;
+            sent = self.sender.send(Ok(event)) => sent.map_err(|_| Over),
+            // A reader that takes nothing must not hold up the station's end.
+            () = self.board.shutdown.requested() => Err(Over),
+        }
     }
 }

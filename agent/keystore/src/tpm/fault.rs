@@ -24,6 +24,11 @@ pub(super) fn during(act: impl Into<String>) -> impl FnOnce(Error) -> Fault {
     }
 }
 
+/// Whether the same command may work in a while.
+pub(super) fn is_busy(error: Error) -> bool {
+    code_of(error).map(kind_of) == Some(FaultKind::DeviceBusy)
+}
+
 /// The whole response code. tss-esapi's own `kind()` leaves the layer out, and so takes an error of the software stack for
 /// one of the TPM; the code itself is only in the text of the error's source.
 pub(super) fn code_of(error: Error) -> Option<u32> {

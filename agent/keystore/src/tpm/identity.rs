@@ -30,6 +30,20 @@ pub(super) fn identify(context: &mut Context) -> Result<DeviceIdentity, Fault> {
     })
 }
 
+/// Makes sure that the TPM behind a new connection is the one that was visited: by its EK certificate, which costs a few
+/// reads, or by its storage root key where it keeps none.
+pub(super) fn expect(context: &mut Context, visited: &DeviceIdentity) -> Result<(), Fault> {
+    let DeviceIdentity::Tpm { ek_certificate: expected, srk_name, .. } = visited else { return Ok(()) };
+    let same = match expected {
+        Some(_) => ek_certificate(context)? == *expected,
+        None => key::srk_name(context)? == *srk_name,
+    };
+    match same {
+        true => Ok(()),
+        false => Err(Fault::new(FaultKind::NotSameDevice, "another TPM is there than was identified")),
+    }
+}
+
 /// Asked anew at each visit: tss-esapi's `get_tpm_property` would answer from its cache.
 fn check_lockout(context: &mut Context) -> Result<(), Fault> {
     /// TPMA_PERMANENT, inLockout (TPM 2.0 part 2, 8.6).

@@ -26,6 +26,7 @@ use tss_esapi::{
 use super::{
     fault,
     link::{Held, is_there},
+    patience::Patience,
 };
 use crate::der;
 
@@ -57,13 +58,35 @@ pub(super) fn find(context: &mut Context, handle: u32) -> Result<Option<PublicKe
     signing_key(&public.0, handle).map(Some)
 }
 
-pub(super) fn generate(context: &mut Context, handle: u32, algorithm: KeyAlgorithm) -> Result<PublicKey, Fault> {
+/// `expected_srk` is the storage root key's name of the TPM that was identified. `was_absent` is kept by the caller over a
+/// healed connection: a key that stands there in the second round, and did not in the first, is the one that the first
+/// round made.
+pub(super) fn generate(
+    context: &mut Context,
+    handle: u32,
+    algorithm: KeyAlgorithm,
+    expected_srk: Option<&[u8]>,
+    was_absent: &mut bool,
+) -> Result<PublicKey, Fault> {
     let template = signing_template(algorithm)?;
-    if is_there(context, handle)? {
-        return Err(occupied(handle, "an object stands there already"));
+    match is_there(context, handle)? {
+        true if *was_absent => {
+            let standing = find(context, handle)?.filter(|key| key.algorithm() == algorithm);
+            return standing.ok_or_else(|| occupied(handle, "another object appeared there"));
+        }
+        true => return Err(occupied(handle, "an object stands there already")),
+        false => *was_absent = true,
     }
     let password = Some(AuthSession::Password);
     let mut srk = srk(context)?;
+    if let Some(expected) = expected_srk
+        && srk.name()? != expected
+    {
+        return Err(Fault::new(
+            FaultKind::NotSameDevice,
+            "did not generate a key: another TPM is there than was identified, or it was cleared",
+        ));
+    }
     let parent = KeyHandle::from(srk.handle());
     let context = srk.context();
     let created = context
@@ -77,12 +100,17 @@ pub(super) fn generate(context: &mut Context, handle: u32, algorithm: KeyAlgorit
     let object = loaded.handle();
     let act = || format!("could not persist the key at {handle:#010x}");
     let persistent = PersistentTpmHandle::new(handle).map_err(|error| fault::during(act())(error))?;
-    let mut standing = loaded
-        .context()
-        .execute_with_session(password, |context| {
+    let mut patience = Patience::new();
+    let mut standing = loop {
+        let persisted = loaded.context().execute_with_session(password, |context| {
             context.evict_control(Provision::Owner, object, Persistent::Persistent(persistent))
-        })
-        .map_err(|error| fault::during(act())(error))?;
+        });
+        match persisted {
+            // Here and not by the caller, who would have another key generated: minutes, for an RSA key.
+            Err(error) if fault::is_busy(error) && patience.wait() => {}
+            other => break other.map_err(|error| fault::during(act())(error))?,
+        }
+    };
     loaded.context().tr_close(&mut standing).map_err(|error| fault::during(act())(error))?;
     signing_key(&public, handle)
 }
@@ -97,19 +125,29 @@ pub(super) fn evidence(context: &mut Context, handle: u32) -> Result<ResidencyEv
     })
 }
 
-pub(super) fn sign(context: &mut Context, handle: u32, messages: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Fault> {
+/// Adds the signatures that are still missing to `signatures`, so that a healed connection goes on where it was lost.
+pub(super) fn sign(
+    context: &mut Context,
+    handle: u32,
+    messages: &[Vec<u8>],
+    signatures: &mut Vec<Vec<u8>>,
+) -> Result<(), Fault> {
     must_be_there(context, handle)?;
     with_key(context, handle, |context, key| {
         let act = || format!("could not sign with the key at {handle:#010x}");
         let (public, _, _) = context.read_public(key).map_err(|error| fault::during(act())(error))?;
-        let algorithm = signing_key(&public, handle)?.algorithm();
-        messages
-            .iter()
-            .map(|message| {
-                sign_digest(context, key, algorithm, algorithm.digest(message))
-                    .map_err(|error| fault::during(act())(error))
-            })
-            .collect()
+        let public = signing_key(&public, handle)?;
+        for message in &messages[signatures.len()..] {
+            let algorithm = public.algorithm();
+            let signature = sign_digest(context, key, algorithm, algorithm.digest(message))
+                .map_err(|error| fault::during(act())(error))?;
+            // No session protects what comes back. A verification is nothing beside a TPM's signature.
+            if !public.verifies(message, &signature) {
+                return Err(Fault::new(FaultKind::Mismatch, format!("{}: what came back does not verify", act())));
+            }
+            signatures.push(signature);
+        }
+        Ok(())
     })
 }
 
@@ -144,11 +182,7 @@ fn sign_digest(
 
 /// The name of the storage root key, which changes with the TPM and with TPM2_Clear.
 pub(super) fn srk_name(context: &mut Context) -> Result<Vec<u8>, Fault> {
-    let mut srk = srk(context)?;
-    let handle = srk.handle();
-    let name =
-        srk.context().tr_get_name(handle).map_err(fault::during("could not read the storage root key's name"))?;
-    Ok(name.value().to_vec())
+    srk(context)?.name()
 }
 
 /// Re-creates the storage root key: the owner seed always gives the same one for the same template.

@@ -132,6 +132,12 @@ impl<'c> Held<'c> {
         self.context
     }
 
+    /// Its name (TPM 2.0 part 1, 16), which says what it is.
+    pub(super) fn name(&mut self) -> Result<Vec<u8>, Fault> {
+        let name = self.context.tr_get_name(self.handle).map_err(fault::during("could not read an object's name"))?;
+        Ok(name.value().to_vec())
+    }
+
     /// For what was removed from the TPM by a command: there is nothing left to let go of.
     pub(super) fn forget(self) {
         std::mem::forget(self);

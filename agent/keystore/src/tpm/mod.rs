@@ -9,12 +9,16 @@
 //!
 //! A TPM without a resource manager has three transient slots, and they outlive whoever filled them. So each connection
 //! starts by flushing what is left there, and everything that is loaded is flushed by the guard that holds it.
+//!
+//! A busy TPM is waited for, and a lost link or a full slot heals by a new connection, once. Each connection after
+//! [`identify`](Keystore::identify) makes sure that the same TPM is still there, until the next one.
 
 mod fault;
 mod identity;
 mod key;
 mod link;
 mod nv;
+mod patience;
 mod relay;
 mod tcti;
 
@@ -24,7 +28,7 @@ use issuance::{
 };
 use tss_esapi::Context;
 
-use self::{link::Link, tcti::Tcti};
+use self::{link::Link, patience::Patience, tcti::Tcti};
 
 /// The keys and certificates of one TPM.
 ///
@@ -34,6 +38,8 @@ pub struct Tpm {
     tcti: String,
     link: Option<Link>,
     lingers: bool,
+    /// The TPM of this visit.
+    visited: Option<DeviceIdentity>,
 }
 
 impl Tpm {
@@ -41,13 +47,20 @@ impl Tpm {
     /// `swtpm:host=127.0.0.1,port=2321`, `mssim:…`, `tabrmd:…`. Nothing is opened yet.
     #[must_use]
     pub fn new(tcti: impl Into<String>) -> Self {
-        Self { tcti: tcti.into(), link: None, lingers: false }
+        Self { tcti: tcti.into(), link: None, lingers: false, visited: None }
     }
 
     /// Like [`new`](Self::new), but stays connected after a call, until [`release`](Self::release). For whoever knows
     /// when it is idle: a shutdown after each call of many would wear the NV of a real TPM.
     pub(crate) fn lingering(tcti: impl Into<String>) -> Self {
-        Self { tcti: tcti.into(), link: None, lingers: true }
+        Self { tcti: tcti.into(), link: None, lingers: true, visited: None }
+    }
+
+    /// Goes on with a visit to this TPM: until [`identify`](Keystore::identify), no other one will do.
+    #[must_use]
+    pub fn visiting(mut self, identity: Option<DeviceIdentity>) -> Self {
+        self.visited = identity;
+        self
     }
 
     /// Tells the TPM that its power may go now (TPM2_Shutdown), and lets others have it.
@@ -60,21 +73,52 @@ impl Tpm {
     fn connect(&mut self) -> Result<&mut Context, Fault> {
         let link = match self.link.take() {
             Some(link) => link,
-            None => Link::connect(&Tcti::parse(&self.tcti)?)?,
+            None => {
+                let mut link = Link::connect(&Tcti::parse(&self.tcti)?)?;
+                if let Some(visited) = &self.visited
+                    && let Err(fault) = identity::expect(link.context(), visited)
+                {
+                    link.close();
+                    return Err(fault);
+                }
+                link
+            }
         };
         Ok(self.link.insert(link).context())
     }
 
-    /// Runs `act` on a connected TPM; a connection that may be broken is not used again.
-    fn visit<T>(&mut self, act: impl FnOnce(&mut Context) -> Result<T, Fault>) -> Result<T, Fault> {
-        let outcome = self.connect().and_then(act);
-        match &outcome {
-            Err(Fault { kind: FaultKind::LinkLost | FaultKind::HardwareFailure, .. }) => self.link = None,
-            Err(Fault { kind: FaultKind::SessionLost, .. }) => self.release(),
-            _ if !self.lingers => self.release(),
-            _ => {}
+    /// Runs `act` on a connected TPM. One that is busy is waited for; a lost link or a full slot heals once.
+    fn visit<T>(&mut self, mut act: impl FnMut(&mut Context) -> Result<T, Fault>) -> Result<T, Fault> {
+        let mut patience = Patience::new();
+        let mut healed = false;
+        loop {
+            let outcome = self.connect().and_then(&mut act);
+            let kind = outcome.as_ref().err().map(|fault| fault.kind);
+            match kind {
+                // A connection that may be broken is not used again.
+                Some(FaultKind::LinkLost | FaultKind::HardwareFailure) => self.link = None,
+                // The next connection flushes the slots.
+                Some(FaultKind::SessionLost) => self.release(),
+                Some(FaultKind::DeviceBusy) if patience.wait() => continue,
+                _ if !self.lingers => self.release(),
+                _ => {}
+            }
+            match (kind, outcome) {
+                (Some(FaultKind::LinkLost | FaultKind::SessionLost), Err(fault)) if !healed => {
+                    healed = true;
+                    tracing::warn!(%fault, tcti = %self.tcti, "connecting to the TPM anew");
+                }
+                (_, outcome) => return outcome,
+            }
         }
-        outcome
+    }
+
+    /// The storage root key's name of the TPM of this visit.
+    fn visited_srk(&self) -> Option<Vec<u8>> {
+        match &self.visited {
+            Some(DeviceIdentity::Tpm { srk_name, .. }) => Some(srk_name.clone()),
+            _ => None,
+        }
     }
 }
 
@@ -87,14 +131,19 @@ impl Drop for Tpm {
 impl Keystore for Tpm {
     fn identify(&mut self) -> Result<DeviceIdentity, Fault> {
         self.release();
-        if let Err(fault) = self.connect() {
-            self.link = None;
-            return Err(match fault.kind {
-                FaultKind::LinkLost => Fault { kind: FaultKind::DeviceAbsent, ..fault },
-                _ => fault,
-            });
+        self.visited = None;
+        let mut answered = false;
+        let met = self.visit(|context| {
+            answered = true;
+            identity::identify(context)
+        });
+        match met {
+            Err(fault) if fault.kind == FaultKind::LinkLost && !answered => {
+                Err(Fault { kind: FaultKind::DeviceAbsent, ..fault })
+            }
+            Err(fault) => Err(fault),
+            Ok(identity) => Ok(self.visited.insert(identity).clone()),
         }
-        self.visit(identity::identify)
     }
 
     fn find_key(&mut self, location: &KeyLocation) -> Result<Option<PublicKey>, Fault> {
@@ -104,7 +153,9 @@ impl Keystore for Tpm {
 
     fn generate_key(&mut self, location: &KeyLocation, algorithm: KeyAlgorithm) -> Result<PublicKey, Fault> {
         let handle = key::handle(location)?;
-        self.visit(|context| key::generate(context, handle, algorithm))
+        let srk = self.visited_srk();
+        let mut was_absent = false;
+        self.visit(|context| key::generate(context, handle, algorithm, srk.as_deref(), &mut was_absent))
     }
 
     fn residency_evidence(&mut self, location: &KeyLocation) -> Result<ResidencyEvidence, Fault> {
@@ -114,7 +165,9 @@ impl Keystore for Tpm {
 
     fn sign(&mut self, location: &KeyLocation, messages: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Fault> {
         let handle = key::handle(location)?;
-        self.visit(|context| key::sign(context, handle, messages))
+        let mut signatures = Vec::with_capacity(messages.len());
+        self.visit(|context| key::sign(context, handle, messages, &mut signatures))?;
+        Ok(signatures)
     }
 
     fn read_certificate(&mut self, location: &CertificateLocation) -> Result<Option<Vec<u8>>, Fault> {

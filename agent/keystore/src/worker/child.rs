@@ -4,13 +4,14 @@ use std::{
     io::{self, IsTerminal as _},
     os::{fd::AsFd as _, unix::net::UnixStream},
     process::ExitCode,
+    thread,
     time::Duration,
 };
 
 use issuance::{Fault, FaultKind, Keystore, ValidatedCertificate};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::DumpableBehavior,
+    process::{DumpableBehavior, Signal, getpid, kill_process},
 };
 use secrecy::SecretString;
 use zeroize::Zeroizing;
@@ -25,6 +26,10 @@ use crate::{Pkcs11, Tpm};
 /// A TPM is let go of when nothing was asked of it for this long: longer than the pause between two steps of one
 /// issuance, shorter than what another program would notice.
 const LINGER: Duration = Duration::from_millis(100);
+
+/// How long the call under way may go on when the parent is gone. A driver killed in the middle may leave its device
+/// half written (SoftHSM truncates a token's file at each login), so it is let finish; a hung one is not waited for longer.
+const LAST_CALL: Duration = Duration::from_secs(10);
 
 /// Serves one keystore to the parent, over the socket that is this process's standard input.
 ///
@@ -49,6 +54,7 @@ fn serve() -> io::Result<()> {
         tracing::debug!(%error, "core dumps stay possible");
     }
     let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    watch_parent(stream.try_clone()?)?;
     let Some(opening) = frame::receive(&stream, Limit::SETTINGS, None)? else { return Ok(()) };
     let mut served = Served::open(opening)?;
     loop {
@@ -61,6 +67,18 @@ fn serve() -> io::Result<()> {
         let response = Response { number, outcome, rejected: served.rejected() };
         frame::send(&stream, &frame::encode(&response, Limit::CALL)?, None)?;
     }
+}
+
+/// Ends this process when the parent is gone and the call under way does not end.
+fn watch_parent(stream: UnixStream) -> io::Result<()> {
+    let watch = move || {
+        // No event is asked for: a closed socket is always told.
+        while let Err(rustix::io::Errno::INTR) = poll(&mut [PollFd::new(&stream, PollFlags::empty())], None) {}
+        thread::sleep(LAST_CALL);
+        // Exit handlers belong to the driver that hangs.
+        let _ = kill_process(getpid(), Signal::KILL);
+    };
+    thread::Builder::new().name("parent-watch".to_owned()).spawn(watch).map(drop)
 }
 
 /// The device of this process.

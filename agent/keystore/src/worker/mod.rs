@@ -88,9 +88,7 @@ impl Worker {
             Some(process) => process,
             none => {
                 let opening = self.settings.keystore.opening(self.visited.as_deref(), &self.rejected)?;
-                let process = none.insert(Process::start(&self.settings).map_err(|error| {
-                    io::Error::new(io::ErrorKind::NotFound, format!("{}: {error}", self.settings.program.display()))
-                })?);
+                let process = none.insert(Process::start(&self.settings, deadline)?);
                 process.send(&opening, deadline)?;
                 process
             }
@@ -103,7 +101,11 @@ impl Worker {
     fn end(&mut self, doing: &str, error: &io::Error) -> Fault {
         let Some(process) = self.process.take() else {
             let act = format!("could not start the keystore worker to {doing}");
-            return Fault::caused(FaultKind::Misconfigured, act, error);
+            let kind = match error.kind() {
+                io::ErrorKind::TimedOut => FaultKind::DeadlineExceeded,
+                _ => FaultKind::Misconfigured,
+            };
+            return Fault::caused(kind, act, error);
         };
         let id = process.id();
         let status = process.kill();

@@ -1,15 +1,21 @@
 //! The child process, seen from its parent.
 
 use std::{
+    fs::File,
     io,
     os::{
         fd::OwnedFd,
         unix::{net::UnixStream, process::CommandExt as _},
     },
+    path::Path,
     process::{Child, Command, Stdio},
-    sync::{OnceLock, mpsc},
     thread,
     time::{Duration, Instant},
+};
+
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
 };
 
 use super::{
@@ -32,17 +38,25 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn start(settings: &WorkerSettings) -> io::Result<Self> {
+    pub(super) fn start(settings: &WorkerSettings, deadline: Instant) -> io::Result<Self> {
         let (stream, theirs) = UnixStream::pair()?;
         let mut command = Command::new(&settings.program);
-        command.args(&settings.arguments).stdin(OwnedFd::from(theirs)).stdout(Stdio::null());
+        // The child says nothing on its standard output: there it holds the lock, which ends with it and with nothing else.
+        let held = settings.lock.as_deref().map(|path| lock(path, deadline)).transpose()?;
+        command
+            .args(&settings.arguments)
+            .stdin(OwnedFd::from(theirs))
+            .stdout(held.map_or_else(Stdio::null, Stdio::from));
         if std::env::var_os("TSS2_LOG").is_none() {
             // libtss2 writes to stderr, for a person: faults carry what it says.
             command.env("TSS2_LOG", "all+none");
         }
         command.envs(settings.environment.iter().map(|(name, value)| (name, value)));
         prepare(&mut command);
-        Ok(Self { child: spawn(command)?, stream: Some(stream) })
+        let child = command
+            .spawn()
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", settings.program.display())))?;
+        Ok(Self { child, stream: Some(stream) })
     }
 
     pub(super) fn id(&self) -> u32 {
@@ -97,8 +111,26 @@ impl Drop for Process {
     }
 }
 
+/// Locks a device for one child (flock(2): the lock is the open file's, which the child alone will have).
+fn lock(path: &Path, deadline: Instant) -> io::Result<File> {
+    const PAUSE: Duration = Duration::from_millis(10);
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    let file = File::options().create(true).truncate(false).write(true).open(path).map_err(named)?;
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => thread::sleep(PAUSE),
+            Err(Errno::WOULDBLOCK) => {
+                let words = format!("{}: another worker still has the device", path.display());
+                return Err(io::Error::new(io::ErrorKind::TimedOut, words));
+            }
+            Err(error) => return Err(named(error.into())),
+        }
+    }
+}
+
 /// Ctrl-C reaches the whole foreground group and systemd's SIGTERM the whole unit, but a child must not go before its
-/// parent is done with the device; it goes when its socket closes, and at the latest when its parent is gone.
+/// parent is done with the device: it goes when its socket closes.
 #[expect(unsafe_code, reason = "pre_exec: between fork and exec, only async-signal-safe calls")]
 fn prepare(command: &mut Command) {
     let before_exec = || {
@@ -109,34 +141,8 @@ fn prepare(command: &mut Command) {
                 return Err(io::Error::last_os_error());
             }
         }
-        // One prctl(2), without allocation.
-        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
         Ok(())
     };
     // SAFETY: the closure makes the system calls above and nothing else: it takes no lock and does not allocate.
     unsafe { command.pre_exec(before_exec) };
-}
-
-type Order = (Command, mpsc::SyncSender<io::Result<Child>>);
-
-/// Starts a child from a thread that never ends: the kernel sends the parent-death signal when the *thread* that started
-/// a child ends (prctl(2)), and a worker may outlive the thread of its first call.
-fn spawn(command: Command) -> io::Result<Child> {
-    static STARTER: OnceLock<mpsc::Sender<Order>> = OnceLock::new();
-    let gone = || io::Error::other("the thread that starts workers has ended");
-    let starter = STARTER.get_or_init(|| {
-        let (orders, received) = mpsc::channel::<Order>();
-        let work = move || {
-            for (mut command, reply) in received {
-                let _ = reply.send(command.spawn());
-            }
-        };
-        if let Err(error) = thread::Builder::new().name("worker-starter".into()).spawn(work) {
-            tracing::error!(%error, "could not start the thread that starts workers");
-        }
-        orders
-    });
-    let (reply, answer) = mpsc::sync_channel(1);
-    starter.send((command, reply)).map_err(|_| gone())?;
-    answer.recv().map_err(|_| gone())?
 }

@@ -25,6 +25,9 @@ pub struct WorkerSettings {
     /// What the child has in its environment beside the parent's, such as SOFTHSM2_CONF. Nothing secret: it can be read
     /// from outside.
     pub environment: Vec<(String, String)>,
+    /// A file that the child holds locked for as long as it lives: an earlier owner's child, which may still be finishing
+    /// its last call, and this one never work on the device at the same time. `None`: nobody else owns it.
+    pub lock: Option<PathBuf>,
     /// How long its calls may take.
     pub deadlines: Deadlines,
 }
@@ -101,6 +104,7 @@ mod tests {
             arguments: Vec::new(),
             keystore,
             environment: Vec::new(),
+            lock: None,
             deadlines: Deadlines::default(),
         };
         let shown = format!("{settings:?} {:?}", crate::Worker::new(settings.clone()));

@@ -244,6 +244,7 @@ fn fixtures(configuration: &StationConfiguration, findings: &mut Vec<Finding>) {
             arguments: vec!["keystore-worker".into()],
             keystore: settings.keystore.clone(),
             environment: settings.environment.clone(),
+            lock: None,
             deadlines: Deadlines::default(),
         });
         let Err(fault) = worker.identify() else { continue };

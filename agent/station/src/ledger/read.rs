@@ -5,7 +5,7 @@ use issuance::{DeviceSerial, FixtureName, Issuance, IssuanceId, LotName, Timesta
 use super::{Change, Changed, Ledger, LedgerRefused, Waiting, corrupt, row};
 use crate::{
     records::{Entry, What},
-    rows::{self, IssuanceRow, LotRow},
+    rows,
 };
 
 /// Which issuances to list.
@@ -22,11 +22,23 @@ pub enum Listed {
 impl Ledger {
     /// One issuance with the index of its newest record; `None` when it was never accepted.
     pub fn get(&self, id: IssuanceId) -> Result<Option<(Issuance, u64)>, LedgerRefused> {
-        let Some(value) = self.rows.get(rows::ISSUANCES, id.as_bytes())? else { return Ok(None) };
-        let row: IssuanceRow = row(&value)?;
+        let row = {
+            let memory = self.lock();
+            let Some(row) = self.issuance_row(id)? else { return Ok(None) };
+            let index = row.indexes.last().copied().unwrap_or_default();
+            if let Some(issuance) = memory.recent.get(id) {
+                return Ok(Some((issuance.clone(), index)));
+            }
+            row
+        };
+        // From the disk, so without the lock: the fixtures go on meanwhile.
         let index = row.indexes.last().copied().unwrap_or_default();
+        let Some(issuance) = self.fold(id, &row.indexes, index)? else { return Ok(None) };
         let mut memory = self.lock();
-        Ok(Some((self.issuance(&mut memory, id)?, index)))
+        if memory.recent.get(id).is_none() && self.issuance_row(id)? == Some(row) {
+            memory.recent.put(issuance.clone());
+        }
+        Ok(Some((issuance, index)))
     }
 
     /// Issuances, newest first, accepted before the index `before`: all, or of one lot, or for one device.
@@ -53,24 +65,24 @@ impl Ledger {
         Ok(id.and_then(|id| IssuanceId::from_slice(&id)))
     }
 
-    /// Issuances that the station goes on with by itself after a start.
-    pub fn open_issuances(&self) -> Result<Vec<Issuance>, LedgerRefused> {
-        let mut memory = self.lock();
-        let open = self.rows.scan(rows::OPEN, &[], None, false, usize::MAX)?;
-        open.iter().map(|(id, _)| self.load(&mut memory, id)).collect()
-    }
-
-    /// The first submissions without an answer, in their order, leaving out those that `skip` names.
+    /// The first submissions without an answer that are on the disk, in their order, leaving out those that `skip` names.
     #[must_use]
     pub fn waiting(&self, limit: usize, skip: impl Fn(IssuanceId) -> bool) -> Vec<Waiting> {
-        self.lock().queue.values().filter(|waiting| !skip(waiting.issuance)).take(limit).copied().collect()
+        let synced = self.journal.synced();
+        self.lock().queue.until(synced).filter(|waiting| !skip(waiting.issuance)).take(limit).copied().collect()
+    }
+
+    /// Whether a submission is still without an answer.
+    #[must_use]
+    pub fn is_waiting(&self, issuance: IssuanceId) -> bool {
+        self.lock().queue.contains(issuance)
     }
 
     /// How many submissions wait, and the oldest.
     #[must_use]
     pub fn queue(&self) -> (usize, Option<Timestamp>) {
         let memory = self.lock();
-        (memory.queue.len(), memory.queue.values().next().map(|waiting| waiting.since))
+        (memory.queue.len(), memory.queue.oldest().map(|waiting| waiting.since))
     }
 
     /// Changes from the journal, after one index up to another, as they were told when they happened.
@@ -79,18 +91,19 @@ impl Ledger {
         for (index, bytes) in (from..to).zip(self.journal.read(from..to)?) {
             let entry = Entry::decode(&bytes).map_err(|error| corrupt(&error))?;
             let what = match entry.what {
-                What::Issuance(id, _) => match self.fold(id, index)? {
-                    Some(issuance) => Changed::Issuance(Box::new(issuance)),
-                    None => continue,
-                },
-                What::LotOpened { lot, profile, quantity, .. } => {
-                    Changed::Lot(lot, LotRow::opened(profile, quantity, entry.at, index))
+                What::Issuance(id, _) => {
+                    let row = self.issuance_row(id)?.ok_or_else(|| corrupt(&format!("{id} has no row")))?;
+                    match self.fold(id, &row.indexes, index)? {
+                        Some(issuance) => Changed::Issuance(Box::new(issuance)),
+                        None => continue,
+                    }
                 }
-                // Its counts are those of now: they are not the closing's business.
-                What::LotClosed { lot, .. } => match self.lot(&lot)? {
-                    Some(row) => Changed::Lot(lot, row),
-                    None => continue,
-                },
+                What::LotOpened { lot, .. } | What::LotClosed { lot, .. } => {
+                    match self.rows.get(rows::LOT_CHANGES, &index.to_be_bytes())? {
+                        Some(value) => Changed::Lot(lot, row(&value)?),
+                        None => return Err(corrupt(&format!("the lot {lot} has no row for {index}"))),
+                    }
+                }
             };
             changes.push(Change { index, at: entry.at, what });
         }
