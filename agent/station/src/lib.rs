@@ -22,6 +22,8 @@ pub mod rows;
 pub mod seek;
 pub mod station;
 pub mod submission;
+#[cfg(test)]
+mod testing;
 pub mod view;
 pub mod watch;
 

@@ -21,6 +21,10 @@ use crate::{
 /// A CA's word on when to come back is a minimum; a mistaken one is not allowed to stop the line for a day.
 const RETRY_AFTER_MOST: Duration = Duration::from_secs(3600);
 
+/// After so many other probes the first submission is the probe again: an outage ends with the queue's order changed among
+/// these only.
+const PROBES_MOST: usize = 16;
+
 /// How the link to the CA is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Link {
@@ -60,6 +64,7 @@ pub async fn run(
         link,
         deferred: HashMap::new(),
         unanswered: HashSet::new(),
+        suspects: HashSet::new(),
         failures: 0,
     };
     let mut stop = std::pin::pin!(shutdown.requested());
@@ -113,6 +118,8 @@ struct Sender<C, A> {
     /// Probes that were not answered since the link went down: the next one is another submission, so that one which the
     /// CA cannot answer does not keep the rest.
     unanswered: HashSet<IssuanceId>,
+    /// Those of them that were probes before one was answered: sent next, by themselves.
+    suspects: HashSet<IssuanceId>,
     /// Attempts in a row that were not answered.
     failures: u32,
 }
@@ -121,33 +128,49 @@ impl<C: Connector, A: Answered> Sender<C, A> {
     async fn send_next(&mut self) -> Pause {
         let now = Instant::now();
         self.deferred.retain(|_, due| *due > now);
-        // While the link is down one submission is the probe: an outage is not met with the whole queue.
-        let most = if self.failures > 0 { 1 } else { self.settings.batch };
-        let mut batch = self.batch(most);
-        if batch.is_empty() && !self.unanswered.is_empty() {
-            // Each was the probe once: from the first again.
-            self.unanswered.clear();
-            batch = self.batch(most);
-        }
+        let batch = self.batch();
         if batch.is_empty() {
             return match self.deferred.values().min() {
                 Some(due) => Pause::QueuedOr(*due),
                 None => Pause::Queued,
             };
         }
-        let answered = self.connector.submit(&batch).await;
-        let outcome = match answered {
+        let suspected = !std::mem::take(&mut self.suspects).is_empty();
+        let outcome = match self.connector.submit(&batch).await {
             Ok(answers) => self.take(&batch, answers),
             Err(unanswered) => Err(unanswered),
         };
         match outcome {
             Ok(()) => Pause::None,
+            // The CA answers others: these are asked again with time between, and say nothing about the link.
+            Err(unanswered) if suspected => {
+                warn!(message = %unanswered.message, submissions = batch.len(), "the CA does not answer for these");
+                batch.iter().for_each(|submission| self.defer(submission.issuance, self.settings.retry_most));
+                Pause::None
+            }
             Err(unanswered) => self.back_off(&batch, unanswered),
         }
     }
 
-    fn batch(&self, most: usize) -> Vec<Submission> {
-        let waiting = self.ledger.waiting(most, |id| self.deferred.contains_key(&id) || self.unanswered.contains(&id));
+    /// What is sent next: while the link is down one submission, the probe, so that an outage is not met with the whole
+    /// queue; else as many as a batch holds.
+    fn batch(&mut self) -> Vec<Submission> {
+        self.suspects.retain(|id| self.ledger.is_waiting(*id));
+        if !self.suspects.is_empty() {
+            return self.read(self.settings.batch, |id| !self.suspects.contains(&id));
+        }
+        let most = if self.failures > 0 { 1 } else { self.settings.batch };
+        let probe = self.read(most, |id| self.deferred.contains_key(&id) || self.unanswered.contains(&id));
+        if probe.is_empty() && !self.unanswered.is_empty() {
+            // Each was the probe once: from the first again.
+            self.unanswered.clear();
+            return self.read(most, |id| self.deferred.contains_key(&id));
+        }
+        probe
+    }
+
+    fn read(&self, most: usize, skip: impl Fn(IssuanceId) -> bool) -> Vec<Submission> {
+        let waiting = self.ledger.waiting(most, skip);
         let mut batch = Vec::with_capacity(waiting.len());
         for waiting in waiting {
             match self.ledger.get(waiting.issuance) {
@@ -205,10 +228,7 @@ impl<C: Connector, A: Answered> Sender<C, A> {
             info!(deferred = self.deferred.len(), %message, "the CA asked for some requests later");
         }
         self.failures = 0;
-        // The CA answers others: those that it did not answer are asked again with time between.
-        for id in std::mem::take(&mut self.unanswered) {
-            self.defer(id, self.settings.retry_most);
-        }
+        self.suspects = std::mem::take(&mut self.unanswered);
         self.set_link(true, String::new(), None);
         Ok(())
     }
@@ -226,6 +246,9 @@ impl<C: Connector, A: Answered> Sender<C, A> {
 
     fn back_off(&mut self, batch: &[Submission], Unanswered { message, retry_after }: Unanswered) -> Pause {
         self.failures = self.failures.saturating_add(1);
+        if self.unanswered.len() >= PROBES_MOST {
+            self.unanswered.clear();
+        }
         if let [probe] = batch {
             self.unanswered.insert(probe.issuance);
         }
