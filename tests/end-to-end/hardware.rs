@@ -8,7 +8,10 @@ use line::{Device, Line, Stop};
 use proto::station::v1::{Issuance, StartIssuanceRequest, issuance::State};
 
 use crate::{
-    asking::{IMPATIENT_QUEUE, assert_stopped, complete, issue, line_of, open_lot, scan, settled, start, start_issuance, station_until, stop, told, until},
+    asking::{
+        IMPATIENT_QUEUE, assert_stopped, complete, issue, line_of, open_lot, scan, settled, start, start_issuance,
+        station_until, stop, told, until,
+    },
     looking::{TokenTools, TpmTools},
 };
 
@@ -201,7 +204,11 @@ async fn a_wrong_pin_is_tried_once() {
         .replace(&format!("module = \"{}\"", module.display()), &format!("module = \"{}\"", spy().display()))
         .replace(
             "environment = { ",
-            &format!("environment = {{ PKCS11SPY = \"{}\", PKCS11SPY_OUTPUT = \"{}\", ", module.display(), spied.display()),
+            &format!(
+                "environment = {{ PKCS11SPY = \"{}\", PKCS11SPY_OUTPUT = \"{}\", ",
+                module.display(),
+                spied.display()
+            ),
         );
     assert!(through.contains("PKCS11SPY_OUTPUT") && through.contains("pkcs11-spy.so"), "{through}");
     fs::write(&configuration, through).unwrap();
@@ -235,6 +242,11 @@ fn logins(spied: &Path) -> usize {
 
 /// OpenSC's spy, which passes every call on to the module in PKCS11SPY.
 fn spy() -> &'static Path {
-    let places = ["/usr/lib/x86_64-linux-gnu/pkcs11-spy.so", "/usr/lib/aarch64-linux-gnu/pkcs11-spy.so", "/usr/lib64/pkcs11/pkcs11-spy.so", "/usr/lib/pkcs11/pkcs11-spy.so"];
+    let places = [
+        "/usr/lib/x86_64-linux-gnu/pkcs11-spy.so",
+        "/usr/lib/aarch64-linux-gnu/pkcs11-spy.so",
+        "/usr/lib64/pkcs11/pkcs11-spy.so",
+        "/usr/lib/pkcs11/pkcs11-spy.so",
+    ];
     places.map(Path::new).into_iter().find(|path| path.is_file()).expect("pkcs11-spy.so of the package opensc")
 }

@@ -9,6 +9,7 @@ mod chance;
 mod commands;
 mod crashes;
 mod hardware;
+mod killing;
 mod looking;
 mod outage;
 mod refusals;

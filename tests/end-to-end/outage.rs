@@ -19,6 +19,7 @@ use crate::{
         station_until, told, until, watch,
     },
     chance::Chance,
+    killing::TokenFiles,
 };
 
 /// How late the CA comes.
@@ -79,7 +80,7 @@ async fn the_queue_survives_a_restart_of_the_station() {
         let started = start_issuance(&line, request).await.unwrap();
         waiting.push(until(&line, &started, "its submission", |issuance| issuance.state() == State::Submitted).await);
     }
-    line.kill_station().unwrap();
+    TokenFiles::of(&line).kill_station(&mut line);
     line.start_station().await.unwrap();
     let station = bounded("the station", mes(&line).get_station(GetStationRequest {})).await.unwrap().into_inner();
     assert_eq!(station.queue.unwrap_or_default().length, 2);
@@ -116,6 +117,7 @@ async fn a_killed_ca_signs_once_for_each_issuance() {
     options.station_extra = IMPATIENT_QUEUE.into();
     let mut line = start(options).await;
     let mut chance = Chance::new();
+    let tokens = TokenFiles::of(&line);
     open_lot(&line, "LOT-1", "device-ca", 10).await;
     let mut client = mes(&line);
     let mut events = watch(&mut client, Some(0)).await;
@@ -133,7 +135,7 @@ async fn a_killed_ca_signs_once_for_each_issuance() {
             }
         })
         .await;
-        line.kill_ca().unwrap();
+        tokens.kill_ca(&mut line);
         line.start_ca().await.unwrap();
     }
     let mut done = Vec::new();

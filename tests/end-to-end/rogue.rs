@@ -30,7 +30,8 @@ impl Rogue {
     /// Starts it with the control plane's word that it is a CA, and puts its root and issuer in the place of the CA's.
     pub(crate) async fn start(line: &Line, pki: &Path) -> Self {
         let root = Ca::self_signed(ca("Rogue Root", None), KeyPair::generate().unwrap()).unwrap();
-        let issuer = |root: &Ca| Ca::signed_by(ca("Rogue Issuer", Some(1)), KeyPair::generate().unwrap(), root).unwrap();
+        let issuer =
+            |root: &Ca| Ca::signed_by(ca("Rogue Issuer", Some(1)), KeyPair::generate().unwrap(), root).unwrap();
         let (trusted, other) = (issuer(&root), issuer(&root));
         fs::write(pki.join("root.pem"), root.pem()).unwrap();
         fs::write(pki.join("device-ca.pem"), trusted.pem()).unwrap();

@@ -66,7 +66,7 @@ async fn every_device_is_verified_by_other_programs() {
     {
         for issuance in issue_to_all(&line, profile).await {
             assert_eq!(issuance.state(), State::Completed, "{profile}: {}", told(&issuance));
-                assert!(issuance.next_action.ends_with("ship it."), "{}", issuance.next_action);
+            assert!(issuance.next_action.ends_with("ship it."), "{}", issuance.next_action);
             assert_eq!(issuance.authenticated_by, "mes-1");
             assert!(names.insert(issuance.common_name.to_lowercase()), "{} was given twice", issuance.common_name);
             let certified = files_of(line.directory(), &issuance, expected);
