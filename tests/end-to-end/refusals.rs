@@ -101,7 +101,11 @@ async fn bad_requests_are_refused_and_leave_nothing() {
             scan("OPEN", "SN-1", "fixture-9"),
             Refusal(Code::NotFound, "UNKNOWN_FIXTURE", "", "fixture-1, fixture-2"),
         ),
-        ("no fixture, of two that are free", scan("OPEN", "SN-1", ""), invalid("fixture", "fixture-1, fixture-2")),
+        (
+            "no fixture, of two with new devices",
+            scan("OPEN", "SN-1", ""),
+            Refusal(Code::FailedPrecondition, "FIXTURE_AMBIGUOUS", "", "fixture-1, fixture-2"),
+        ),
         ("a CN of 65", scan("OPEN", &too_long, "fixture-1"), invalid("device_serial", "65 characters")),
         ("a CN like the host name", scan("meets-host", "aa", "fixture-1"), invalid("device_serial", "host name")),
         ("a CN like the device ID", scan("meets-id", "aa", "fixture-1"), invalid("device_serial", "device ID")),
@@ -175,7 +179,9 @@ async fn names_and_quantities_are_used_once(line: &line::Line) {
     assert_refused("a request_id for another device", again(other).await, &reused);
     assert_eq!(journal_length(line).await, before, "a refused request left a record");
 
-    complete(line, scan("SMALL", "SN-2", "fixture-2")).await;
+    // The device in fixture-1 is known by now, so that a scan without a fixture can only mean the other one.
+    let found = complete(line, scan("SMALL", "SN-2", "")).await;
+    assert_eq!(found.fixture, "fixture-2");
     let used_up = Refusal(Code::FailedPrecondition, "LOT_USED_UP", "", "1 of 1");
     assert_refused("one device too many", again(scan("SMALL", "SN-3", "fixture-2")).await, &used_up);
     assert_eq!((lot(line, "SMALL").await.started, lot(line, "OPEN").await.started), (1, 1));
