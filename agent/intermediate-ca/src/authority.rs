@@ -11,6 +11,7 @@ use std::{
 
 use issuance::{Fault, Keystore, ProfileName, Timestamp};
 use journal::{Journal, JournalError, JournalOptions, Projections};
+use service::crash;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -136,10 +137,12 @@ impl Authority {
 
         let (journal, recovery) = Journal::open(&JournalOptions::new(&settings.journal, &settings.name))?;
         info!(ca = settings.name, records = recovery.records, torn = recovery.torn, "journal opened");
+        crash::point("ca.start.journal-open");
         let projections =
             Projections::open(&journal, &settings.journal.join("projections"), CaProjection, &mut |done, all| {
                 info!(done, all, "rebuilding the register");
             })?;
+        crash::point("ca.start.rows-open");
         let mut register = JournaledRegister::new(journal, projections, clock.clone());
         finish_planned(&mut register, keystore.as_mut(), &rules)?;
 
@@ -196,6 +199,7 @@ impl Inner {
     ) -> Result<Vec<Outcome>, Unavailable> {
         let count = submissions.len();
         let proposals = self.propose(authenticated_by, submissions).await?;
+        crash::point("ca.propose.done");
         let mut outcomes: Vec<Option<Outcome>> = vec![None; count];
         let mut to_sign: BTreeMap<String, Vec<(usize, Planned)>> = BTreeMap::new();
         for (place, reservation) in self.register.reserve(proposals).await?.into_iter().enumerate() {
@@ -219,7 +223,10 @@ impl Inner {
             }
             let (Some(issuer), false) = (issuer, own.is_empty()) else { continue };
             let (group, own): (Vec<usize>, Vec<Planned>) = own.into_iter().unzip();
-            match self.sign(issuer, own).await {
+            crash::point("ca.sign.intended");
+            let signatures = self.sign(issuer, own).await;
+            crash::point("ca.sign.done");
+            match signatures {
                 Ok(some) => {
                     places.extend(group);
                     signed.extend(some);
@@ -232,6 +239,7 @@ impl Inner {
                 outcomes[place] = Some(self.answer(recorded));
             }
         }
+        crash::point("ca.answer.intended");
         let lost = || {
             Outcome::Deferred(Later {
                 retry_after: Duration::from_secs(1),
@@ -381,8 +389,10 @@ fn finish_planned(
             }
             let (Some(issuer), false) = (issuer, planned.is_empty()) else { continue };
             let messages: Vec<Vec<u8>> = planned.iter().map(|planned| planned.tbs_certificate.clone()).collect();
+            crash::point("ca.start.sign.intended");
             match hsm::sign_verified(keystore, &issuer.name.key_location(), &issuer.public_key, &messages) {
                 Ok(signatures) => {
+                    crash::point("ca.start.sign.done");
                     let pairs = planned.into_iter().cloned().zip(signatures);
                     let count = pairs.len();
                     register.commit(pairs.map(|(planned, signature)| Signed { planned, signature }).collect())?;

@@ -11,6 +11,7 @@ use rustix::{
     fs::{FlockOperation, flock},
     io::Errno,
 };
+use service::crash;
 use tracing::info;
 
 use crate::{
@@ -123,7 +124,9 @@ fn complete(
         (Some(key), _) => key,
         (None, Some(_)) => return Err(InitError::KeyGone { path, name: ca.name.clone() }),
         (None, None) => {
+            crash::point("ca.init.generate.intended");
             let key = keystore.generate_key(&location, ca.key).map_err(InitError::Token)?;
+            crash::point("ca.init.generate.done");
             info!(ca = %ca.name, algorithm = %ca.key, cka_id = %location, "key generated in the token");
             done.made.push(format!("key {} ({}, CKA_ID {location})", ca.name, ca.key));
             key
@@ -137,8 +140,11 @@ fn complete(
         standing.require_key(&settings.pki, &key)?;
         return Ok(standing);
     }
+    crash::point("ca.init.sign.intended");
     let made = certify(ca, &key, root, keystore, now)?;
+    crash::point("ca.init.sign.done");
     pki::write(&settings.pki, &ca.name, &made.der)?;
+    crash::point("ca.init.write.done");
     info!(ca = %ca.name, path = %path.display(), "certificate written");
     done.made.push(format!("certificate {}", path.display()));
     Ok(made)

@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use issuance::{IssuanceId, Timestamp, public_key::hex};
 use journal::{Journal, Projections};
 use prost::Message as _;
+use service::crash;
 
 use crate::{
     plan::{Later, Plan, Proposal, Verdict},
@@ -210,7 +211,9 @@ impl Register for JournaledRegister {
     fn close(&mut self) -> Result<(), RegisterError> {
         self.stopped = true;
         let rows = self.projections.close();
+        crash::point("ca.stop.rows-closed");
         self.journal.close()?;
+        crash::point("ca.stop.journal-closed");
         Ok(rows?)
     }
 }
@@ -287,6 +290,8 @@ struct Stage<'a> {
     time: Timestamp,
     first_index: u64,
     entries: Vec<Vec<u8>>,
+    /// What the first of them says, for crash points.
+    word: &'static str,
     changed: HashMap<(&'static str, Vec<u8>), Option<Vec<u8>>>,
 }
 
@@ -295,7 +300,7 @@ impl<'a> Stage<'a> {
         // A signature that was made must be recorded even when the clock went back since: its time is then the newest.
         let time = (register.clock)().max(register.newest()?);
         let first_index = register.journal.length();
-        Ok(Self { register, time, first_index, entries: Vec::new(), changed: HashMap::new() })
+        Ok(Self { register, time, first_index, entries: Vec::new(), word: "", changed: HashMap::new() })
     }
 
     fn get(&self, tree: &'static str, key: &[u8]) -> Result<Option<Vec<u8>>, RegisterError> {
@@ -306,6 +311,7 @@ impl<'a> Stage<'a> {
     }
 
     fn add(&mut self, issuance: Option<IssuanceId>, event: Event) -> Result<(), RegisterError> {
+        self.name(&event);
         let entry = self.encode(issuance, event).encode_to_vec();
         let index = self.first_index + self.entries.len() as u64;
         for change in records::changes(index, &entry).map_err(broken)? {
@@ -317,8 +323,15 @@ impl<'a> Stage<'a> {
 
     /// For records that change no row but the clock's.
     fn add_unchecked(&mut self, issuance: Option<IssuanceId>, event: Event) {
+        self.name(&event);
         let entry = self.encode(issuance, event).encode_to_vec();
         self.entries.push(entry);
+    }
+
+    fn name(&mut self, event: &Event) {
+        if self.entries.is_empty() {
+            self.word = records::word(event);
+        }
     }
 
     fn encode(&self, issuance: Option<IssuanceId>, event: Event) -> CaRecord {
@@ -330,12 +343,15 @@ impl<'a> Stage<'a> {
         if self.entries.is_empty() {
             return Ok(());
         }
+        crash::point(format_args!("ca.{}.decided", self.word));
         let appended = self.register.journal.append(self.entries.clone())?;
+        crash::point(format_args!("ca.{}.appended", self.word));
         if appended.first_index() != self.first_index {
             return Err(broken("somebody else appended to the CA's journal"));
         }
         self.register.projections.apply(self.first_index, &self.entries)?;
         appended.wait()?;
+        crash::point(format_args!("ca.{}.synced", self.word));
         Ok(())
     }
 }

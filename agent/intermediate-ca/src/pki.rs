@@ -9,6 +9,7 @@ use std::{
 
 use issuance::{PublicKey, Timestamp, public_key::hex};
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyUsagePurpose, SerialNumber};
+use service::crash;
 use time::OffsetDateTime;
 use x509_parser::{certificate::X509Certificate, extensions::ParsedExtension, prelude::FromDer};
 
@@ -274,6 +275,7 @@ pub(crate) fn write(directory: &Path, name: &CaName, der: &[u8]) -> Result<(), P
     );
     let mut file = File::create(&fresh).map_err(io("create", &fresh))?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(io("write", &fresh))?;
+    crash::point("ca.init.write.synced");
     fs::rename(&fresh, &path).map_err(io("put in place", &path))?;
     // The rename itself is durable once the directory is.
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(io("sync", directory))

@@ -67,6 +67,15 @@ pub(crate) fn refused(proposal: &Proposal, refusal: &Refusal) -> Event {
     })
 }
 
+/// One word for a record, as crash points name it.
+pub(crate) fn word(event: &Event) -> &'static str {
+    match event {
+        Event::CertificatePlanned(_) => "planned",
+        Event::CertificateSigned(_) => "signed",
+        Event::RequestRefused(_) => "refused",
+    }
+}
+
 /// Reads an entry. What this version does not know stops it: it would otherwise forget names and keys that were given.
 pub(crate) fn decode(entry: &[u8]) -> Result<(CaRecord, Event), String> {
     let mut record = CaRecord::decode(entry).map_err(|error| format!("it is not a CaRecord: {error}"))?;

@@ -4,6 +4,7 @@ use std::{io, net::SocketAddr};
 
 use proto::ca::v1::certificate_authority_service_server::CertificateAuthorityServiceServer;
 use service::{
+    crash,
     grpc::server,
     roles::Callers,
     tls::{Listener, TlsError},
@@ -79,6 +80,7 @@ impl Server {
             .add_service(service)
             .serve_with_incoming_shutdown(listener.incoming(), shutdown)
             .await;
+        crash::point("ca.stop.serving-ended");
         watching.abort();
         let closed = authority.close().await;
         served.map_err(ServeError::Transport)?;

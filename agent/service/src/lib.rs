@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod configuration;
+pub mod crash;
 pub mod grpc;
 pub mod roles;
 pub mod secrets;
