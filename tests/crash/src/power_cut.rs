@@ -191,8 +191,8 @@ impl Bench<'_> {
             match self.judge(&left.image, &writer, &claims)? {
                 Ok(sound) => {
                     outcome.torn += u64::from(sound.torn);
-                    // 25,000 records are some 27 MB of 64.
-                    if sound.records < 25_000 {
+                    // To rebuild the rows of more would take longer than the cut.
+                    if sound.records < 8000 {
                         stands = Some((left.image, Claims { kept: sound.records, ..claims }));
                     }
                 }
@@ -254,7 +254,9 @@ impl Bench<'_> {
             0 if syncs != Syncs::Pretended => thread::sleep(Duration::from_micros(chance.below(30_000))),
             _ => {
                 running.await_lines(2 + chance.below(60) as usize)?;
-                thread::sleep(Duration::from_micros(chance.below(3000)));
+                // An acknowledgement was just said: the moment must fall anywhere between it and some of the next.
+                let longest = if syncs == Syncs::Slow { 80_000 } else { 4000 };
+                thread::sleep(Duration::from_micros(chance.below(longest)));
             }
         }
         running.freeze()?;
@@ -297,24 +299,27 @@ fn syncs(nth: u64) -> Syncs {
     if nth.is_multiple_of(3) { Syncs::Real } else { Syncs::Slow }
 }
 
-/// Starts the writing of some pages of the newest two segments, as the kernel may at any time: nothing is flushed, and
-/// no metadata written.
+/// Starts the writing of some pages at the end of the newest two segments, as the kernel may at any time: nothing is
+/// flushed, and no metadata written. Linux writes its large folios whole, so a stretch is chosen, not single pages.
 fn write_some_pages_back(journal: &Path, chance: &mut Chance) {
     const PAGE: u64 = 4096;
     let Ok(names) = fs::read_dir(journal) else { return };
     let mut paths: Vec<_> = names.flatten().map(|entry| entry.path()).collect();
     paths.retain(|path| path.extension().is_some_and(|end| end == "seg" || end == "new"));
     paths.sort();
-    // All pages, none, or some.
-    let of_eight = chance.below(9);
     for path in paths.iter().rev().take(2) {
-        let Ok(file) = File::open(path) else { continue };
-        let pages = file.metadata().map_or(0, |metadata| metadata.len().div_ceil(PAGE));
-        for page in 0..pages {
-            if chance.below(8) < of_eight {
-                // Linux starts the writing of a dirty page that is said not to be needed.
-                let _ = fadvise(&file, page * PAGE, NonZeroU64::new(PAGE), Advice::DontNeed);
-            }
+        let (Ok(file), Ok(bytes)) = (File::open(path), fs::read(path)) else { continue };
+        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(1, |last| last as u64 / PAGE + 1);
+        let (one, other) = (used.saturating_sub(chance.below(64)), used.saturating_sub(chance.below(64)));
+        let stretch = match chance.below(4) {
+            0 => 0..used,
+            1 => 0..one,
+            2 => one..used,
+            _ => one.min(other)..one.max(other),
+        };
+        if let Some(length) = NonZeroU64::new((stretch.end - stretch.start) * PAGE) {
+            // Linux starts the writing of dirty pages that are said not to be needed.
+            let _ = fadvise(&file, stretch.start * PAGE, Some(length), Advice::DontNeed);
         }
     }
 }

@@ -37,6 +37,11 @@ pub struct Sound {
 pub fn verify(writer: &Writer, claims: &Claims) -> Result<Sound, Broken> {
     let checked = catch_unwind(AssertUnwindSafe(|| {
         let sound = open_and_check(writer, claims)?;
+        if writer.rows {
+            let (journal, _) = Journal::open(&writer.options()).map_err(with_causes)?;
+            rows::open_and_compare(&journal, &writer.directory.join(ROWS), Places)?;
+            journal.close().map_err(with_causes)?;
+        }
         let kept = Claims { kept: sound.records, ..claims.clone() };
         match open_and_check(writer, &kept)? {
             again if again == (Sound { torn: false, ..sound }) => Ok(sound),
@@ -60,9 +65,6 @@ fn open_and_check(writer: &Writer, claims: &Claims) -> Result<Sound, Broken> {
     }
     if runs.iter().any(|run| *run > claims.run) || !runs.is_sorted() {
         return Err("there are records of a run that had not begun, or of an earlier one behind a later".to_owned());
-    }
-    if writer.rows {
-        rows::open_and_compare(&journal, &writer.directory.join(ROWS), Places)?;
     }
     journal.close().map_err(with_causes)?;
     let torn = before.is_some_and(|before| before.was_cut());
