@@ -224,7 +224,7 @@ impl Knowledge {
         for fixture in &self.station.fixtures {
             let Some(issuance) = &fixture.issuance else { continue };
             let began = match state(issuance) {
-                State::Failed | State::Quarantined => {
+                State::Failed | State::Quarantined | State::Cancelled => {
                     self.began.remove(&fixture.name);
                     continue;
                 }

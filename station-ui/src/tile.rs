@@ -51,7 +51,7 @@ impl Kind {
             State::Issued if attended => Self::Working,
             State::Issued => Self::ScanAgain,
             State::Completed => Self::ShipIt,
-            State::Failed => Self::Stopped,
+            State::Failed | State::Cancelled => Self::Stopped,
             State::Quarantined => Self::SetAside,
         }
     }
@@ -270,7 +270,8 @@ mod tests {
             State::Verified => State::Completed,
             State::Completed => State::Failed,
             State::Failed => State::Quarantined,
-            State::Quarantined => return None,
+            State::Quarantined => State::Cancelled,
+            State::Cancelled => return None,
         })
     }
 

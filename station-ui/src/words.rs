@@ -110,6 +110,7 @@ pub fn step(state: State) -> &'static str {
         State::Completed => "Done",
         State::Failed => "Stopped",
         State::Quarantined => "Set aside",
+        State::Cancelled => "Cancelled",
     }
 }
 

@@ -183,7 +183,7 @@ impl Issuance {
     pub fn next(&self, context: Context<'_>) -> Action {
         match &self.state {
             State::Requested | State::DeviceIdentified(_) => {
-                match context.profile.places(context.keystore, self.id) {
+                match context.profile.places(context.keystore, self.request.lineage) {
                     Some((location, _)) => Action::FindKey(location),
                     // `decide` refused it before: a profile without a place gets no further than this.
                     None => Action::Rest,
@@ -203,7 +203,11 @@ impl Issuance {
             State::Written(placed) | State::Verified(placed, _) => {
                 Action::Verify(placed.location.clone(), placed.issued.key.location.clone())
             }
-            State::Refused(_) | State::Completed(..) | State::Failed(..) | State::Quarantined(..) => Action::Rest,
+            State::Refused(_)
+            | State::Completed(..)
+            | State::Failed(..)
+            | State::Quarantined(..)
+            | State::Cancelled(..) => Action::Rest,
         }
     }
 
@@ -221,7 +225,7 @@ impl Issuance {
             }
             // A repeated answer is the one that is already here.
             (_, Input::Issued { .. } | Input::Refused { .. }) => vec![],
-            (State::Failed(..) | State::Quarantined(..) | State::Completed(..), input) => {
+            (State::Failed(..) | State::Quarantined(..) | State::Completed(..) | State::Cancelled(..), input) => {
                 return Err(self.unexpected(&input));
             }
             (_, Input::Identified { identity, known_as, known_fingerprint }) => {
@@ -322,9 +326,8 @@ impl Issuance {
                 Decision { records: vec![], action: Action::Halt(format!("{fault}. {words}")) }
             }
             // What was stopped or done while the device was at work stays so: its first reason counts.
-            (State::Completed(..) | State::Quarantined(..), _) | (State::Failed(..), Disposition::AskOperator(_)) => {
-                rest(vec![])
-            }
+            (State::Completed(..) | State::Quarantined(..) | State::Cancelled(..), _)
+            | (State::Failed(..), Disposition::AskOperator(_)) => rest(vec![]),
             (_, Disposition::Retry { after }) => Decision { records: vec![], action: Action::Retry { after } },
             (_, Disposition::AskOperator(_)) => rest(vec![Record::Failed(Stop::of(fault))]),
             (_, Disposition::Quarantine(_)) => rest(vec![Record::Quarantined(Stop::of(fault))]),
@@ -340,7 +343,7 @@ impl Issuance {
     ) -> Result<Vec<Record>, Fault> {
         let serial = &self.request.device_serial;
         check_identity(&identity)?;
-        if context.profile.places(context.keystore, self.id).is_none() {
+        if context.profile.places(context.keystore, self.request.lineage).is_none() {
             let act = format!(
                 "the profile {} names no place in a {} device: add `{}` to it, or use another fixture",
                 context.profile.name,
@@ -372,7 +375,7 @@ impl Issuance {
             State::KeyGenerationStarted(intent) => Some((intent.location.clone(), intent.algorithm)),
             _ => context
                 .profile
-                .places(context.keystore, self.id)
+                .places(context.keystore, self.request.lineage)
                 .map(|(location, _)| (location, context.profile.key_algorithm)),
         }) else {
             return Decision { records: vec![], action: Action::Rest };

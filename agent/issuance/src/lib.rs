@@ -16,6 +16,7 @@ pub mod public_key;
 pub mod record;
 pub mod request;
 pub mod residency;
+pub mod rule;
 #[cfg(test)]
 mod simulated;
 pub mod state;

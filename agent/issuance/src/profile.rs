@@ -80,7 +80,8 @@ impl KeystoreKind {
 }
 
 impl Profile {
-    /// Where this profile keeps key and certificate on such a device; `None` when it is not for that kind.
+    /// Where this profile keeps key and certificate on such a device; `None` when it is not for that kind. Unless the profile
+    /// names a CKA_ID, it is the issuance's: the first one for this device ([`Requested::lineage`](crate::record::Requested::lineage)).
     #[must_use]
     pub fn places(&self, kind: KeystoreKind, issuance: IssuanceId) -> Option<(KeyLocation, CertificateLocation)> {
         match kind {

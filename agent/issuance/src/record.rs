@@ -1,8 +1,8 @@
 //! The records of one issuance, in the heart's own types. The journal's protobuf is made from them at the process's edge.
 
 use crate::{
-    CertificateLocation, CommonName, DeviceIdentity, DeviceSerial, Disposition, Fault, FixtureName, KeyAlgorithm,
-    KeyLocation, LotName, ProfileName, PublicKey, ResidencyEvidence,
+    CertificateLocation, CommonName, DeviceIdentity, DeviceSerial, Disposition, Fault, FixtureName, IssuanceId,
+    KeyAlgorithm, KeyLocation, LotName, ProfileName, PublicKey, ResidencyEvidence,
 };
 
 /// What happened to an issuance. Each is either an intent (written and synced before the act) or an outcome.
@@ -77,6 +77,22 @@ pub enum Record {
     Failed(Stop),
     /// Set aside; only a supervisor decides.
     Quarantined(Stop),
+    /// A supervisor let a quarantined issuance go on: the next scan of its device does.
+    Released {
+        /// Who asked, as a pseudonym.
+        claimed_by: String,
+        /// The client certificate that asked.
+        authenticated_by: String,
+    },
+    /// A supervisor ended it. What the CA may still answer is recorded, and never written to a device.
+    Cancelled {
+        /// Why, in the supervisor's words.
+        reason: String,
+        /// Who asked, as a pseudonym.
+        claimed_by: String,
+        /// The client certificate that asked.
+        authenticated_by: String,
+    },
     /// A stopped issuance goes on, or a device was met again.
     Resumed {
         /// Where.
@@ -107,6 +123,10 @@ pub struct Requested {
     pub claimed_by: String,
     /// The client certificate that asked.
     pub authenticated_by: String,
+    /// The cancelled issuance that it stands in for, for the same device and profile.
+    pub supersedes: Option<IssuanceId>,
+    /// The first issuance of that row, or this one: the key is named after it, so that a later issuance finds it again.
+    pub lineage: IssuanceId,
     /// What the auditor will ask of the place.
     pub provenance: Provenance,
 }
@@ -162,6 +182,17 @@ impl Stop {
             Disposition::Retry { .. } => "Scan the device again.",
         };
         Self { reason: fault.kind.reason().to_owned(), message: shortened(fault), next_action: next_action.to_owned() }
+    }
+}
+
+impl Stop {
+    /// The same stop, once a supervisor let the issuance go on.
+    #[must_use]
+    pub fn released(self) -> Self {
+        Self {
+            next_action: "A supervisor let it go on: put the device in a fixture and scan it again.".to_owned(),
+            ..self
+        }
     }
 }
 

@@ -266,6 +266,8 @@ pub(crate) fn requested() -> Issuance {
         fixture: FixtureName::parse("fixture-1").unwrap(),
         claimed_by: "badge".into(),
         authenticated_by: "mes".into(),
+        supersedes: None,
+        lineage: IssuanceId::from_slice(&[7; 16]).unwrap(),
         provenance: Provenance::default(),
     };
     Issuance::requested(IssuanceId::from_slice(&[7; 16]).unwrap(), &request, NOW)

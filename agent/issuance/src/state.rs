@@ -4,7 +4,8 @@
 //! Requested → DeviceIdentified → KeyGenerationStarted → KeyGenerated → ResidencyProven → RequestSigned
 //!     → Submitted → Issued → WriteStarted → Written → Verified → Completed
 //! Submitted → Quarantined(Refused)
-//! any of them but Completed → Failed ⇄ (Resumed: back to where it stopped), → Quarantined
+//! any of them but Completed → Failed ⇄ (Resumed: back to where it stopped), → Quarantined → (Released) Failed
+//! any of them but Completed → Cancelled
 //! ```
 
 use crate::{
@@ -65,6 +66,8 @@ pub enum State {
     Failed(Box<State>, Stop),
     /// Set aside in the inner state.
     Quarantined(Box<State>, Stop),
+    /// Ended by a supervisor in the inner state, for this reason.
+    Cancelled(Box<State>, String),
 }
 
 /// A key that is about to be there.
@@ -123,7 +126,7 @@ impl State {
     #[must_use]
     pub fn underlying(&self) -> &State {
         match self {
-            Self::Failed(inner, _) | Self::Quarantined(inner, _) => inner.underlying(),
+            Self::Failed(inner, _) | Self::Quarantined(inner, _) | Self::Cancelled(inner, _) => inner.underlying(),
             other => other,
         }
     }
@@ -204,6 +207,7 @@ impl State {
             Self::Completed(..) => "Completed",
             Self::Failed(..) => "Failed",
             Self::Quarantined(..) => "Quarantined",
+            Self::Cancelled(..) => "Cancelled",
         }
     }
 }
@@ -263,8 +267,34 @@ fn step(state: State, record: &Record) -> State {
             State::Quarantined(refused, _) => State::Quarantined(refused, stop),
             inner => State::Quarantined(Box::new(inner), stop),
         },
+        (State::Cancelled(inner, reason), Record::Issued { .. }) => {
+            State::Cancelled(Box::new(step(*inner, record)), reason)
+        }
+        (cancelled @ State::Cancelled(..), _) => cancelled,
+        (done @ State::Completed(..), _) => done,
+        (State::Failed(inner, _) | State::Quarantined(inner, _), Record::Cancelled { reason, .. }) => {
+            State::Cancelled(inner, reason.clone())
+        }
+        (
+            state @ (State::Requested
+            | State::DeviceIdentified(_)
+            | State::KeyGenerationStarted(_)
+            | State::KeyGenerated(_)
+            | State::ResidencyProven(_)
+            | State::RequestSigned(_)
+            | State::Submitted(_)
+            | State::Refused(_)
+            | State::Issued(_)
+            | State::WriteStarted(_)
+            | State::Written(_)
+            | State::Verified(..)),
+            Record::Cancelled { reason, .. },
+        ) => State::Cancelled(Box::new(state), reason.clone()),
+        (State::Quarantined(inner, stop), Record::Released { .. }) => {
+            State::Failed(Box::new(released(*inner)), stop.released())
+        }
         (State::Failed(inner, _), Record::Quarantined(stop)) => State::Quarantined(inner, stop.clone()),
-        (stopped @ (State::Failed(..) | State::Quarantined(..) | State::Completed(..)), _) => stopped,
+        (stopped @ (State::Failed(..) | State::Quarantined(..)), _) => stopped,
         (state, Record::Failed(stop)) => State::Failed(Box::new(state), stop.clone()),
         (state, Record::Quarantined(stop)) => State::Quarantined(Box::new(state), stop.clone()),
 
@@ -297,6 +327,14 @@ fn step(state: State, record: &Record) -> State {
         (State::Written(placed), Record::Verified(verification)) => State::Verified(placed, verification.clone()),
         (State::Verified(placed, verification), Record::Completed) => State::Completed(placed, verification),
         (state, _) => state,
+    }
+}
+
+/// What was refused is asked again, with the same bytes; everything else goes on where it stands.
+fn released(inner: State) -> State {
+    match inner {
+        State::Refused(request) => State::RequestSigned(request),
+        other => other,
     }
 }
 

@@ -10,9 +10,10 @@ use issuance::{
     Action, DeviceIdentity, DeviceSerial, Fault, FaultKind, Input, Issuance, IssuanceId, Keystore, ProfileName,
     PublicKey, State, ValidatedCertificate,
 };
+use service::crash;
 use tracing::{info, warn};
 
-use crate::{csr, files};
+use crate::{csr, files, words};
 
 /// The records of issuances, as a fixture needs them. Each call returns when what it says may be acted upon.
 pub trait Records: Send + 'static {
@@ -119,10 +120,12 @@ impl<K: Keystore, R: Records> Driver<'_, K, R> {
     }
 
     fn meet(&mut self, issuance: &Issuance, asked: Asked) -> Result<Result<Input, Fault>, Halted> {
+        crash::point("station.identify.intended");
         let identity = match self.keystore.identify() {
             Ok(identity) => identity,
             Err(fault) => return Ok(Err(fault)),
         };
+        crash::point("station.identify.done");
         let another = issuance.state.identity().is_some_and(|before| !before.is_same_device(&identity));
         if another && asked == Asked::Unattended {
             let serial = &issuance.request.device_serial;
@@ -135,6 +138,13 @@ impl<K: Keystore, R: Records> Driver<'_, K, R> {
 
     /// Does what the action says to the device; its outcome is for the journal.
     fn act(&mut self, id: IssuanceId, action: &Action) -> Result<Result<Input, Fault>, Halted> {
+        crash::point(format_args!("station.{}.intended", words::of_act(action)));
+        let outcome = self.touch(id, action);
+        crash::point(format_args!("station.{}.done", words::of_act(action)));
+        outcome
+    }
+
+    fn touch(&mut self, id: IssuanceId, action: &Action) -> Result<Result<Input, Fault>, Halted> {
         let issuance = self.records.issuance(id)?;
         info!(issuance = %id, device = %issuance.request.device_serial, state = %issuance.state, "next step");
         Ok(match action {
@@ -191,7 +201,7 @@ fn nonce() -> Result<Vec<u8>, Fault> {
 /// Whether nothing is to be done with the device until somebody asks.
 #[must_use]
 pub fn is_settled(state: &State) -> bool {
-    matches!(state, State::Completed(..) | State::Failed(..) | State::Quarantined(..))
+    matches!(state, State::Completed(..) | State::Failed(..) | State::Quarantined(..) | State::Cancelled(..))
 }
 
 #[cfg(test)]

@@ -7,9 +7,11 @@ use std::{
 };
 
 use issuance::{DeviceSerial, Fault, FaultKind, ValidatedCertificate};
+use service::crash;
 
 /// Writes the three files, each at once or not at all: the certificate; the chain, leaf first, no root; the roots.
 pub fn write(directory: &Path, serial: &DeviceSerial, certificate: &ValidatedCertificate) -> Result<(), Fault> {
+    crash::point("station.files.intended");
     let directory = directory.join(serial.as_str());
     let leaf = certificate.der();
     let chain: Vec<&[u8]> = [leaf].into_iter().chain(certificate.intermediates().iter().map(Vec::as_slice)).collect();
@@ -43,8 +45,11 @@ fn replace(directory: &Path, name: &str, content: &str) -> io::Result<()> {
     let mut file = fs::File::create(&temporary)?;
     file.write_all(content.as_bytes())?;
     file.sync_data()?;
+    crash::point("station.files.synced");
     fs::rename(&temporary, &target)?;
-    fs::File::open(directory)?.sync_all()
+    fs::File::open(directory)?.sync_all()?;
+    crash::point("station.files.done");
+    Ok(())
 }
 
 #[cfg(test)]

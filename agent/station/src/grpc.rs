@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use issuance::{DeviceSerial, FixtureName, IssuanceId, LotName, ProfileName};
+use issuance::{DeviceSerial, FixtureName, IssuanceId, LotName, ProfileName, rule::Ruling};
 use proto::station::v1::{self as wire, station_service_server::StationService};
 use service::{
     roles::{Caller, Callers, Role},
@@ -31,6 +31,10 @@ const READERS: &[Role] =
 const STARTERS: &[Role] = &[Role::Kiosk, Role::Operator, Role::Supervisor, Role::Mes];
 /// Who may open and close lots.
 const PLANNERS: &[Role] = &[Role::Supervisor, Role::Mes];
+/// Who may decide on what was set aside.
+const SUPERVISORS: &[Role] = &[Role::Supervisor];
+/// A reason is read by people.
+const REASON_MOST: usize = 500;
 /// AIP-158's habit; a page of more would be slow to make and to read.
 const PAGE_MOST: i32 = 1000;
 /// When the caller does not say.
@@ -81,6 +85,21 @@ impl StationApi {
         let (issuance, index) = found.ok_or_else(|| unknown("issuance", &id.to_string()))?;
         settled(&self.ledger)?;
         Ok(view::issuance(&issuance, index))
+    }
+
+    /// A supervisor's word on an issuance: recorded, synced, told.
+    async fn rule(
+        &self,
+        name: &str,
+        ruling: Ruling,
+        badge: String,
+        caller: Caller,
+    ) -> Result<Response<wire::Issuance>, Status> {
+        self.accepting()?;
+        let id = issuance_name(name)?;
+        let appended = self.ledger.rule(id, ruling, badge, caller.name).map_err(refused)?;
+        appended.synced().await.map_err(|error| refused(error.into()))?;
+        Ok(Response::new(self.issuance(id)?))
     }
 }
 
@@ -147,15 +166,36 @@ impl StationService for StationApi {
         Ok(Response::new(self.issuance(id)?))
     }
 
+    async fn release_issuance(
+        &self,
+        request: Request<wire::ReleaseIssuanceRequest>,
+    ) -> Result<Response<wire::Issuance>, Status> {
+        let caller = self.authorise(&request, SUPERVISORS)?;
+        let wire::ReleaseIssuanceRequest { name, badge } = request.into_inner();
+        short("badge", &badge)?;
+        self.rule(&name, Ruling::Release, badge, caller).await
+    }
+
+    async fn cancel_issuance(
+        &self,
+        request: Request<wire::CancelIssuanceRequest>,
+    ) -> Result<Response<wire::Issuance>, Status> {
+        let caller = self.authorise(&request, SUPERVISORS)?;
+        let wire::CancelIssuanceRequest { name, reason, badge } = request.into_inner();
+        short("badge", &badge)?;
+        if reason.trim().is_empty() || reason.chars().count() > REASON_MOST || reason.chars().any(char::is_control) {
+            let message = format!("say why in 1 to {REASON_MOST} printable characters");
+            return Err(status::invalid_argument("reason", message));
+        }
+        self.rule(&name, Ruling::Cancel { reason }, badge, caller).await
+    }
+
     async fn get_issuance(
         &self,
         request: Request<wire::GetIssuanceRequest>,
     ) -> Result<Response<wire::Issuance>, Status> {
         self.authorise(&request, READERS)?;
-        let name = request.into_inner().name;
-        let id = name.strip_prefix("issuances/").and_then(IssuanceId::parse).ok_or_else(|| {
-            status::invalid_argument("name", format!("{name:?} is no issuance: write issuances/<uuid>"))
-        })?;
+        let id = issuance_name(&request.into_inner().name)?;
         Ok(Response::new(self.issuance(id)?))
     }
 
@@ -285,6 +325,12 @@ fn parse<T, E: std::error::Error>(
     parse: impl FnOnce(&str) -> Result<T, E>,
 ) -> Result<T, Status> {
     parse(text).map_err(|error| status::invalid_argument(field, crate::sentence(&error)))
+}
+
+fn issuance_name(name: &str) -> Result<IssuanceId, Status> {
+    name.strip_prefix("issuances/")
+        .and_then(IssuanceId::parse)
+        .ok_or_else(|| status::invalid_argument("name", format!("{name:?} is no issuance: write issuances/<uuid>")))
 }
 
 fn lot_name(name: &str) -> Result<LotName, Status> {

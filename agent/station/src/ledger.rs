@@ -10,14 +10,17 @@ use std::{
 use issuance::{
     Action, DeviceIdentity, DeviceSerial, FixtureName, Input, Issuance, IssuanceId, LotName, ProfileName, PublicKey,
     Record, Timestamp,
+    rule::{Ruling, RulingRefused},
 };
 use journal::{Appended, Journal, JournalError, Projections};
+use service::crash;
 use tokio::sync::{Notify, mpsc};
 
 use crate::{
     profiles::Profiles,
     records::{Entry, What},
     rows::{self, IssuanceRow, LotRow, StationRows},
+    words,
 };
 
 mod lots;
@@ -194,6 +197,26 @@ impl Ledger {
         Ok((decision.action, Some(appended)))
     }
 
+    /// A supervisor's word on an issuance.
+    pub fn rule(
+        &self,
+        id: IssuanceId,
+        ruling: Ruling,
+        claimed_by: String,
+        authenticated_by: String,
+    ) -> Result<Appended, LedgerRefused> {
+        let mut memory = self.lock();
+        let before = self.issuance(&mut memory, id)?;
+        let record = before.rule(ruling, claimed_by, authenticated_by).map_err(|refused| {
+            let reason = match refused {
+                RulingRefused::NotQuarantined => "NOT_QUARANTINED",
+                RulingRefused::Ended => "ALREADY_ENDED",
+            };
+            LedgerRefused::precondition(reason, format!("issuance {id} stands in {}: {refused}", before.state))
+        })?;
+        self.append(&mut memory, id, vec![record])
+    }
+
     /// Whoever took a profile out of the configuration did not take back what is under way: an answer is recorded as it
     /// came, to be validated before it is written, and everything else waits until the profile is back.
     fn without_profile(
@@ -279,8 +302,12 @@ impl Ledger {
     /// Closes rows and journal: the last sync.
     pub fn close(&self) -> Result<(), JournalError> {
         self.journal.sync()?;
+        crash::point("station.stop.synced");
         self.rows.close()?;
-        self.journal.close()
+        crash::point("station.stop.rows-closed");
+        self.journal.close()?;
+        crash::point("station.stop.journal-closed");
+        Ok(())
     }
 
     fn append(&self, memory: &mut Memory, id: IssuanceId, records: Vec<Record>) -> Result<Appended, LedgerRefused> {
@@ -301,7 +328,10 @@ impl Ledger {
         }
         let bytes: Vec<Vec<u8>> = entries.iter().map(Entry::encode).collect();
         // Rows first see whether they understand the entries: what is in the journal stays there.
+        let word = entries.first().map_or("nothing", |entry| words::of_record(&entry.what));
+        crash::point(format_args!("station.{word}.decided"));
         let appended = self.rows.append(bytes)?;
+        crash::point(format_args!("station.{word}.appended"));
         let first = appended.first_index();
         memory.newest = at.0;
         for (index, entry) in (first..).zip(entries) {
@@ -334,7 +364,7 @@ impl Ledger {
         };
         match &record {
             Record::Submitted { .. } => memory.queue.put(index, Waiting { issuance: id, since: entry.at }),
-            Record::Issued { .. } | Record::Refused { .. } => memory.queue.remove(id),
+            Record::Issued { .. } | Record::Refused { .. } | Record::Cancelled { .. } => memory.queue.remove(id),
             _ => {}
         }
         touched.insert(id, after.clone());

@@ -26,6 +26,7 @@ pub mod submission;
 mod testing;
 pub mod view;
 pub mod watch;
+pub mod words;
 
 /// An error and its causes as one sentence: each says what it adds, none repeats its source.
 #[must_use]

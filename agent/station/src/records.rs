@@ -155,6 +155,15 @@ fn event(record: &Record) -> Event {
             let Stop { reason, message, next_action } = stop.clone();
             Event::Quarantined(wire::Quarantined { reason, message, next_action })
         }
+        Record::Released { claimed_by, authenticated_by } => Event::Released(wire::Released {
+            claimed_by: claimed_by.clone(),
+            authenticated_by: authenticated_by.clone(),
+        }),
+        Record::Cancelled { reason, claimed_by, authenticated_by } => Event::Cancelled(wire::Cancelled {
+            reason: reason.clone(),
+            claimed_by: claimed_by.clone(),
+            authenticated_by: authenticated_by.clone(),
+        }),
         Record::Resumed { fixture, claimed_by, authenticated_by } => Event::Resumed(wire::Resumed {
             fixture: fixture.to_string(),
             claimed_by: claimed_by.clone(),
@@ -201,6 +210,14 @@ fn record(event: Event) -> Result<Record, EntryError> {
         Event::Quarantined(wire::Quarantined { reason, message, next_action }) => {
             Record::Quarantined(Stop { reason, message, next_action })
         }
+        Event::Released(released) => {
+            Record::Released { claimed_by: released.claimed_by, authenticated_by: released.authenticated_by }
+        }
+        Event::Cancelled(cancelled) => Record::Cancelled {
+            reason: cancelled.reason,
+            claimed_by: cancelled.claimed_by,
+            authenticated_by: cancelled.authenticated_by,
+        },
         Event::Resumed(resumed) => Record::Resumed {
             fixture: name("fixture", &resumed.fixture, FixtureName::parse)?,
             claimed_by: resumed.claimed_by,
@@ -227,6 +244,8 @@ fn requested_to_wire(requested: &Requested) -> wire::Requested {
         software_version: provenance.software_version.clone(),
         configuration_sha256: provenance.configuration_sha256.to_vec(),
         profile_sha256: provenance.profile_sha256.to_vec(),
+        supersedes: requested.supersedes.map(|id| id.as_bytes().to_vec()).unwrap_or_default(),
+        lineage: requested.lineage.as_bytes().to_vec(),
     }
 }
 
@@ -237,6 +256,8 @@ fn requested_from_wire(wire: wire::Requested) -> Result<Requested, EntryError> {
         profile: name("profile", &wire.profile, ProfileName::parse)?,
         common_name: name("common_name", &wire.common_name, CommonName::parse)?,
         fixture: name("fixture", &wire.fixture, FixtureName::parse)?,
+        supersedes: IssuanceId::from_slice(&wire.supersedes),
+        lineage: IssuanceId::from_slice(&wire.lineage).ok_or(EntryError::Field("lineage"))?,
         request_id: wire.request_id,
         claimed_by: wire.claimed_by,
         authenticated_by: wire.authenticated_by,
@@ -379,6 +400,8 @@ mod tests {
                 fixture: fixture.clone(),
                 claimed_by: "badge".into(),
                 authenticated_by: "mes-1".into(),
+                supersedes: None,
+                lineage: id,
                 provenance: Provenance { site: "s".into(), profile_sha256: [7; 32], ..Provenance::default() },
             })),
             Record::DeviceIdentified {
@@ -406,6 +429,12 @@ mod tests {
             Record::Completed,
             Record::Failed(stop.clone()),
             Record::Quarantined(stop),
+            Record::Released { claimed_by: "badge".into(), authenticated_by: "supervisor-1".into() },
+            Record::Cancelled {
+                reason: "scrapped".into(),
+                claimed_by: "badge".into(),
+                authenticated_by: "supervisor-1".into(),
+            },
             Record::Resumed { fixture, claimed_by: "badge".into(), authenticated_by: "mes-1".into() },
         ] {
             round_trip(What::Issuance(id, record));

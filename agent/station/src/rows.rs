@@ -45,6 +45,8 @@ pub struct IssuanceRow {
     pub lot: LotName,
     /// Its device.
     pub device_serial: DeviceSerial,
+    /// Its profile.
+    pub profile: ProfileName,
     /// Where its submission stands in [`QUEUE`].
     pub submission: Option<u64>,
     /// Its records, ascending.
@@ -105,7 +107,7 @@ pub fn decode<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Result<T, String> {
 }
 
 impl Projection for StationRows {
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
 
     fn apply(&self, index: u64, entry: &[u8], rows: &mut Rows<'_>) -> Result<(), String> {
         let entry = Entry::decode(entry).map_err(|error| error.to_string())?;
@@ -160,8 +162,16 @@ fn issuance(rows: &mut Rows<'_>, index: u64, id: IssuanceId, record: &Record) ->
         Record::Completed => {
             change_lot(rows, &row.lot, index, |lot| lot.completed += 1)?;
         }
+        Record::Cancelled { .. } => {
+            if let Some(submission) = row.submission.take() {
+                rows.delete(QUEUE, &submission.to_be_bytes());
+            }
+            // The same request starts anew; its name stays with the device.
+            rows.delete(SUBJECTS, &key(&[row.lot.as_str(), row.device_serial.as_str(), row.profile.as_str()]));
+        }
         Record::Failed(_)
         | Record::Quarantined(_)
+        | Record::Released { .. }
         | Record::Requested(_)
         | Record::KeyGenerationStarted { .. }
         | Record::ResidencyProven { .. }
@@ -186,10 +196,16 @@ fn requested(rows: &mut Rows<'_>, index: u64, id: IssuanceId, request: &Requeste
     if !request.request_id.is_empty() {
         rows.put(REQUESTS, request.request_id.as_bytes(), bytes);
     }
-    change_lot(rows, &request.lot, index, |row| row.started += 1)?;
+    // A device that is started anew in its lot has its place there already.
+    let has_place = match request.supersedes.and_then(|before| rows.get(ISSUANCES, before.as_bytes())) {
+        Some(before) => decode::<IssuanceRow>(&before)?.lot == request.lot,
+        None => false,
+    };
+    change_lot(rows, &request.lot, index, |row| row.started += u32::from(!has_place))?;
     Ok(IssuanceRow {
         lot: request.lot.clone(),
         device_serial: request.device_serial.clone(),
+        profile: request.profile.clone(),
         submission: None,
         indexes: vec![],
     })

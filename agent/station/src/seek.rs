@@ -36,7 +36,7 @@ pub async fn fixture<'a>(
     }
     if let Some(before) = before
         && (fixtures.at_work().contains(&before.id)
-            || matches!(before.state, State::Completed(..) | State::Quarantined(..)))
+            || matches!(before.state, State::Completed(..) | State::Quarantined(..) | State::Cancelled(..)))
         && let Some(fixture) = fixtures.get(&before.fixture)
     {
         return Ok(fixture);

@@ -17,7 +17,7 @@ use journal::{Journal, JournalError, JournalOptions, Projections};
 use keystore::worker::{Deadlines, Worker, WorkerSettings};
 use proto::station::v1::station_service_server::StationServiceServer;
 use service::{
-    grpc as grpc_server,
+    crash, grpc as grpc_server,
     grpc::MESSAGE_BYTES_MAX,
     shutdown::Shutdown,
     tls::{Listener, TlsError},
@@ -36,6 +36,7 @@ use crate::{
     ledger::{Change, Ledger, LedgerRefused},
     rows::StationRows,
     submission::{self, Answered, Link},
+    words,
 };
 
 /// How often the journal's health is looked at between appends.
@@ -135,6 +136,7 @@ pub async fn run(
 
     let address = listener.local_address();
     info!(%address, fixtures = settings.len(), "the station is ready");
+    crash::point("station.start.serving");
     ready(address);
     let served = grpc_server::server()
         .add_service(health_service)
@@ -144,12 +146,14 @@ pub async fn run(
         .await;
 
     // Stop accepting, finish the current act, stop connectors, last sync, rows (DESIGN §9).
+    crash::point("station.stop.serving-ended");
     shutdown.request();
     drop(fixtures);
     let joined = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join()))).await;
     if joined.is_err() {
         warn!("a fixture's thread did not end well");
     }
+    crash::point("station.stop.fixtures-ended");
     let _ = sender.await;
     let _ = watchman.await;
     ledger.close().map_err(StationError::Close)?;
@@ -171,9 +175,11 @@ fn open_ledger(
     if let Some(torn) = &recovery.torn {
         warn!(%torn, "the journal had a torn tail, which was never acknowledged and is cut");
     }
+    crash::point("station.start.journal-open");
     let mut progress = |done: u64, all: u64| info!(done, all, "reading the journal");
     let rows =
         Projections::open(&journal, &directory.join("projections"), StationRows, &mut progress).map_err(failed)?;
+    crash::point("station.start.rows-open");
     info!(records = recovery.records, "the journal is open");
     Ledger::new(journal, rows, configuration.profiles.clone(), configuration.queue.bound, changes).map_err(failed)
 }
@@ -334,6 +340,7 @@ impl Records for FixtureRecords {
             Ok((action, appended)) => {
                 if let Some(appended) = appended.filter(|_| action.is_irreversible()) {
                     appended.wait().map_err(|error| halted(error.into()))?;
+                    crash::point(format_args!("station.{}.synced", words::of_act(&action)));
                 }
                 // Only now: nothing leaves for the CA before the disk says that it did.
                 if action == Action::AwaitAnswer {

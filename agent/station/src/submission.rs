@@ -8,7 +8,7 @@ use std::{
 };
 
 use issuance::{Input, IssuanceId, Timestamp};
-use service::shutdown::Shutdown;
+use service::{crash, shutdown::Shutdown};
 use tokio::{sync::watch, time::Instant};
 use tracing::{info, warn};
 
@@ -136,7 +136,10 @@ impl<C: Connector, A: Answered> Sender<C, A> {
             };
         }
         let suspected = !std::mem::take(&mut self.suspects).is_empty();
-        let outcome = match self.connector.submit(&batch).await {
+        crash::point("station.submission.intended");
+        let submitted = self.connector.submit(&batch).await;
+        crash::point("station.submission.done");
+        let outcome = match submitted {
             Ok(answers) => self.take(&batch, answers),
             Err(unanswered) => Err(unanswered),
         };
@@ -215,6 +218,7 @@ impl<C: Connector, A: Answered> Sender<C, A> {
             if !self.answered.record(id, input) {
                 return unanswered("the station cannot record the CA's answer");
             }
+            crash::point("station.submission.recorded");
             if self.ledger.is_waiting(id) {
                 // What was answered and still waits would be asked again in a loop.
                 self.defer(id, self.settings.retry_most);

@@ -19,6 +19,7 @@ pub fn issuance(issuance: &Issuance, index: u64) -> wire::Issuance {
     let (state_now, stopped_in) = match state {
         State::Failed(inner, _) => (WireState::Failed, wire_state(inner)),
         State::Quarantined(inner, _) => (WireState::Quarantined, wire_state(inner)),
+        State::Cancelled(inner, _) => (WireState::Cancelled, wire_state(inner)),
         other => (wire_state(other), WireState::Unspecified),
     };
     wire::Issuance {
@@ -30,7 +31,7 @@ pub fn issuance(issuance: &Issuance, index: u64) -> wire::Issuance {
         common_name: issuance.request.common_name.to_string(),
         state: state_now.into(),
         stopped_in: stopped_in.into(),
-        failure: state.stop().map(|stop| wire::Failure { reason: stop.reason.clone(), message: stop.message.clone() }),
+        failure: failure(state),
         next_action: next_action(state).to_owned(),
         create_time: Some(timestamp(issuance.created)),
         update_time: Some(timestamp(issuance.updated)),
@@ -44,6 +45,16 @@ pub fn issuance(issuance: &Issuance, index: u64) -> wire::Issuance {
         chain: issued.map(|issued| issued.chain.clone()).unwrap_or_default(),
         claimed_by: issuance.claimed_by.clone(),
         authenticated_by: issuance.request.authenticated_by.clone(),
+    }
+}
+
+fn failure(state: &State) -> Option<wire::Failure> {
+    match state {
+        State::Cancelled(_, reason) => {
+            let message = format!("a supervisor cancelled it: {reason}");
+            Some(wire::Failure { reason: "CANCELLED".to_owned(), message })
+        }
+        other => other.stop().map(|stop| wire::Failure { reason: stop.reason.clone(), message: stop.message.clone() }),
     }
 }
 
@@ -128,6 +139,7 @@ fn wire_state(state: &State) -> WireState {
         State::Completed(..) => WireState::Completed,
         State::Failed(..) => WireState::Failed,
         State::Quarantined(..) => WireState::Quarantined,
+        State::Cancelled(..) => WireState::Cancelled,
     }
 }
 
@@ -147,5 +159,6 @@ fn next_action(state: &State) -> &str {
         State::Issued(_) => "The certificate is here. If the device was taken out, put it back and scan it again.",
         State::Completed(..) => "Take it out and ship it.",
         State::Failed(_, stop) | State::Quarantined(_, stop) => &stop.next_action,
+        State::Cancelled(..) => "Cancelled by a supervisor. Scan the device again to start anew.",
     }
 }

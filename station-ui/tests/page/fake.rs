@@ -9,9 +9,9 @@ use std::{
 };
 
 use proto::station::v1::{
-    CloseLotRequest, Event, Fixture, GetIssuanceRequest, GetLotRequest, GetStationRequest, Issuance,
-    ListIssuancesRequest, ListIssuancesResponse, ListLotsRequest, ListLotsResponse, Lot, OpenLotRequest, Queue,
-    StartIssuanceRequest, Station, WatchRequest,
+    CancelIssuanceRequest, CloseLotRequest, Event, Fixture, GetIssuanceRequest, GetLotRequest, GetStationRequest,
+    Issuance, ListIssuancesRequest, ListIssuancesResponse, ListLotsRequest, ListLotsResponse, Lot, OpenLotRequest,
+    Queue, ReleaseIssuanceRequest, StartIssuanceRequest, Station, WatchRequest,
     event::Change,
     fixture,
     issuance::State,
@@ -219,6 +219,14 @@ impl StationService for Service {
             script.events.iter().filter(|event| after.is_some_and(|after| event.sequence > after)).cloned().collect();
         let live = BroadcastStream::new(self.live.subscribe()).filter_map(Result::ok);
         Ok(Response::new(Box::pin(tokio_stream::iter(before).chain(live).map(Ok))))
+    }
+
+    async fn release_issuance(&self, _: Request<ReleaseIssuanceRequest>) -> Result<Response<Issuance>, Status> {
+        Err(Status::unimplemented("the page does not ask for it"))
+    }
+
+    async fn cancel_issuance(&self, _: Request<CancelIssuanceRequest>) -> Result<Response<Issuance>, Status> {
+        Err(Status::unimplemented("the page does not ask for it"))
     }
 
     async fn get_issuance(&self, _: Request<GetIssuanceRequest>) -> Result<Response<Issuance>, Status> {

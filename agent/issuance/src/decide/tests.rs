@@ -58,6 +58,8 @@ fn name_of(record: &Record) -> &'static str {
         Record::Failed(_) => "Failed",
         Record::Quarantined(_) => "Quarantined",
         Record::Resumed { .. } => "Resumed",
+        Record::Released { .. } => "Released",
+        Record::Cancelled { .. } => "Cancelled",
     }
 }
 

@@ -84,7 +84,7 @@ pub(super) fn state_name(issuance: &wire::Issuance) -> &'static str {
 
 /// Whether nothing more happens to it by itself.
 pub(super) fn is_settled(issuance: &wire::Issuance) -> bool {
-    matches!(issuance.state(), State::Completed | State::Failed | State::Quarantined)
+    matches!(issuance.state(), State::Completed | State::Failed | State::Quarantined | State::Cancelled)
 }
 
 /// One line about an issuance.

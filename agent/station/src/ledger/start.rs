@@ -73,6 +73,8 @@ enum Judged {
 struct New {
     profile: ProfileName,
     common_name: CommonName,
+    /// The cancelled issuance for the same device and profile, if there was one.
+    instead_of: Option<Box<Issuance>>,
     profile_sha256: [u8; 32],
 }
 
@@ -87,6 +89,7 @@ impl Ledger {
         self.room(&memory, asked)?;
         asked.fixture_free()?;
         let subject = asked.subject.clone();
+        let id = IssuanceId::from_uuid(Uuid::now_v7());
         let request = Requested {
             request_id: subject.request_id,
             lot: subject.lot,
@@ -96,9 +99,10 @@ impl Ledger {
             fixture: asked.fixture.clone(),
             claimed_by: asked.claimed_by.clone(),
             authenticated_by: asked.authenticated_by.clone(),
+            supersedes: new.instead_of.as_ref().map(|before| before.id),
+            lineage: new.instead_of.as_ref().map_or(id, |before| before.request.lineage),
             provenance: Provenance { profile_sha256: new.profile_sha256, ..provenance.clone() },
         };
-        let id = IssuanceId::from_uuid(Uuid::now_v7());
         let appended = self.append(&mut memory, id, vec![Record::Requested(Box::new(request))])?;
         let issuance = self.issuance(&mut memory, id)?;
         Ok(Started { issuance, begin: true, appended: Some(appended) })
@@ -134,27 +138,34 @@ impl Ledger {
             let message = format!("the lot {} is closed: open another lot", subject.lot);
             return Err(LedgerRefused::precondition("LOT_CLOSED", message));
         }
-        if lot.started >= lot.quantity {
+        let common_name = named
+            .profile
+            .common_name_for(&subject.device_serial, &named.issuer_names)
+            .map_err(|refused| LedgerRefused::Invalid { field: "device_serial", message: crate::sentence(&refused) })?;
+        let mut instead_of = None;
+        if let Some(taken) = self.rows.get(rows::NAMES, &rows::key(&[profile.as_str(), &common_name.folded()]))? {
+            let taken = self.load(memory, &taken)?;
+            // A CN belongs to one device for ever, and comes back only there.
+            if matches!(taken.state, State::Cancelled(..)) && taken.request.device_serial == subject.device_serial {
+                instead_of = Some(Box::new(taken));
+            } else {
+                return Err(LedgerRefused::Exists {
+                    reason: "COMMON_NAME_TAKEN",
+                    message: format!(
+                        "the CN {common_name} belongs to the device {} since its issuance {} in lot {}: a CN is given once",
+                        taken.request.device_serial, taken.id, taken.request.lot
+                    ),
+                });
+            }
+        }
+        let has_place = instead_of.as_ref().is_some_and(|before| before.request.lot == subject.lot);
+        if lot.started >= lot.quantity && !has_place {
             return Err(LedgerRefused::precondition(
                 "LOT_USED_UP",
                 format!("the lot {} is used up: {} of {} devices were started", subject.lot, lot.started, lot.quantity),
             ));
         }
-        let common_name = named
-            .profile
-            .common_name_for(&subject.device_serial, &named.issuer_names)
-            .map_err(|refused| LedgerRefused::Invalid { field: "device_serial", message: crate::sentence(&refused) })?;
-        if let Some(taken) = self.rows.get(rows::NAMES, &rows::key(&[profile.as_str(), &common_name.folded()]))? {
-            let taken = self.load(memory, &taken)?;
-            return Err(LedgerRefused::Exists {
-                reason: "COMMON_NAME_TAKEN",
-                message: format!(
-                    "the CN {common_name} belongs to the device {} since its issuance {} in lot {}: a CN is given once",
-                    taken.request.device_serial, taken.id, taken.request.lot
-                ),
-            });
-        }
-        Ok(Judged::New(New { profile, common_name, profile_sha256: named.sha256 }))
+        Ok(Judged::New(New { profile, common_name, instead_of, profile_sha256: named.sha256 }))
     }
 
     /// Whether the queue has room for one more, with those that are on their way to it.
@@ -205,7 +216,7 @@ impl Ledger {
     /// The same request again: a stopped issuance goes on, one whose device was met again too, a finished one is returned.
     fn go_on(&self, memory: &mut Memory, before: Issuance, asked: &Asked) -> Result<Started, LedgerRefused> {
         let resumes = match &before.state {
-            State::Completed(..) | State::Quarantined(..) => false,
+            State::Completed(..) | State::Quarantined(..) | State::Cancelled(..) => false,
             State::Failed(..) => {
                 if before.state.issued().is_none() && before.state.awaits_answer().is_none() {
                     self.room(memory, asked)?;

@@ -35,7 +35,7 @@ pub(crate) struct Row {
 
 impl Row {
     fn is_over(&self) -> bool {
-        matches!(self.issuance.state(), State::Completed | State::Failed | State::Quarantined)
+        matches!(self.issuance.state(), State::Completed | State::Failed | State::Quarantined | State::Cancelled)
     }
 }
 
@@ -163,6 +163,7 @@ fn words(issuance: &Issuance) -> String {
         State::Completed => "done",
         State::Failed => "FAILED",
         State::Quarantined => "SET ASIDE",
+        State::Cancelled => "CANCELLED",
     };
     match &issuance.failure {
         Some(failure) => format!("{said}: {} ({})", failure.message, failure.reason),

@@ -1,0 +1,112 @@
+//! What a supervisor may decide on an issuance, whatever its device and its CA do.
+
+use crate::{Issuance, Record, State};
+
+/// A supervisor's word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ruling {
+    /// Let a quarantined issuance go on: what the CA refused is asked again, everything else goes on where it stands.
+    Release,
+    /// End it. Its device may be started anew; what the CA may still answer is recorded and not used.
+    Cancel {
+        /// Why, for the record.
+        reason: String,
+    },
+}
+
+/// A ruling on what it cannot be given on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RulingRefused {
+    /// Only what is set aside can be let go on.
+    #[error("only a quarantined issuance can be released")]
+    NotQuarantined,
+    /// It is done, or was cancelled before.
+    #[error("it is completed or cancelled already: nothing is left to cancel")]
+    Ended,
+}
+
+impl Issuance {
+    /// The record that a ruling makes. `claimed_by` is the supervisor's pseudonym, `authenticated_by` the client certificate.
+    pub fn rule(&self, ruling: Ruling, claimed_by: String, authenticated_by: String) -> Result<Record, RulingRefused> {
+        match (ruling, &self.state) {
+            (Ruling::Release, State::Quarantined(..)) => Ok(Record::Released { claimed_by, authenticated_by }),
+            (Ruling::Release, _) => Err(RulingRefused::NotQuarantined),
+            (Ruling::Cancel { .. }, State::Completed(..) | State::Cancelled(..)) => Err(RulingRefused::Ended),
+            (Ruling::Cancel { reason }, _) => Ok(Record::Cancelled { reason, claimed_by, authenticated_by }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Timestamp,
+        record::Stop,
+        simulated::{World, requested},
+    };
+
+    const AT: Timestamp = Timestamp(0);
+
+    fn apply(issuance: &Issuance, record: &Record) -> Issuance {
+        issuance.clone().apply(record, AT)
+    }
+
+    fn quarantined(issuance: &Issuance) -> Issuance {
+        let stop = Stop { reason: "R".into(), message: "m".into(), next_action: "n".into() };
+        apply(issuance, &Record::Quarantined(stop))
+    }
+
+    fn rule(issuance: &Issuance, ruling: Ruling) -> Result<Issuance, RulingRefused> {
+        let record = issuance.rule(ruling, "badge".into(), "supervisor-1".into())?;
+        Ok(apply(issuance, &record))
+    }
+
+    /// Every state of a whole issuance, quarantined and released, goes on after a scan exactly where it stood; what the CA
+    /// refused is asked again with the same bytes.
+    #[test]
+    fn a_released_issuance_goes_on_where_it_stood() {
+        let resumed = Record::Resumed {
+            fixture: requested().request.fixture,
+            claimed_by: String::new(),
+            authenticated_by: String::new(),
+        };
+        let mut issuance = requested();
+        for record in World::new().run(requested()).1 {
+            let released = rule(&quarantined(&issuance), Ruling::Release);
+            let after = apply(&released.unwrap(), &resumed);
+            assert_eq!(after.state, issuance.state);
+            if matches!(issuance.state, State::Submitted(_)) {
+                let refused = apply(&issuance, &Record::Refused { reason: "R".into(), message: "m".into() });
+                let again = apply(&rule(&refused, Ruling::Release).unwrap(), &resumed);
+                let State::RequestSigned(request) = &again.state else { panic!("{}", again.state) };
+                assert_eq!(Some(request), issuance.state.awaits_answer());
+            }
+            issuance = apply(&issuance, &record);
+        }
+        assert!(matches!(issuance.state, State::Completed(..)));
+    }
+
+    /// In every state but the last an issuance can be cancelled, once; nothing moves it afterwards, and a late certificate
+    /// is kept.
+    #[test]
+    fn a_cancelled_issuance_stays_so() {
+        let cancel = || Ruling::Cancel { reason: "scrapped".into() };
+        let mut issuance = requested();
+        for record in World::new().run(requested()).1 {
+            for before in [issuance.clone(), quarantined(&issuance)] {
+                let cancelled = rule(&before, cancel()).unwrap();
+                assert!(matches!(cancelled.state, State::Cancelled(..)));
+                assert_eq!(rule(&cancelled, cancel()), Err(RulingRefused::Ended));
+                assert_eq!(rule(&cancelled, Ruling::Release), Err(RulingRefused::NotQuarantined));
+                let later = apply(&cancelled, &record);
+                assert!(matches!(later.state, State::Cancelled(..)));
+                let late = matches!(record, Record::Issued { .. });
+                assert_eq!(late, later.state.issued().is_some() && cancelled.state.issued().is_none());
+            }
+            assert_eq!(rule(&issuance, Ruling::Release), Err(RulingRefused::NotQuarantined));
+            issuance = apply(&issuance, &record);
+        }
+        assert_eq!(rule(&issuance, cancel()), Err(RulingRefused::Ended));
+    }
+}
