@@ -151,12 +151,14 @@ pub(crate) fn token_worker(token: &SoftHsm, pin: &str) -> WorkerSettings {
     worker(keystore, token.environment())
 }
 
-fn worker(keystore: KeystoreSettings, environment: Vec<(String, String)>) -> WorkerSettings {
+/// A worker for any device.
+pub(crate) fn worker(keystore: KeystoreSettings, environment: Vec<(String, String)>) -> WorkerSettings {
     WorkerSettings {
         program: env!("CARGO_BIN_EXE_keystore-worker").into(),
         arguments: vec!["keystore-worker".into()],
         keystore,
         environment,
+        lock: None,
         deadlines: Deadlines::default(),
     }
 }
