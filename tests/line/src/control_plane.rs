@@ -17,7 +17,7 @@ use time::{Duration, OffsetDateTime};
 use crate::LineError;
 
 /// A demo or a test outlives neither; a forgotten directory is no risk for long.
-const VALIDITY: Duration = Duration::days(30);
+const VALIDITY: Duration = Duration::days(365);
 /// Clocks of one machine may be set back a little.
 const BACKDATE: Duration = Duration::hours(1);
 
