@@ -305,7 +305,14 @@ fn purpose(table: &Table<'_>) -> Option<Purpose> {
     let purpose = table.parsed("purpose", |text| match text {
         "device-ca" | "device-identity" | "server" => Ok(text.to_owned()),
         _ => Err(format!("{text:?} is no purpose: use device-ca, device-identity or server")),
-    })?;
+    });
+    let Some(purpose) = purpose else {
+        // Which keys belong here hangs on the purpose: only its own mistake is told.
+        if table.has("path_length") {
+            let _ = table.integer("path_length", 0..=8);
+        }
+        return None;
+    };
     match purpose.as_str() {
         "device-ca" => {
             let path_length = table.integer("path_length", 0..=8)?;
@@ -381,7 +388,14 @@ fn fixture(table: &Table<'_>) -> Option<FixtureSettings> {
         _ => Err(format!("{text:?} is no keystore: use tpm or pkcs11")),
     });
     let environment = table.string_map("environment");
-    let keystore = match kind? {
+    let Some(kind) = kind else {
+        // Which keys belong here hangs on the keystore: only its own mistake is told.
+        for key in ["tcti", "module", "token", "pin_file"] {
+            let _ = table.optional_string(key);
+        }
+        return None;
+    };
+    let keystore = match kind {
         KeystoreKind::Tpm => KeystoreSettings::Tpm { tcti: table.string("tcti")? },
         KeystoreKind::Pkcs11 => {
             let module = table.path("module");
@@ -418,7 +432,9 @@ fn check_places(root: &Table<'_>, profiles: &[PinnedProfile], fixtures: &[Fixtur
 
 fn hexadecimal(text: &str) -> Result<Vec<u8>, String> {
     let digits = text.as_bytes();
-    if digits.is_empty() || !digits.len().is_multiple_of(2) || digits.len() > 64 {
+    // `from_str_radix` would take a sign for a digit.
+    let are_digits = digits.iter().all(u8::is_ascii_hexdigit);
+    if digits.is_empty() || !are_digits || !digits.len().is_multiple_of(2) || digits.len() > 64 {
         return Err(format!("{text:?} is no CKA_ID: give 1 to 32 octets in hexadecimal"));
     }
     digits
