@@ -49,7 +49,7 @@ enum Command {
 
 type Run = fn(Configuration) -> Result<(), Box<dyn Error>>;
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let (config, command): (&Path, Run) = match &arguments.command {
         Command::KeystoreWorker => return keystore::worker::run(),

@@ -9,6 +9,7 @@ use std::{
 use issuance::{DeviceSerial, FixtureName, IssuanceId, LotName, ProfileName, rule::Ruling};
 use proto::station::v1::{self as wire, station_service_server::StationService};
 use service::{
+    crash,
     roles::{Caller, Callers, Role},
     status,
     tls::Peer,
@@ -99,6 +100,7 @@ impl StationApi {
         let id = issuance_name(name)?;
         let appended = self.ledger.rule(id, ruling, badge, caller.name).map_err(refused)?;
         appended.synced().await.map_err(|error| refused(error.into()))?;
+        crash::point("station.ruling.synced");
         Ok(Response::new(self.issuance(id)?))
     }
 }
@@ -163,7 +165,9 @@ impl StationService for StationApi {
             }
             id
         };
-        Ok(Response::new(self.issuance(id)?))
+        let issuance = self.issuance(id)?;
+        crash::point("station.scan.synced");
+        Ok(Response::new(issuance))
     }
 
     async fn release_issuance(
@@ -316,6 +320,7 @@ async fn answer_lot(
         Some(appended) => appended.synced().await.map_err(|error| refused(error.into()))?,
         None => settled(ledger)?,
     }
+    crash::point("station.lot.synced");
     Ok(Response::new(view::lot(lot, &row)))
 }
 

@@ -1,6 +1,7 @@
 //! One process of the line, its log, and its end.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -23,6 +24,7 @@ pub struct Process {
     program: PathBuf,
     arguments: Vec<String>,
     log: PathBuf,
+    variables: BTreeMap<&'static str, String>,
     running: Option<Child>,
 }
 
@@ -34,7 +36,8 @@ impl Process {
             return Err(LineError::NotBuilt { program: name, directory: binaries.into() });
         }
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        Ok(Self { name, program, arguments, log: logs.join(format!("{name}.log")), running: None })
+        let log = logs.join(format!("{name}.log"));
+        Ok(Self { name, program, arguments, log, variables: BTreeMap::new(), running: None })
     }
 
     /// The binary's name.
@@ -55,8 +58,14 @@ impl Process {
     /// Runs the binary once with other arguments, to its end.
     pub(crate) fn run_once(&self, arguments: &[&str]) -> Result<(), LineError> {
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let mut once =
-            Self { name: self.name, program: self.program.clone(), arguments, log: self.log.clone(), running: None };
+        let mut once = Self {
+            name: self.name,
+            program: self.program.clone(),
+            arguments,
+            log: self.log.clone(),
+            variables: self.variables.clone(),
+            running: None,
+        };
         once.spawn()?;
         match once.wait_at_most(COMMAND_MOST)? {
             Some(status) if status.success() => Ok(()),
@@ -65,8 +74,21 @@ impl Process {
         }
     }
 
-    /// Starts it, unless it runs.
-    pub(crate) fn spawn(&mut self) -> Result<(), LineError> {
+    /// Puts a variable into the environment of its next starts, or takes it out again.
+    pub fn set_variable(&mut self, name: &'static str, value: Option<String>) {
+        match value {
+            Some(value) => drop(self.variables.insert(name, value)),
+            None => drop(self.variables.remove(name)),
+        }
+    }
+
+    /// Waits at most `most` for its end, however it comes; `None` when it still runs. What it started is left alone.
+    pub fn await_end(&mut self, most: Duration) -> Result<Option<ExitStatus>, LineError> {
+        self.wait_at_most(most)
+    }
+
+    /// Starts it, unless it runs, and does not wait until it is ready.
+    pub fn spawn(&mut self) -> Result<(), LineError> {
         if self.running.is_some() {
             return Ok(());
         }
@@ -74,7 +96,7 @@ impl Process {
         let log = open().map_err(LineError::file("open", &self.log))?;
         let again = log.try_clone().map_err(LineError::file("open", &self.log))?;
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments).stdin(Stdio::null()).stdout(log).stderr(again);
+        command.args(&self.arguments).envs(&self.variables).stdin(Stdio::null()).stdout(log).stderr(again);
         // What the devices need stands in the configuration; what is set here must not stand in for it.
         command.env_remove("SOFTHSM2_CONF");
         self.running = Some(child::spawn(command).map_err(self.failed("start"))?);
