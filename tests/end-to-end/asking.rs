@@ -91,7 +91,7 @@ pub(crate) async fn settled(line: &Line, issuance: &Issuance) -> Issuance {
 }
 
 pub(crate) fn is_settled(issuance: &Issuance) -> bool {
-    matches!(issuance.state(), State::Completed | State::Failed | State::Quarantined)
+    matches!(issuance.state(), State::Completed | State::Failed | State::Quarantined | State::Cancelled)
 }
 
 /// The issuance once it fits, from where it stood on.

@@ -17,4 +17,5 @@ mod rejected;
 mod repeats;
 mod rogue;
 mod roles;
+mod rulings;
 mod verified;
