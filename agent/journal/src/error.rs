@@ -56,8 +56,9 @@ pub enum JournalError {
     },
     /// Bytes that were once synced are not what was written. Nothing was changed.
     #[error(
-        "{path} is damaged at byte {offset}: {wrong}. Nothing was changed. Copy this segment back from a backup and \
-         start again; do not delete it, the records after it would be lost too"
+        "{path} is damaged at byte {offset}: {wrong}. Nothing was changed. Mend it with this program's command \
+         `journal repair --from COPY`, where COPY is a copy of the directory, such as a backup; do not delete the file, \
+         the records after it would be lost too"
     )]
     Damaged {
         /// The segment.
@@ -69,8 +70,8 @@ pub enum JournalError {
     },
     /// A segment between others, or the first, is not there.
     #[error(
-        "a segment is missing in {directory}: {found} follows {expected}. Copy the missing segments back from a \
-         backup and start again"
+        "a segment is missing in {directory}: {found} follows {expected}. Bring it back with this program's command \
+         `journal repair --from COPY`, where COPY is a copy of the directory, such as a backup"
     )]
     MissingSegment {
         /// The journal's directory.
@@ -79,6 +80,14 @@ pub enum JournalError {
         found: String,
         /// What it says it follows, and what is there instead.
         expected: String,
+    },
+    /// A copy cannot mend the journal. The segment that it was for is as it was.
+    #[error("the copy {copy} cannot mend the journal: {wrong}; take another copy")]
+    CopyUnfit {
+        /// The copy's directory.
+        copy: PathBuf,
+        /// Which segment, and what stands in the way.
+        wrong: String,
     },
     /// The segments belong to another journal.
     #[error(

@@ -14,7 +14,7 @@
 //! ahead of a sync, and rebuilt when they are missing, damaged or of another version.
 //!
 //! What is where: `segment` the bytes; `recovery` opening; `chain` reading; `writer` appending; `committer` the queue and
-//! the thread; `journal` the handle; `projections` the rows. The Merkle tree (RFC 6962 leaves, SHA-256(0x00 ‖ entry)),
+//! the thread; `journal` the handle; `repair` mending with a copy; `projections` the rows. The Merkle tree (RFC 6962 leaves, SHA-256(0x00 ‖ entry)),
 //! tiles and checkpoints (C2SP tlog-tiles, signed notes) will stand beside them in a module `tree`, fed by the committer
 //! after each sync; a segment's header has the place for its root.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -28,6 +28,7 @@ mod journal;
 mod memory_disk;
 mod projections;
 mod recovery;
+mod repair;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ mod writer;
 pub use error::JournalError;
 pub use journal::{Appended, Journal, JournalOptions, Recovery};
 pub use projections::{Projection, Projections, Row, Rows};
+pub use repair::repair;
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);

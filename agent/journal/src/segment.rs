@@ -168,6 +168,12 @@ pub(crate) fn find_frames(bytes: &[u8], seed: u32) -> impl Iterator<Item = (usiz
     })
 }
 
+/// The length of the whole frame with which `bytes` begin, if they do.
+pub(crate) fn frame_at(bytes: &[u8], seed: u32) -> Option<usize> {
+    let frame = bytes.get(..plausible_size(bytes)?)?;
+    check_frame(frame, seed).map(|_| frame.len())
+}
+
 /// What stands at an offset.
 pub(crate) enum Step<'a> {
     Frame {

@@ -4,6 +4,7 @@ mod files;
 mod groups;
 mod power_cut;
 mod refusals;
+mod repair;
 
 use std::{sync::Arc, time::Duration};
 

@@ -141,7 +141,7 @@ fn damage_in_an_earlier_segment_is_found_by_reading() {
     let refused = journal.read(0..journal.length()).unwrap_err();
     let JournalError::Damaged { path, offset, .. } = &refused else { panic!("{refused}") };
     assert_eq!((path, *offset), (&disk.path(&names[1]), 4096 + 5018));
-    assert!(refused.to_string().contains("Copy this segment back from a backup"), "{refused}");
+    assert!(refused.to_string().contains("`journal repair --from COPY`"), "{refused}");
     assert_eq!(journal.read(first..first + 1).unwrap(), [entry(first, 5000)]);
     assert_eq!(journal.read(0..first).unwrap().len() as u64, first);
 }
