@@ -158,7 +158,7 @@ async fn an_outage_is_met_with_probes() {
     for attempt in 1..=12u32 {
         line.ca.will(|_| down(None));
         let pause = pause(&line.sender.send_next().await).expect("a pause");
-        let bound = SETTINGS.retry_first * 2u32.pow(attempt.min(8) - 1);
+        let bound = SETTINGS.retry_first * 2u32.pow(attempt.min(10) - 1);
         assert!(pause > Duration::from_millis(90) && pause <= bound.min(SETTINGS.retry_most), "{attempt}: {pause:?}");
         most = most.max(pause);
     }
