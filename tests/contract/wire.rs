@@ -38,6 +38,11 @@ impl Wire {
         answer[9..].chunks_exact(4).map(|handle| u32::from_be_bytes(handle.try_into().unwrap())).collect()
     }
 
+    /// The persistent handles that an owner's keys may have: EKs stand at 0x8101xxxx.
+    pub(crate) fn keys(&self) -> Vec<u32> {
+        self.handles(0x8100_0002).into_iter().filter(|handle| *handle < 0x8101_0000).collect()
+    }
+
     /// Leaves an ECC storage key loaded, and says where (TPM2_CreatePrimary).
     pub(crate) fn leave_an_object(&self) -> Result<u32, u32> {
         let public = [
@@ -79,6 +84,24 @@ impl Wire {
             [&index.to_be_bytes()[..], &[0, 0x0B], &attributes.to_be_bytes(), &[0, 0], &size.to_be_bytes()].concat();
         let parameters = [&[0, 0][..], &(public.len() as u16).to_be_bytes(), &public].concat();
         self.authorised(0x12A, &[OWNER], 1, &parameters).map(drop)
+    }
+
+    /// Removes a persistent object (TPM2_EvictControl).
+    pub(crate) fn evict(&self, handle: u32) {
+        self.persist(handle, handle);
+    }
+
+    /// Removes an NV index of the owner (TPM2_NV_UndefineSpace).
+    pub(crate) fn undefine(&self, index: u32) {
+        self.authorised(0x122, &[OWNER, index], 1, &[]).unwrap();
+    }
+
+    /// Makes it a TPM that keeps no EK certificate, as its platform may (TPM2_NV_UndefineSpace).
+    pub(crate) fn remove_ek_certificates(&self) {
+        const PLATFORM: u32 = 0x4000_000C;
+        for index in self.handles(0x01C0_0000).into_iter().filter(|index| *index < 0x01C0_0100) {
+            self.authorised(0x122, &[PLATFORM, index], 1, &[]).unwrap();
+        }
     }
 
     /// Writes into an NV index as its owner (TPM2_NV_Write).

@@ -17,14 +17,16 @@ const WALLS: &[(&str, &[&str])] = &[
     ("station", &["intermediate-ca", "issuance", "journal", "keystore", "proto", "service"]),
     ("station-ui", &["proto", "service"]),
     ("hsm-sim", &[]),
+    ("fault-module", &[]),
     ("line", &["hsm-sim", "proto", "service"]),
+    ("crash", &["journal"]),
     ("tests", &["keystore"]),
 ];
 
 /// What a factory runs. None of it may contain a simulated device, also not behind a feature.
 const SHIPPED: &[&str] = &["intermediate-ca", "station", "station-ui"];
 /// What only tests and the demo may know.
-const SIMULATED: &[&str] = &["hsm-sim", "line", "tests"];
+const SIMULATED: &[&str] = &["fault-module", "hsm-sim", "line", "tests"];
 /// Crates that would bring I/O, time or hardware into the heart.
 const OUTSIDE_OF_THE_HEART: &[&str] = &["tokio", "tonic", "cryptoki", "tss-esapi", "sled", "rustix"];
 

@@ -77,8 +77,6 @@ struct State {
     latency: Duration,
     data: PathBuf,
     control: PathBuf,
-    /// Counts the devices that were behind this address.
-    device: u64,
     released: u64,
     hanging: usize,
     ended: bool,
@@ -87,10 +85,11 @@ struct State {
 }
 
 impl Relay {
-    /// A TCP link to `tpm`, on two adjacent ports of 127.0.0.1.
+    /// A TCP link to `tpm`, on two adjacent ports of a loopback address.
     pub fn before(tpm: &Swtpm) -> Result<Self, SimError> {
-        let (port, data, control) = Door::adjacent().map_err(SimError::io("listen on", "127.0.0.1"))?;
-        Ok(Self::open(tpm, format!("swtpm:host=127.0.0.1,port={port}"), [data, control], None))
+        let (address, data, control) = Door::adjacent().map_err(SimError::io("listen on", "127.0.0.0/8"))?;
+        let tcti = format!("swtpm:host={},port={}", address.ip(), address.port());
+        Ok(Self::open(tpm, tcti, [data, control], None))
     }
 
     /// A link to `tpm` over Unix sockets, as its own are.
@@ -113,7 +112,6 @@ impl Relay {
             latency: Duration::ZERO,
             data: tpm.socket(),
             control: tpm.control_socket(),
-            device: 0,
             released: 0,
             hanging: 0,
             ended: false,
@@ -159,7 +157,6 @@ impl Relay {
     pub fn swap(&self, tpm: &Swtpm) {
         let mut state = self.told.state();
         (state.data, state.control) = (tpm.socket(), tpm.control_socket());
-        state.device += 1;
     }
 
     /// Cuts the link of every command that hangs.
@@ -224,7 +221,6 @@ impl Drop for Relay {
 struct Judged {
     fault: Option<TpmFault>,
     data: PathBuf,
-    device: u64,
 }
 
 impl Told {
@@ -254,7 +250,7 @@ impl Told {
             let waited = self.changed.wait_timeout_while(state, pause, |state| !state.ended);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        Judged { fault, data: state.data.clone(), device: state.device }
+        Judged { fault, data: state.data.clone() }
     }
 
     fn hang(&self) {
@@ -308,31 +304,26 @@ fn listen(door: &Door, told: &Arc<Told>, serve: fn(&Told, &mut Stream) -> io::Re
 }
 
 fn pass_commands(told: &Told, near: &mut Stream) -> io::Result<()> {
-    let mut far: Option<(u64, Stream)> = None;
     while let Some(command) = frame::read(near)? {
-        let Judged { fault, data, device } = told.judge(frame::code(&command));
+        let Judged { fault, data } = told.judge(frame::code(&command));
         match fault {
             Some(TpmFault::Answer(code)) => {
                 near.write_all(&frame::response(code))?;
                 continue;
             }
             Some(TpmFault::Hang) => {
-                // The TPM serves one connection at a time: the next client must not wait for this one.
-                drop(far);
                 told.hang();
                 return Ok(());
             }
             _ => {}
         }
-        let far = match &mut far {
-            Some((met, far)) if *met == device => far,
-            other => &mut other.insert((device, Stream::connect(&data)?)).1,
-        };
+        // For each command anew: the TPM serves one connection at a time, and this one must not keep others out.
+        let mut far = Stream::connect(&data)?;
         if fault == Some(TpmFault::CutCommand) {
             return far.write_all(&command[..command.len() / 2]);
         }
         far.write_all(&command)?;
-        let mut response = frame::read(far)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let mut response = frame::read(&mut far)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         match fault {
             Some(TpmFault::LoseResponse) => return Ok(()),
             Some(TpmFault::CutResponse) => return near.write_all(&response[..response.len() / 2]),

@@ -1,8 +1,9 @@
 //! TCP and Unix sockets, alike.
 
 use std::{
+    hash::{BuildHasher as _, Hasher as _, RandomState},
     io::{self, Read, Write},
-    net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
 };
@@ -73,16 +74,20 @@ impl Door {
         UnixListener::bind(&path).map(|listener| Self::Unix(listener, path))
     }
 
-    /// Two adjacent ports: tpm2-tss looks for the control channel one above the data channel.
-    pub(super) fn adjacent() -> io::Result<(u16, Self, Self)> {
-        const ATTEMPTS: usize = 64;
+    /// Two adjacent ports of one address: tpm2-tss looks for the control channel one above the data channel. All of
+    /// 127.0.0.0/8 is loopback, so that a random address is free of everybody's short-lived ports.
+    pub(super) fn adjacent() -> io::Result<(SocketAddr, Self, Self)> {
+        const ATTEMPTS: usize = 16;
         let mut last = io::Error::from(io::ErrorKind::AddrInUse);
         for _ in 0..ATTEMPTS {
-            let data = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-            let port = data.local_addr()?.port();
-            let Some(next) = port.checked_add(1) else { continue };
-            match TcpListener::bind((Ipv4Addr::LOCALHOST, next)) {
-                Ok(control) => return Ok((port, Self::Tcp(data), Self::Tcp(control))),
+            let [high, middle, low, ..] = RandomState::new().build_hasher().finish().to_be_bytes();
+            let address = Ipv4Addr::new(127, high, middle, low.clamp(1, 254));
+            let pair = TcpListener::bind((address, 0)).and_then(|data| {
+                let next = data.local_addr()?.port().checked_add(1).ok_or(io::ErrorKind::AddrInUse)?;
+                Ok((data.local_addr()?, Self::Tcp(data), Self::Tcp(TcpListener::bind((address, next))?)))
+            });
+            match pair {
+                Ok(pair) => return Ok(pair),
                 Err(error) => last = error,
             }
         }
