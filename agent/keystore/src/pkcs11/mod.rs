@@ -38,6 +38,7 @@ pub struct Pkcs11 {
     rejected: BTreeSet<String>,
     /// The serial number of the token of this visit.
     visited: Option<String>,
+    login_in_doubt: bool,
 }
 
 impl Pkcs11 {
@@ -45,7 +46,16 @@ impl Pkcs11 {
     #[must_use]
     pub fn new(path: impl Into<PathBuf>, label: impl Into<String>, pin: SecretString) -> Self {
         let (path, label) = (path.into(), label.into());
-        Self { token: None, module: None, path, label, pin, rejected: BTreeSet::new(), visited: None }
+        Self {
+            token: None,
+            module: None,
+            path,
+            label,
+            pin,
+            rejected: BTreeSet::new(),
+            visited: None,
+            login_in_doubt: false,
+        }
     }
 
     /// Goes on with a visit to this token: until [`identify`](Keystore::identify), no other one of its label will do.
@@ -66,6 +76,12 @@ impl Pkcs11 {
         self.rejected.extend(serial_numbers);
     }
 
+    /// Says whether an earlier owner of this token ended in the middle of a login, so that nobody knows whether the PIN was
+    /// rejected. Then the first login waits for a token that counts no wrong PIN.
+    pub fn doubt_login(&mut self, in_doubt: bool) {
+        self.login_in_doubt = in_doubt;
+    }
+
     /// Looks at the slots anew, and logs in.
     fn connect(&mut self) -> Result<&Token, Fault> {
         // All sessions first: one that outlives C_Finalize would later close another one that has its number.
@@ -77,7 +93,9 @@ impl Pkcs11 {
             }
             none => none.insert(token::Module::load(&self.path)?),
         };
-        let token = token::open(module, &self.label, &self.pin, &self.visited, &mut self.rejected)?;
+        let login = token::Login { pin: &self.pin, rejected: &mut self.rejected, in_doubt: self.login_in_doubt };
+        let token = token::open(module, &self.label, &self.visited, login)?;
+        self.login_in_doubt = false;
         self.visited = Some(token.serial_number().to_owned());
         Ok(self.token.insert(token))
     }

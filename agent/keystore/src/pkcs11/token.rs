@@ -83,14 +83,17 @@ impl Token {
     }
 }
 
+/// The PIN, and what is known of it.
+pub(super) struct Login<'l> {
+    pub(super) pin: &'l SecretString,
+    /// The serial numbers of the tokens that rejected it.
+    pub(super) rejected: &'l mut BTreeSet<String>,
+    /// Whether an earlier login ended without an answer.
+    pub(super) in_doubt: bool,
+}
+
 /// Finds the token by its label and logs in, unless it is another one than was visited, or that could cost it its PIN.
-pub(super) fn open(
-    module: &Module,
-    label: &str,
-    pin: &SecretString,
-    visited: &Option<String>,
-    rejected: &mut BTreeSet<String>,
-) -> Result<Token, Fault> {
+pub(super) fn open(module: &Module, label: &str, visited: &Option<String>, login: Login<'_>) -> Result<Token, Fault> {
     let (slot, info) = find(module, label)?;
     let serial_number = info.serial_number();
     if let Some(visited) = visited.as_ref().filter(|visited| *visited != serial_number) {
@@ -99,18 +102,18 @@ pub(super) fn open(
             format!("the token {label:?} has the serial number {serial_number}, and {visited} was visited"),
         ));
     }
-    check_pin(&info, label, rejected)?;
+    check_pin(&info, label, &login)?;
     let session = module
         .library
         .open_rw_session(slot)
         .map_err(during(format!("could not open a session with the token {label:?}")))?;
     if info.login_required() {
-        match session.login(UserType::User, Some(pin)) {
+        match session.login(UserType::User, Some(login.pin)) {
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
             Err(error) => {
                 let fault = during(format!("could not log in to the token {label:?}"))(error);
-                if fault.kind == FaultKind::PinRejected {
-                    rejected.insert(serial_number.to_owned());
+                if let FaultKind::PinRejected | FaultKind::PinLocked = fault.kind {
+                    login.rejected.insert(serial_number.to_owned());
                 }
                 return Err(fault);
             }
@@ -145,7 +148,7 @@ fn find(module: &Module, label: &str) -> Result<(Slot, TokenInfo), Fault> {
 }
 
 /// Looks before a login whether one more wrong PIN would lock the token, or whether it refused this PIN before.
-fn check_pin(info: &TokenInfo, label: &str, rejected: &BTreeSet<String>) -> Result<(), Fault> {
+fn check_pin(info: &TokenInfo, label: &str, login: &Login<'_>) -> Result<(), Fault> {
     let refuse = |kind, why: &str| Err(Fault::new(kind, format!("did not log in to the token {label:?}: {why}")));
     if info.user_pin_locked() {
         return refuse(FaultKind::PinLocked, "its PIN is locked (CKF_USER_PIN_LOCKED)");
@@ -153,8 +156,14 @@ fn check_pin(info: &TokenInfo, label: &str, rejected: &BTreeSet<String>) -> Resu
     if info.user_pin_final_try() {
         return refuse(FaultKind::PinLocked, "a wrong PIN would lock it (CKF_USER_PIN_FINAL_TRY)");
     }
-    if rejected.contains(info.serial_number()) {
+    if login.rejected.contains(info.serial_number()) {
         return refuse(FaultKind::PinRejected, "it rejected this PIN before, and it is not tried again");
+    }
+    if login.in_doubt && info.user_pin_count_low() {
+        return refuse(
+            FaultKind::PinRejected,
+            "the login before this one never ended, and the token counts a wrong PIN since (CKF_USER_PIN_COUNT_LOW)",
+        );
     }
     Ok(())
 }

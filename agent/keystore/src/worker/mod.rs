@@ -35,6 +35,7 @@ use self::{
     frame::Limit,
     message::{Answer, Bytes, Call, Request, Response},
     process::Process,
+    settings::Known,
 };
 
 /// A keystore in a child process, with a deadline for each call.
@@ -44,9 +45,13 @@ use self::{
 pub struct Worker {
     settings: WorkerSettings,
     process: Option<Process>,
-    /// The serial number of the token of this visit: a child that is started in its midst goes on with it.
-    visited: Option<String>,
+    /// The device of this visit: a child that is started in its midst goes on with it.
+    visited: Option<DeviceIdentity>,
     rejected: BTreeSet<String>,
+    /// Whether this child has done anything for us yet. Until then, it may be logging in.
+    answered: bool,
+    /// Whether a child ended before it told how its login went.
+    login_in_doubt: bool,
     number: u64,
 }
 
@@ -54,7 +59,15 @@ impl Worker {
     /// A worker that is not started yet.
     #[must_use]
     pub fn new(settings: WorkerSettings) -> Self {
-        Self { settings, process: None, visited: None, rejected: BTreeSet::new(), number: 0 }
+        Self {
+            settings,
+            process: None,
+            visited: None,
+            rejected: BTreeSet::new(),
+            answered: false,
+            login_in_doubt: false,
+            number: 0,
+        }
     }
 
     /// The child's process id, while there is one.
@@ -76,7 +89,21 @@ impl Worker {
             return Err(self.end(doing, &answered));
         }
         self.rejected.extend(response.rejected);
+        match &response.outcome {
+            Ok(_) => (self.answered, self.login_in_doubt) = (true, false),
+            Err(fault) if self.is_past_healing(fault.kind) => {
+                tracing::warn!(worker = self.process_id(), %fault, "the module stays bad; the next call loads it anew");
+                self.process = None;
+            }
+            Err(_) => {}
+        }
         response.outcome
+    }
+
+    /// Whether a module, finalised and initialised by its child in vain, is to be loaded anew.
+    fn is_past_healing(&self, kind: FaultKind) -> bool {
+        matches!(self.settings.keystore, KeystoreSettings::Pkcs11 { .. })
+            && matches!(kind, FaultKind::LinkLost | FaultKind::SessionLost | FaultKind::HardwareFailure)
     }
 
     fn exchange(&mut self, request: &[u8], deadline: Instant) -> io::Result<Response> {
@@ -87,7 +114,13 @@ impl Worker {
         let process = match &mut self.process {
             Some(process) => process,
             none => {
-                let opening = self.settings.keystore.opening(self.visited.as_deref(), &self.rejected)?;
+                let known = Known {
+                    visited: self.visited.as_ref(),
+                    rejected: &self.rejected,
+                    login_in_doubt: self.login_in_doubt,
+                };
+                let opening = self.settings.keystore.opening(&known)?;
+                self.answered = false;
                 let process = none.insert(Process::start(&self.settings, deadline)?);
                 process.send(&opening, deadline)?;
                 process
@@ -107,6 +140,7 @@ impl Worker {
             };
             return Fault::caused(kind, act, error);
         };
+        self.login_in_doubt |= !self.answered;
         let id = process.id();
         let status = process.kill();
         let fault = match error.kind() {
@@ -149,11 +183,8 @@ macro_rules! answer {
 impl Keystore for Worker {
     fn identify(&mut self) -> Result<DeviceIdentity, Fault> {
         self.visited = None;
-        let identity = answer!(self, Call::Identify, Answer::Identity(identity) => identity)?;
-        if let DeviceIdentity::Token { serial_number, .. } = &identity {
-            self.visited = Some(serial_number.clone());
-        }
-        Ok(identity)
+        let identity: DeviceIdentity = answer!(self, Call::Identify, Answer::Identity(identity) => identity)?;
+        Ok(self.visited.insert(identity).clone())
     }
 
     fn find_key(&mut self, location: &KeyLocation) -> Result<Option<PublicKey>, Fault> {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, ffi::OsString, io, path::PathBuf};
 
-use issuance::Keystore;
+use issuance::{DeviceIdentity, Keystore};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -62,28 +62,49 @@ impl KeystoreSettings {
     }
 
     /// The first frame.
-    pub(super) fn opening(&self, visited: Option<&str>, rejected: &BTreeSet<String>) -> io::Result<Zeroizing<Vec<u8>>> {
+    pub(super) fn opening(&self, known: &Known<'_>) -> io::Result<Zeroizing<Vec<u8>>> {
         let opening = match self {
-            Self::Tpm { tcti } => Opening::Tpm { tcti },
+            Self::Tpm { tcti } => Opening::Tpm { tcti, visited: known.visited.cloned() },
             Self::Pkcs11 { module, token, pin } => Opening::Pkcs11 {
                 module: module.to_str().ok_or_else(|| {
                     io::Error::new(io::ErrorKind::InvalidInput, "the PKCS#11 module's path is not UTF-8")
                 })?,
                 token,
                 pin: pin.expose_secret(),
-                visited,
-                rejected: rejected.iter().map(String::as_str).collect(),
+                visited: match known.visited {
+                    Some(DeviceIdentity::Token { serial_number, .. }) => Some(serial_number),
+                    _ => None,
+                },
+                rejected: known.rejected.iter().map(String::as_str).collect(),
+                login_in_doubt: known.login_in_doubt,
             },
         };
         frame::encode(&opening, Limit::SETTINGS)
     }
 }
 
+/// What earlier children learned.
+pub(super) struct Known<'k> {
+    pub(super) visited: Option<&'k DeviceIdentity>,
+    pub(super) rejected: &'k BTreeSet<String>,
+    pub(super) login_in_doubt: bool,
+}
+
 /// Settings on the wire, borrowed from the frame, so that the PIN is nowhere else.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Opening<'f> {
-    Tpm { tcti: &'f str },
-    Pkcs11 { module: &'f str, token: &'f str, pin: &'f str, visited: Option<&'f str>, rejected: Vec<&'f str> },
+    Tpm {
+        tcti: &'f str,
+        visited: Option<DeviceIdentity>,
+    },
+    Pkcs11 {
+        module: &'f str,
+        token: &'f str,
+        pin: &'f str,
+        visited: Option<&'f str>,
+        rejected: Vec<&'f str>,
+        login_in_doubt: bool,
+    },
 }
 
 #[cfg(test)]
