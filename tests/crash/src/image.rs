@@ -21,7 +21,8 @@ static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// Why images cannot be mounted here, if they cannot.
 pub fn unable() -> Option<&'static str> {
-    let tool = |name: &str| ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].iter().any(|at| Path::new(at).join(name).exists());
+    let tool =
+        |name: &str| ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].iter().any(|at| Path::new(at).join(name).exists());
     if !rustix::process::geteuid().is_root() {
         Some("needs root, to mount")
     } else if !Path::new("/dev/loop-control").exists() {

@@ -68,7 +68,8 @@ impl Outcome {
         let mut broken = self.lost.clone();
         broken.extend(self.baseline_lost.iter().map(|lost| format!("baseline: {lost}")));
         if self.control_lost == 0 {
-            broken.push(format!("{} cuts without sync lost nothing: this harness cannot see a loss here", self.control));
+            broken
+                .push(format!("{} cuts without sync lost nothing: this harness cannot see a loss here", self.control));
         }
         if self.acknowledged == 0 {
             broken.push("nothing was ever acknowledged".to_owned());
@@ -128,14 +129,17 @@ impl Bench<'_> {
     fn controls(&self, chance: &mut Chance, outcome: &mut Outcome) -> Result<(), Broken> {
         for _ in 0..self.plan.controls {
             let mut claims = Claims::default();
-            let writer = self.writer(chance.next());
-            let left = self.cut(chance, &self.empty.copy(self.place.join("live"))?, &writer, Syncs::Pretended, &mut claims)?;
+            let writer = self.writer(chance.bits());
+            let left =
+                self.cut(chance, &self.empty.copy(self.place.join("live"))?, &writer, Syncs::Pretended, &mut claims)?;
             outcome.control += 1;
-            outcome.control_lost += u64::from(left.acknowledged > 0 && self.judge(&left.image, &writer, &claims)?.is_err());
+            outcome.control_lost +=
+                u64::from(left.acknowledged > 0 && self.judge(&left.image, &writer, &claims)?.is_err());
 
             let mut claims = Claims::default();
-            let writer = Writer { baseline: true, ..self.writer(chance.next()) };
-            let left = self.cut(chance, &self.empty.copy(self.place.join("live"))?, &writer, Syncs::Real, &mut claims)?;
+            let writer = Writer { baseline: true, ..self.writer(chance.bits()) };
+            let left =
+                self.cut(chance, &self.empty.copy(self.place.join("live"))?, &writer, Syncs::Real, &mut claims)?;
             let mounted = left.image.mount(self.place.join("after"))?;
             outcome.baseline += 1;
             match read_baseline(mounted.path(), writer.seed) {
@@ -155,7 +159,7 @@ impl Bench<'_> {
                 break;
             }
             let mut claims = Claims::default();
-            let writer = self.writer(chance.next());
+            let writer = self.writer(chance.bits());
             let live = self.empty.copy(self.place.join("live"))?;
             let left = self.cut(chance, &live, &writer, syncs(nth), &mut claims)?;
             outcome.fresh += 1;
@@ -170,7 +174,7 @@ impl Bench<'_> {
 
     /// Each goes on with what the one before left, until that is large.
     fn aged(&self, chance: &mut Chance, outcome: &mut Outcome, say: &mut dyn FnMut(&str)) -> Result<(), Broken> {
-        let old_seed = chance.next() >> 1;
+        let old_seed = chance.bits() >> 1;
         let (old, old_claims) = self.age(old_seed)?;
         let mut stands: Option<(Image, Claims)> = None;
         for nth in 0..self.plan.aged {
@@ -184,7 +188,7 @@ impl Bench<'_> {
                 }
                 None => (old.copy(self.place.join("live"))?, old_claims.clone()),
             };
-            let writer = Writer { run: claims.run + 1, seed: old_seed, ..self.writer(chance.next()) };
+            let writer = Writer { run: claims.run + 1, seed: old_seed, ..self.writer(chance.bits()) };
             let left = self.cut(chance, &live, &writer, syncs(nth), &mut claims)?;
             outcome.aged += 1;
             outcome.acknowledged += left.acknowledged;
@@ -207,7 +211,14 @@ impl Bench<'_> {
         let image = self.empty.copy(self.place.join("old"))?;
         let mounted = image.mount(self.place.join("before"))?;
         let directory = mounted.path().to_owned();
-        let writer = Writer { directory, seed, aged: self.plan.segments, segment_bytes: 64 * 1024, groups: Some(0), ..self.writer(seed) };
+        let writer = Writer {
+            directory,
+            seed,
+            aged: self.plan.segments,
+            segment_bytes: 64 * 1024,
+            groups: Some(0),
+            ..self.writer(seed)
+        };
         let running = Running::start(&self.plan.program, &writer, Syncs::Real, self.place)?;
         let told = running.told().to_owned();
         let (status, wrong) = running.finish()?;
@@ -224,7 +235,7 @@ impl Bench<'_> {
         let mut chance = Chance::new(seed);
         Writer {
             directory: self.place.join("live-mount"),
-            seed: chance.next() >> 1,
+            seed: chance.bits() >> 1,
             run: 0,
             threads: 4,
             groups: None,

@@ -37,7 +37,18 @@ impl Syncs {
         };
         let mut command = Command::new("strace");
         // -D: strace is the grandchild, the writer the child.
-        command.args(["-D", "-qq", "-f", "--seccomp-bpf", "-o", "/dev/null", "-e", "trace=fdatasync,fsync", "-e", inject]);
+        command.args([
+            "-D",
+            "-qq",
+            "-f",
+            "--seccomp-bpf",
+            "-o",
+            "/dev/null",
+            "-e",
+            "trace=fdatasync,fsync",
+            "-e",
+            inject,
+        ]);
         command.arg(writer);
         command
     }

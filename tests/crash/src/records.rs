@@ -16,7 +16,7 @@ pub fn record(seed: u64, run: u64, index: u64) -> Vec<u8> {
     bytes.extend_from_slice(&run.to_be_bytes());
     bytes.extend_from_slice(&index.to_be_bytes());
     while bytes.len() < length {
-        bytes.extend_from_slice(&chance.next().to_be_bytes());
+        bytes.extend_from_slice(&chance.bits().to_be_bytes());
     }
     bytes.truncate(length);
     bytes

@@ -1,7 +1,7 @@
 //! Small projections over the harness's records, and what befalls their files.
 
 use std::{
-    fs, io,
+    fmt, fs, io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -45,7 +45,11 @@ impl Projection for Places {
 ///
 /// # Errors
 /// Projections that do not open, take too long, or differ.
-pub fn open_and_compare<P: Projection + Copy>(journal: &Journal, directory: &Path, projection: P) -> Result<bool, Broken> {
+pub fn open_and_compare<P: Projection + Copy>(
+    journal: &Journal,
+    directory: &Path,
+    projection: P,
+) -> Result<bool, Broken> {
     let started = Instant::now();
     let mut first = None;
     let mut progress = |done, _| first = first.or(Some(done));
@@ -85,13 +89,20 @@ pub struct Befell {
     pub longest: Duration,
 }
 
+impl fmt::Display for Befell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} rebuilt={} longest={:.1}s", self.cases, self.rebuilt, self.longest.as_secs_f32())
+    }
+}
+
 /// Damages the files of closed projections over and over, in ways that follow from `seed`, and compares what opens.
 ///
 /// # Errors
 /// The first case that broke a promise, with its seed.
 pub fn damage_and_compare(seed: u64, cases: u64) -> Result<Befell, Broken> {
     let place = tempfile::tempdir().map_err(said("could not make a directory"))?;
-    let options = JournalOptions { segment_bytes: 128 * 1024, ..JournalOptions::new(place.path().join("journal"), ORIGIN) };
+    let options =
+        JournalOptions { segment_bytes: 128 * 1024, ..JournalOptions::new(place.path().join("journal"), ORIGIN) };
     let (journal, _) = Journal::open(&options).map_err(with_causes)?;
     let sound = place.path().join("sound");
     let rows = Projections::open(&journal, &sound, Places, &mut |_, _| {}).map_err(with_causes)?;
@@ -160,12 +171,12 @@ impl Damage {
                 "zeroed".to_owned()
             }
             5 => {
-                bytes.iter_mut().for_each(|byte| *byte = self.chance.next() as u8);
+                bytes.iter_mut().for_each(|byte| *byte = self.chance.bits() as u8);
                 "garbage throughout".to_owned()
             }
             6 => {
                 let end = bytes.len().min(at + 1 + self.chance.below(5000) as usize);
-                bytes[at..end].iter_mut().for_each(|byte| *byte = self.chance.next() as u8);
+                bytes[at..end].iter_mut().for_each(|byte| *byte = self.chance.bits() as u8);
                 format!("garbage from {at} to {end}")
             }
             7 => {

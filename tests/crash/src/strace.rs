@@ -43,7 +43,9 @@ fn parse(text: &str) -> Vec<Call> {
     for line in text.lines() {
         let Some((name, _)) = line.split_once('(') else { continue };
         // Signals and ends are told between dashes and plus signs.
-        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_') {
+        if name.is_empty()
+            || !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+        {
             continue;
         }
         let count = counts.entry(name).or_default();

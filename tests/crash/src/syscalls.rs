@@ -97,7 +97,8 @@ pub fn run(plan: &Plan, say: &mut dyn FnMut(&str)) -> Result<Outcome, Broken> {
     for scene in [Scene::Create, Scene::Open, Scene::Append] {
         let calls = bench.trace(scene)?;
         outcome.calls.push((scene.name(), calls.len() as u64));
-        for call in calls.iter().step_by(plan.every) {
+        let first = plan.seed as usize % plan.every;
+        for call in calls.iter().skip(first).step_by(plan.every) {
             for injection in [Injection::Kill, Injection::Eio, Injection::Enospc] {
                 if injection != Injection::Kill && !writes(call) {
                     continue;

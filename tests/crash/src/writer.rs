@@ -1,6 +1,7 @@
 //! The writer that is stopped, killed and lied to.
 
 use std::{
+    borrow::Borrow,
     fs::{self, File, OpenOptions},
     io::{self, BufRead as _, Write as _},
     path::{Path, PathBuf},
@@ -118,7 +119,8 @@ impl Writer {
             .then(|| Projections::open(&journal, &self.directory.join(ROWS), Places, &mut |_, _| {}))
             .transpose()
             .map_err(with_causes)?;
-        let queue = Queue { journal: &journal, rows: rows.as_ref(), seed: self.seed, run: self.run, order: Mutex::new(()) };
+        let queue =
+            Queue { journal: &journal, rows: rows.as_ref(), seed: self.seed, run: self.run, order: Mutex::new(()) };
         while self.segments()? < self.aged {
             let appended = queue.append(self.group)?;
             told_when_synced(&told, appended)?;
@@ -241,9 +243,10 @@ fn told_when_synced(told: &Told<io::Stdout>, (appended, count): (Appended, u64))
 }
 
 /// An error and its causes, in one line.
-pub fn with_causes(error: JournalError) -> Broken {
+pub fn with_causes(error: impl Borrow<JournalError>) -> Broken {
+    let error = error.borrow();
     let mut words = error.to_string();
-    let mut cause = std::error::Error::source(&error);
+    let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
         words += &format!(": {error}");
         cause = error.source();

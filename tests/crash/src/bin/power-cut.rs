@@ -34,7 +34,9 @@ fn main() -> ExitCode {
         segments: 40,
         controls: 10,
         within: Duration::from_secs(arguments.within),
-        program: std::env::current_exe().map(|path| path.with_file_name("journal-writer")).unwrap_or_else(|_| PathBuf::from("journal-writer")),
+        program: std::env::current_exe()
+            .map(|path| path.with_file_name("journal-writer"))
+            .unwrap_or_else(|_| PathBuf::from("journal-writer")),
     };
     match power_cut::run(&plan, &mut |broken| println!("power-cut: {broken}")) {
         Ok(outcome) => {
