@@ -18,4 +18,5 @@ mod repeats;
 mod rogue;
 mod roles;
 mod rulings;
+mod seeking;
 mod verified;
