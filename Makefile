@@ -1,6 +1,7 @@
 # What a person or CI types. On a fresh Debian 12 with git, make and a Rust toolchain everything here works as it stands.
 #   make demo          a whole line on this machine, until Ctrl-C      make demo ONCE=1   the same, once
 #   make test          everything CI runs                              make lint          its first half
+#   make power-cut     a hundred power cuts beneath the journal        make journal-faults   each of its system calls killed
 
 SHELL := /bin/sh
 # rustup puts cargo where a shell started before it does not look.
@@ -10,11 +11,11 @@ CARGO := cargo
 LOCKED := --locked
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: demo test lint build deps test-deps toolchain help
+.PHONY: demo test lint power-cut journal-faults build deps test-deps toolchain help
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n '2,3s/^# *//p' Makefile
+	@sed -n '2,4s/^# *//p' Makefile
 
 # All of it is built, as by `make test`: another choice of packages means other features, and most crates built again.
 demo: deps toolchain
@@ -26,6 +27,15 @@ test: test-deps lint
 	if $(CARGO) nextest --version >/dev/null 2>&1; \
 	then $(CARGO) nextest run $(LOCKED) --workspace --no-fail-fast && $(CARGO) test $(LOCKED) --workspace --doc; \
 	else $(CARGO) test $(LOCKED) --workspace --no-fail-fast; fi
+
+# Long forms of what `make test` does a little of; POWER_CUT="--seed 7 --cuts 500" and the like go through.
+power-cut: test-deps toolchain
+	$(CARGO) build $(LOCKED) --workspace --bins
+	@$(TARGET)/debug/power-cut $(POWER_CUT)
+
+journal-faults: test-deps toolchain
+	$(CARGO) build $(LOCKED) --workspace --bins
+	@$(TARGET)/debug/journal-faults $(JOURNAL_FAULTS)
 
 lint: deps toolchain
 	$(CARGO) fmt --all --check
