@@ -44,7 +44,7 @@ impl<W: io::Write> Told<W> {
 /// Everything that must be found, over all runs on one journal.
 #[derive(Debug, Clone, Default)]
 pub struct Claims {
-    /// Records that an earlier opening found, which syncs what it finds.
+    /// Records that an opening found: it syncs what it finds before it says so.
     pub kept: u64,
     /// The newest run.
     pub run: u64,
@@ -53,20 +53,19 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// Adds what run `run` said in the file `told`. Returns how many records that were, and what it opened with, if it
-    /// came so far.
+    /// Adds what run `run` said in the file `told`. Returns how many records were acknowledged.
     ///
     /// # Errors
     /// A file that cannot be read or does not hold such lines.
-    pub fn add(&mut self, told: &Path, run: u64) -> Result<(u64, Option<u64>), Broken> {
+    pub fn add(&mut self, told: &Path, run: u64) -> Result<u64, Broken> {
         let text = fs::read_to_string(told).map_err(said(format!("could not read {}", told.display())))?;
-        let (mut records, mut opened) = (0, None);
+        let mut records = 0;
         self.run = self.run.max(run);
         for line in text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
             let number = |word: Option<&str>| word.and_then(|word| word.parse::<u64>().ok());
             let mut words = line.split(' ');
             match (words.next(), number(words.next()), number(words.next())) {
-                (Some("opened"), Some(found), None) => opened = Some(found),
+                (Some("opened"), Some(found), None) => self.kept = self.kept.max(found),
                 (Some("acknowledged"), Some(start), Some(end)) => {
                     records += end - start;
                     self.acknowledged.push((start..end, run));
@@ -74,7 +73,7 @@ impl Claims {
                 _ => return Err(format!("the writer said {line:?}")),
             }
         }
-        Ok((records, opened))
+        Ok(records)
     }
 
     /// Index after the last record that must be there.
