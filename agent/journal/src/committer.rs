@@ -1,12 +1,14 @@
 //! The queue, and the one thread that puts it on the disk.
 //!
-//! A group is whatever queued during the last sync; there is no timer. Each group carries its own waiters, so that a
-//! sync wakes those whom it concerns and nobody else.
+//! A group is whatever queued during the last sync; there is no timer. What was appended for later waits until somebody
+//! wants it, or something that was appended after it, on the disk. Each group carries its own waiters, so that a sync
+//! wakes those whom it concerns and nobody else.
 
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tokio::sync::Notify;
@@ -77,6 +79,8 @@ struct Queue {
     entries: usize,
     length: u64,
     synced: u64,
+    /// Whether the last of what is pending shall be on the disk now, and so all of it.
+    wanted: bool,
     failure: Option<Arc<JournalError>>,
     closing: bool,
     ended: bool,
@@ -98,8 +102,9 @@ impl Committer {
         Self { queue: Mutex::new(queue), work: Condvar::new(), progress: Condvar::new(), chain }
     }
 
-    /// Queues; blocks while the queue is full. Returns the first index and, unless there was nothing, the group.
-    pub(crate) fn append(&self, entries: Vec<Vec<u8>>) -> Result<(u64, Option<Arc<Group>>), JournalError> {
+    /// Queues, to be written `now` or with what is next; blocks while the queue is full. Returns the first index and,
+    /// unless there was nothing, the group.
+    pub(crate) fn append(&self, entries: Vec<Vec<u8>>, now: bool) -> Result<(u64, Option<Arc<Group>>), JournalError> {
         let bytes = entries.iter().map(|entry| entry.len() as u64).sum::<u64>();
         let mut queue = lock(&self.queue);
         loop {
@@ -109,6 +114,8 @@ impl Committer {
             if fits || queue.entries == 0 {
                 break;
             }
+            // Room is made by writing.
+            self.want(&mut queue);
             queue = self.progress.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
         let first_index = queue.length;
@@ -119,9 +126,22 @@ impl Committer {
         queue.entries += entries.len();
         queue.bytes += bytes;
         let group = queue.join(entries, bytes);
-        drop(queue);
-        self.work.notify_one();
+        if now {
+            self.want(&mut queue);
+        }
         Ok((first_index, Some(group)))
+    }
+
+    /// Wants everything that is pending on the disk now.
+    pub(crate) fn want_all(&self) {
+        self.want(&mut lock(&self.queue));
+    }
+
+    fn want(&self, queue: &mut Queue) {
+        if !queue.pending.is_empty() {
+            queue.wanted = true;
+            self.work.notify_one();
+        }
     }
 
     pub(crate) fn length(&self) -> u64 {
@@ -136,13 +156,16 @@ impl Committer {
         lock(&self.queue).failure.clone()
     }
 
-    /// Blocks until the first `length` entries are synced.
-    pub(crate) fn wait_for(&self, length: u64) -> Result<(), JournalError> {
+    /// Blocks until the first `length` entries are synced. What is not by itself after `patience` is wanted then.
+    pub(crate) fn wait_for(&self, length: u64, patience: Duration) -> Result<(), JournalError> {
+        let waits = |queue: &mut Queue| queue.synced < length && queue.failure.is_none() && !queue.ended;
         let queue = lock(&self.queue);
-        let queue = self
-            .progress
-            .wait_while(queue, |queue| queue.synced < length && queue.failure.is_none() && !queue.ended)
-            .unwrap_or_else(PoisonError::into_inner);
+        let waited = self.progress.wait_timeout_while(queue, patience, waits);
+        let mut queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        if waits(&mut queue) {
+            self.want(&mut queue);
+        }
+        let queue = self.progress.wait_while(queue, waits).unwrap_or_else(PoisonError::into_inner);
         if queue.synced >= length { Ok(()) } else { queue.refuse().and(Err(JournalError::Closed)) }
     }
 
@@ -176,11 +199,13 @@ impl Committer {
 
     fn next(&self) -> Option<Pending> {
         let queue = lock(&self.queue);
-        self.work
-            .wait_while(queue, |queue| queue.pending.is_empty() && !queue.closing)
-            .unwrap_or_else(PoisonError::into_inner)
-            .pending
-            .pop_front()
+        let mut queue = self
+            .work
+            .wait_while(queue, |queue| !queue.wanted && !queue.closing)
+            .unwrap_or_else(PoisonError::into_inner);
+        let next = queue.pending.pop_front();
+        queue.wanted &= !queue.pending.is_empty();
+        next
     }
 
     fn acknowledge(&self, pending: Pending, synced: u64) {

@@ -5,6 +5,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use crate::{
@@ -146,9 +147,23 @@ impl Journal {
     /// # Errors
     /// An entry that is empty or has more than 65,535 bytes; a journal that is closed or poisoned. Nothing was queued.
     pub fn append(&self, entries: Vec<Vec<u8>>) -> Result<Appended, JournalError> {
+        self.queue(entries, true)
+    }
+
+    /// The same, but without a sync of its own: the entries go to the disk with whatever is appended after them, or when
+    /// somebody waits for them. For what may be lost in a crash, together with everything after it: what can be done again.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub fn append_later(&self, entries: Vec<Vec<u8>>) -> Result<Appended, JournalError> {
+        self.queue(entries, false)
+    }
+
+    pub(crate) fn queue(&self, entries: Vec<Vec<u8>>, now: bool) -> Result<Appended, JournalError> {
         check_entries(&entries)?;
-        let (first_index, group) = self.handle.committer.append(entries)?;
-        Ok(Appended { first_index, group })
+        let (first_index, group) = self.handle.committer.append(entries, now)?;
+        let later = (!now).then(|| self.handle.committer.clone());
+        Ok(Appended { first_index, group, later })
     }
 
     /// Index after the last queued entry.
@@ -166,12 +181,25 @@ impl Journal {
     /// # Errors
     /// When the journal was poisoned before that.
     pub fn sync(&self) -> Result<(), JournalError> {
-        self.wait_for(self.length())
+        self.sync_within(Duration::ZERO)
     }
 
-    /// Waits (blocking) until the first `length` entries are on the disk.
-    pub(crate) fn wait_for(&self, length: u64) -> Result<(), JournalError> {
-        self.handle.committer.wait_for(length)
+    /// The same, without a hurry: what is not on the disk by itself after `patience` is written then.
+    ///
+    /// # Errors
+    /// As [`Journal::sync`].
+    pub fn sync_within(&self, patience: Duration) -> Result<(), JournalError> {
+        self.wait_for(self.length(), patience)
+    }
+
+    /// Waits (blocking) until the first `length` entries are on the disk; what is not after `patience` is written then.
+    pub(crate) fn wait_for(&self, length: u64, patience: Duration) -> Result<(), JournalError> {
+        self.handle.committer.wait_for(length, patience)
+    }
+
+    /// Wants everything queued so far on the disk, without waiting for it.
+    pub(crate) fn hurry(&self) {
+        self.handle.committer.want_all();
     }
 
     /// Synced entries, in order: what of `range` is synced, which may be less than was asked for. All of it is held in
@@ -242,11 +270,12 @@ pub(crate) fn check_entries(entries: &[Vec<u8>]) -> Result<(), JournalError> {
 }
 
 /// Entries that were queued.
-#[derive(Debug)]
 #[must_use = "nothing is on the disk before this was waited for"]
 pub struct Appended {
     first_index: u64,
     group: Option<Arc<Group>>,
+    /// Whom to tell that somebody waits, when they were appended for later.
+    later: Option<Arc<Committer>>,
 }
 
 impl Appended {
@@ -260,6 +289,7 @@ impl Appended {
     /// # Errors
     /// When the journal was poisoned before that: the entries may or may not be there after a restart.
     pub fn wait(self) -> Result<(), JournalError> {
+        self.want();
         self.group.map_or(Ok(()), |group| group.wait())
     }
 
@@ -268,9 +298,22 @@ impl Appended {
     /// # Errors
     /// As [`Appended::wait`].
     pub async fn synced(self) -> Result<(), JournalError> {
+        self.want();
         match self.group {
             Some(group) => group.synced().await,
             None => Ok(()),
         }
+    }
+
+    fn want(&self) {
+        if let Some(committer) = &self.later {
+            committer.want_all();
+        }
+    }
+}
+
+impl std::fmt::Debug for Appended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Appended").field("first_index", &self.first_index).finish_non_exhaustive()
     }
 }

@@ -198,7 +198,8 @@ impl Thread<'_> {
                 self.flush()?;
                 continue;
             };
-            if self.journal.wait_for(end).is_err() {
+            // What was appended for later takes its time, but not for ever.
+            if self.journal.wait_for(end, FLUSH_EVERY).is_err() {
                 return Ok(End::Journal);
             }
             let batch = take_synced(&mut lock(&self.shared.waiting).changes, self.journal.synced());

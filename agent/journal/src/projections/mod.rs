@@ -151,6 +151,18 @@ impl<P: Projection> Projections<P> {
     /// # Errors
     /// As [`Journal::append`] and [`Projections::apply`].
     pub fn append(&self, entries: Vec<Vec<u8>>) -> Result<Appended, JournalError> {
+        self.append_by(entries, true)
+    }
+
+    /// The same with [`Journal::append_later`].
+    ///
+    /// # Errors
+    /// As [`Projections::append`].
+    pub fn append_later(&self, entries: Vec<Vec<u8>>) -> Result<Appended, JournalError> {
+        self.append_by(entries, false)
+    }
+
+    fn append_by(&self, entries: Vec<Vec<u8>>, now: bool) -> Result<Appended, JournalError> {
         let mut next = self.lock();
         let length = self.journal.length();
         if *next != length {
@@ -158,7 +170,7 @@ impl<P: Projection> Projections<P> {
         }
         let staged = self.stage(length, &entries)?;
         self.follower.admit()?;
-        let appended = self.journal.append(entries.clone())?;
+        let appended = self.journal.queue(entries.clone(), now)?;
         if appended.first_index() != *next {
             return Err(JournalError::OutOfOrder { expected: *next, got: appended.first_index() });
         }
@@ -224,6 +236,7 @@ impl<P: Projection> Projections<P> {
     /// Rows that could not be written, or not within half a minute: they are rebuilt at the next start.
     pub fn close(&self) -> Result<(), JournalError> {
         let _next = self.lock();
+        self.journal.hurry();
         let outcome = self.follower.close();
         self.overlay.close();
         outcome
@@ -239,6 +252,7 @@ impl<P> Projections<P> {
 impl<P> Drop for Projections<P> {
     fn drop(&mut self) {
         // Who cares for the outcome calls close; the failure is in the log already.
+        self.journal.hurry();
         let _ = self.follower.close();
         self.overlay.close();
     }

@@ -141,3 +141,48 @@ fn closing_syncs_what_was_queued() {
     assert!(matches!(journal.append(vec![vec![1]]), Err(JournalError::Closed)));
     assert!(journal.failure().is_none());
 }
+
+/// What is appended for later makes no sync: it goes to the disk with the next append, or when somebody waits for it.
+#[test]
+fn what_is_for_later_rides_along() {
+    let disk = MemoryDisk::default();
+    let journal = open(&disk);
+    fill(&journal, 1, 10);
+    let later = |number| journal.append_later(vec![entry(number, 10)]).unwrap();
+    drop((later(1), later(2)));
+    // A wait without a hurry does not make it either, but what comes next does.
+    let patient = thread::spawn({
+        let journal = journal.clone();
+        move || journal.sync_within(std::time::Duration::from_secs(60))
+    });
+    assert_eq!((journal.length(), journal.synced()), (3, 1));
+    journal.append(vec![entry(3, 10)]).unwrap().wait().unwrap();
+    assert_eq!(journal.synced(), 4);
+    patient.join().unwrap().unwrap();
+
+    later(4).wait().unwrap();
+    assert_eq!(journal.synced(), 5);
+    let _ = later(5);
+    journal.sync().unwrap();
+    assert_eq!(journal.synced(), 6);
+    let _ = later(6);
+    journal.sync_within(std::time::Duration::from_millis(1)).unwrap();
+    assert_eq!(journal.synced(), 7);
+    // Nothing is kept back at the end.
+    let _ = later(7);
+    journal.close().unwrap();
+    assert_eq!(journal.synced(), 8);
+    assert_eq!(all(&open(&disk)).len(), 8);
+}
+
+/// A queue that is full of what is for later makes its own room.
+#[test]
+fn a_full_queue_of_what_is_for_later_is_written() {
+    let disk = MemoryDisk::default();
+    let journal = open(&disk);
+    for _ in 0..120 {
+        let _ = journal.append_later(vec![entry(0, 10); 1000]).unwrap();
+    }
+    journal.sync().unwrap();
+    assert_eq!(journal.synced(), 120_000);
+}

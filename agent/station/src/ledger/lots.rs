@@ -45,7 +45,7 @@ impl Ledger {
             quantity,
             authenticated_by: authenticated_by.to_owned(),
         };
-        let appended = self.append_entries(&mut memory, vec![what])?;
+        let appended = self.append_entries(&mut memory, vec![what], true)?;
         let row = self.lot(lot)?.ok_or_else(|| unknown_lot(lot))?;
         Ok((row, Some(appended)))
     }
@@ -62,7 +62,7 @@ impl Ledger {
             return Ok((row, None));
         }
         let what = What::LotClosed { lot: lot.clone(), authenticated_by: authenticated_by.to_owned() };
-        let appended = self.append_entries(&mut memory, vec![what])?;
+        let appended = self.append_entries(&mut memory, vec![what], true)?;
         let row = self.lot(lot)?.ok_or_else(|| unknown_lot(lot))?;
         Ok((row, Some(appended)))
     }

@@ -311,3 +311,23 @@ fn a_long_queue_drains_in_a_line() {
     ids.iter().for_each(|id| queue.remove(*id));
     assert!(queue.len() == 0 && began.elapsed() < Duration::from_secs(5));
 }
+
+/// What can be done again makes no sync of its own: it is on the disk with the next record that must be.
+#[test]
+fn what_can_be_done_again_rides_along() {
+    let desk = Desk::new(10);
+    let journal = desk.ledger.journal();
+    let started = desk.start(&asked("SN-1")).unwrap();
+    started.appended.unwrap().wait().unwrap();
+    let synced = journal.synced();
+    let mut device = Device::new("SN-1");
+    desk.work_until(started.issuance.id, &mut device, "DeviceIdentified");
+    assert_eq!((journal.synced(), journal.length()), (synced, synced + 1));
+    // The intent to generate is not one of them.
+    let found = Input::KeySought { found: None, ours: false };
+    let fixture = FixtureName::parse("fixture-1").unwrap();
+    let kind = issuance::profile::KeystoreKind::Pkcs11;
+    let (_, appended) = desk.ledger.decide(started.issuance.id, &fixture, kind, "ca-1", found).unwrap();
+    appended.unwrap().wait().unwrap();
+    assert_eq!((journal.synced(), journal.length()), (synced + 2, synced + 2));
+}
