@@ -316,7 +316,7 @@ mod tests {
         expected.extend([(Working, Working); 6]);
         expected.extend([(Working, WaitsForAuthority), (Working, ScanAgain)]);
         expected.extend([(Working, Working); 3]);
-        expected.extend([(ShipIt, ShipIt), (Stopped, Stopped), (SetAside, SetAside)]);
+        expected.extend([(ShipIt, ShipIt), (Stopped, Stopped), (SetAside, SetAside), (Stopped, Stopped)]);
         assert_eq!(kinds, expected);
     }
 
