@@ -322,6 +322,8 @@ fn what_can_be_done_again_rides_along() {
     let synced = journal.synced();
     let mut device = Device::new("SN-1");
     desk.work_until(started.issuance.id, &mut device, "DeviceIdentified");
+    // That nothing comes can only be waited for; a sync takes a hundredth of this.
+    std::thread::sleep(Duration::from_millis(100));
     assert_eq!((journal.synced(), journal.length()), (synced, synced + 1));
     // The intent to generate is not one of them.
     let found = Input::KeySought { found: None, ours: false };
