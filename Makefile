@@ -2,6 +2,7 @@
 #   make demo          a whole line on this machine, until Ctrl-C      make demo ONCE=1   the same, once
 #   make test          everything CI runs                              make lint          its first half
 #   make power-cut     a hundred power cuts beneath the journal        make journal-faults   each of its system calls killed
+#   make crash         station and CA killed at every boundary, and 200 times at random (KILLS=200, SEED=…)
 
 SHELL := /bin/sh
 # rustup puts cargo where a shell started before it does not look.
@@ -10,12 +11,15 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 CARGO := cargo
 LOCKED := --locked
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+# Station and CA with crash points, under names of their own: the ordinary binaries stay, and nothing else is built again.
+ARMED := --bin station-agent-crash-points --bin intermediate-ca-crash-points \
+	--features station/crash-points,intermediate-ca/crash-points
 
-.PHONY: demo test lint power-cut journal-faults build deps test-deps toolchain help
+.PHONY: demo test lint crash power-cut journal-faults build deps test-deps toolchain help simulate
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n '2,4s/^# *//p' Makefile
+	@sed -n '2,5s/^# *//p' Makefile
 
 # All of it is built, as by `make test`: another choice of packages means other features, and most crates built again.
 demo: deps toolchain
@@ -24,11 +28,17 @@ demo: deps toolchain
 
 test: test-deps lint
 	$(CARGO) build $(LOCKED) --workspace --bins
+	$(CARGO) build $(LOCKED) --workspace $(ARMED)
 	if $(CARGO) nextest --version >/dev/null 2>&1; \
 	then $(CARGO) nextest run $(LOCKED) --workspace --no-fail-fast && $(CARGO) test $(LOCKED) --workspace --doc; \
 	else $(CARGO) test $(LOCKED) --workspace --no-fail-fast; fi
 
 # Long forms of what `make test` does a little of; POWER_CUT="--seed 7 --cuts 500" and the like go through.
+crash: test-deps toolchain
+	$(CARGO) build $(LOCKED) --workspace --bins
+	$(CARGO) build $(LOCKED) --workspace $(ARMED)
+	@$(TARGET)/debug/kills --kills $(or $(KILLS),200) $(if $(SEED),--seed $(SEED)) $(CRASH)
+
 power-cut: test-deps toolchain
 	$(CARGO) build $(LOCKED) --workspace --bins
 	@$(TARGET)/debug/power-cut $(POWER_CUT)
@@ -53,3 +63,8 @@ test-deps:
 
 toolchain:
 	@command -v $(CARGO) >/dev/null || { echo "No Rust toolchain here: install one as https://rustup.rs says." >&2; exit 1; }
+
+# Many seeds of the simulation, and one closing line; SEED=n replays one with everything that happens.
+SEEDS ?= 200
+simulate: deps toolchain
+	$(CARGO) run --quiet $(LOCKED) --package simulation --bin simulate -- --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))

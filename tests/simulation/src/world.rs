@@ -1,0 +1,654 @@
+//! The scheduler: picks the next event by the seed, and lets it happen.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use issuance::{
+    DeviceSerial, Input, Issuance, IssuanceId, LotName, ProfileName, State, profile::KeystoreKind, record::Provenance,
+    rule::Ruling,
+};
+use station::{
+    driver::{Asked as Because, Driver, Halted},
+    fixtures::Task,
+    ledger::{Asked, Ledger, LedgerRefused, Listed, Subject},
+};
+use tempfile::TempDir;
+
+use crate::{
+    Planted,
+    authority::{Authority, DEVICE_CA, NAMED},
+    chance::Chance,
+    desk::{AUTHORITY, Desk},
+    disk::Disk,
+    floor::{FixtureKeystore, Floor, Killed, Shared, look},
+    place::{Place, fixture_name},
+    rules, said,
+};
+
+const FIXTURES: usize = 3;
+const DEVICES: usize = 12;
+/// Lots with their profile and quantity. The last is soon used up, and its devices are those of the first.
+const LOTS: &[(&str, &str, u32)] = &[("lot-1", DEVICE_CA, 9), ("lot-2", NAMED, 9), ("lot-3", DEVICE_CA, 3)];
+/// More bytes than an answer may have.
+const TOO_LARGE: usize = 100_000;
+
+/// What a run came to.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// Events.
+    pub steps: u64,
+    /// Issuances that were acknowledged.
+    pub issuances: u64,
+    /// Issuances that were completed.
+    pub completed: u64,
+    /// Faults of devices, of the CA and of the disk.
+    pub faults: u64,
+    /// Kills of the station.
+    pub crashes: u64,
+    /// What happened, an event a line.
+    pub trace: Vec<String>,
+}
+
+/// A rule that did not hold.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// Of which run.
+    pub seed: u64,
+    /// Which rule, in words.
+    pub wrong: String,
+    /// What happened until then.
+    pub trace: Vec<String>,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for line in &self.trace {
+            writeln!(f, "  {line}")?;
+        }
+        writeln!(f, "seed {}: {}", self.seed, self.wrong)?;
+        write!(f, "SEED={} make simulate replays it", self.seed)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// What somebody outside was told of an issuance.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    pub(crate) serial: DeviceSerial,
+    pub(crate) lot: LotName,
+    pub(crate) common_name: String,
+    pub(crate) completed: bool,
+    pub(crate) cancelled: bool,
+    pub(crate) certificate: Option<Vec<u8>>,
+}
+
+/// Everything.
+pub(crate) struct World {
+    pub(crate) chance: Chance,
+    pub(crate) floor: Shared,
+    disk: Disk,
+    /// `None` between two lives.
+    place: Option<Place>,
+    pub(crate) authority: Authority,
+    directory: TempDir,
+    pub(crate) queue_bound: usize,
+    pub(crate) told: BTreeMap<IssuanceId, Told>,
+    /// Issuances in the order in which they were first seen: their names in the trace.
+    pub(crate) names: Vec<IssuanceId>,
+    /// Answers that are still on their way.
+    late: Vec<(IssuanceId, Input)>,
+    /// What the CA asked to have later.
+    deferred: BTreeSet<IssuanceId>,
+    /// What the CA was ever asked for.
+    pub(crate) submitted: BTreeSet<IssuanceId>,
+    /// The journal takes no more.
+    halted: bool,
+    pub(crate) next_change: u64,
+    planted: Planted,
+    pub(crate) outcome: Outcome,
+}
+
+/// Runs a seed for so many events, then lets the trouble end.
+///
+/// # Errors
+/// The rule that did not hold, with what happened.
+pub fn run(seed: u64, steps: u64, planted: Planted) -> Result<Outcome, Box<Failure>> {
+    let failure = |wrong, trace| Box::new(Failure { seed, wrong, trace });
+    let mut world = World::new(seed, planted).map_err(|wrong| failure(wrong, vec![]))?;
+    let ran = world.run(steps);
+    let outcome = std::mem::take(&mut world.outcome);
+    world.end();
+    match ran {
+        Ok(()) => Ok(outcome),
+        Err(wrong) => Err(failure(wrong, outcome.trace)),
+    }
+}
+
+impl World {
+    fn new(seed: u64, planted: Planted) -> Result<Self, String> {
+        let mut chance = Chance::new(seed);
+        let queue_bound = 2 + chance.below(4);
+        // One barcode differs from another in case only.
+        let barcode = |device| if device == DEVICES - 1 { "sn-0".to_owned() } else { format!("SN-{device}") };
+        let barcodes: Result<Vec<_>, _> =
+            (0..DEVICES).map(|device| DeviceSerial::parse(&barcode(device)).map_err(said("barcode"))).collect();
+        let on_floor = Chance::new(seed ^ 0x5eed);
+        let floor = Arc::new(Mutex::new(Floor::new(barcodes?, FIXTURES, on_floor, planted)));
+        let memory = Path::new("/dev/shm");
+        let directory = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+        let directory = directory.map_err(said("a directory for the rows"))?;
+        let (authority, disk) = (Authority::new()?, Disk::default());
+        let rows = directory.path().join("rows");
+        let place = Place::open(&disk, &rows, authority.profiles()?, queue_bound, FIXTURES)?;
+        let world = Self {
+            chance,
+            floor,
+            disk,
+            place: Some(place),
+            authority,
+            directory,
+            queue_bound,
+            told: BTreeMap::new(),
+            names: vec![],
+            late: vec![],
+            deferred: BTreeSet::new(),
+            submitted: BTreeSet::new(),
+            halted: false,
+            next_change: 0,
+            planted,
+            outcome: Outcome::default(),
+        };
+        for (lot, profile, quantity) in LOTS {
+            let profile = ProfileName::parse(profile).map_err(said("profile"))?;
+            world.ledger().open_lot(&lot_name(lot)?, &profile, *quantity, "mes").map_err(said("a lot"))?;
+        }
+        world.durable().map_err(|Stopped| "the lots cannot be opened".to_owned())?;
+        Ok(world)
+    }
+
+    fn run(&mut self, steps: u64) -> Result<(), String> {
+        for _ in 0..steps {
+            self.outcome.steps += 1;
+            if self.chance.once_in(10) {
+                look(&self.floor).fuse = Some(1 + self.chance.below(25));
+            }
+            let happened = self.event();
+            self.after_event(happened)?;
+        }
+        self.settle()?;
+        self.outcome.issuances = self.told.len() as u64;
+        self.outcome.completed = self.told.values().filter(|told| told.completed).count() as u64;
+        Ok(())
+    }
+
+    /// What follows each event: its line in the trace, a restart when the station is gone, and the rules.
+    pub(crate) fn after_event(&mut self, happened: Result<String, String>) -> Result<(), String> {
+        let (notes, wrong, crashed) = {
+            let mut floor = look(&self.floor);
+            floor.fuse = None;
+            (std::mem::take(&mut floor.notes), std::mem::take(&mut floor.wrong), floor.crashed)
+        };
+        let mut line = format!("{:>4} ", self.outcome.steps);
+        line.push_str(happened.as_deref().unwrap_or("?"));
+        for note in notes {
+            line.push_str("; ");
+            line.push_str(&note);
+        }
+        self.outcome.trace.push(line);
+        happened?;
+        if let Some(wrong) = wrong.into_iter().next() {
+            return Err(wrong);
+        }
+        if crashed || self.halted {
+            self.crash()?;
+        }
+        rules::check(self)
+    }
+
+    fn event(&mut self) -> Result<String, String> {
+        match self.chance.below(100) {
+            0..=24 => self.somebody_scans(),
+            25..=54 => self.work(),
+            55..=72 => self.submit(),
+            73..=77 => self.late_answer(),
+            78..=87 => Ok(self.devices_move()),
+            88..=91 => self.supervise(),
+            92..=93 => {
+                look(&self.floor).crashed = true;
+                Ok("the station is killed".to_owned())
+            }
+            94 => self.restart(),
+            95 => {
+                self.disk.fail();
+                self.outcome.faults += 1;
+                let scanned = self.somebody_scans()?;
+                self.halted = true;
+                Ok(format!("the disk fails; {scanned}"))
+            }
+            _ => self.look_around(),
+        }
+    }
+
+    /// The running station.
+    #[expect(clippy::expect_used, reason = "only `reopen` takes it, and puts another one there")]
+    pub(crate) fn place(&self) -> &Place {
+        self.place.as_ref().expect("a station runs")
+    }
+
+    /// The same.
+    #[expect(clippy::expect_used, reason = "only `reopen` takes it, and puts another one there")]
+    pub(crate) fn place_mut(&mut self) -> &mut Place {
+        self.place.as_mut().expect("a station runs")
+    }
+
+    /// The ledger.
+    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
+        &self.place().ledger
+    }
+
+    /// Waits for the disk. A journal that fails halts the station.
+    fn durable(&self) -> Result<(), Stopped> {
+        self.disk.durable(self.ledger().journal()).map_err(|_| Stopped)
+    }
+
+    /// A boundary between two lines.
+    fn pass(&self) -> Result<(), Stopped> {
+        look(&self.floor).pass().map_err(|Killed| Stopped)
+    }
+
+    /// An issuance's name in the trace.
+    pub(crate) fn name(&self, id: IssuanceId) -> String {
+        let known = self.names.iter().position(|known| *known == id);
+        known.map_or("new".to_owned(), |number| format!("i{number}"))
+    }
+
+    /// All issuances in the order in which they were accepted.
+    pub(crate) fn all(&self) -> Result<Vec<Issuance>, String> {
+        let mut listed = self.ledger().list(&Listed::All, None, usize::MAX).map_err(said("the list"))?;
+        listed.reverse();
+        listed.into_iter().map(|(_, id)| self.issuance(id)).collect()
+    }
+
+    /// One that is there.
+    pub(crate) fn issuance(&self, id: IssuanceId) -> Result<Issuance, String> {
+        let found = self.ledger().get(id).map_err(said("an issuance cannot be read"))?;
+        found.map(|(issuance, _)| issuance).ok_or_else(|| format!("{} is listed and not there", self.name(id)))
+    }
+
+    fn somebody_scans(&mut self) -> Result<String, String> {
+        let (device, fixture) = (self.chance.below(DEVICES), self.chance.below(FIXTURES));
+        let is_busy = self.place().fixtures.all()[fixture].status().0;
+        if !self.chance.once_in(8) && (!is_busy || self.chance.once_in(6)) {
+            look(&self.floor).put(device, fixture);
+        }
+        let barcode = if self.chance.once_in(20) { self.chance.below(DEVICES) } else { device };
+        let serial = look(&self.floor).devices[barcode].barcode.clone();
+        let lot = if self.chance.once_in(6) { self.chance.below(LOTS.len()) } else { barcode % 2 };
+        let request = match self.chance.below(8) {
+            0 | 1 => format!("r-{lot}-{serial}"),
+            2 => format!("r-{}", self.chance.below(6)),
+            _ => String::new(),
+        };
+        self.scan(fixture, &serial, LOTS[lot].0, request)
+    }
+
+    /// A scan, from the request to what its caller is told: as `station::grpc` has it.
+    pub(crate) fn scan(
+        &mut self,
+        fixture: usize,
+        serial: &DeviceSerial,
+        lot: &str,
+        request_id: String,
+    ) -> Result<String, String> {
+        let holds = look(&self.floor).places[fixture];
+        let line = format!("scan of {serial} in {lot} at fixture-{fixture}, which holds {holds:?} {request_id:?}");
+        let subject = Subject { request_id, lot: lot_name(lot)?, device_serial: serial.clone(), profile: None };
+        let mut asked = Asked {
+            subject,
+            fixture: fixture_name(fixture)?,
+            claimed_by: "badge".to_owned(),
+            authenticated_by: "kiosk".to_owned(),
+            at_work: self.place().fixtures.at_work(),
+            fixture_is_free: false,
+        };
+        if self.pass().is_err() {
+            return Ok(line);
+        }
+        let fixtures = Arc::clone(&self.place().fixtures);
+        let place = &fixtures.all()[fixture];
+        let reservation = fixtures.reserve(place);
+        asked.fixture_is_free = reservation.is_some();
+        let started = match self.ledger().start(&asked, &Provenance::default()) {
+            Ok(started) => started,
+            Err(refused) => {
+                let words = match &refused {
+                    LedgerRefused::Exists { reason, .. } | LedgerRefused::Precondition { reason, .. } => *reason,
+                    LedgerRefused::Full(_) => "QUEUE_FULL",
+                    LedgerRefused::Invalid { field, .. } => field,
+                    LedgerRefused::Journal(_) if self.halted => "JOURNAL_FAILED",
+                    LedgerRefused::Journal(_) | LedgerRefused::Damaged(_) | LedgerRefused::NotFound(_) => {
+                        return Err(format!("{line}: {}", station::sentence(&refused)));
+                    }
+                };
+                return Ok(format!("{line}: refused, {words}"));
+            }
+        };
+        let issuance = started.issuance;
+        match reservation {
+            Some(reservation) if started.begin => reservation.begin(issuance.id, Because::Scanned),
+            Some(reservation) => {
+                drop(reservation);
+                fixtures.show(place, issuance.id);
+            }
+            None => {}
+        }
+        let line = format!("{line}: {} in {}", self.name(issuance.id), issuance.state);
+        if self.pass().is_err() || !self.planted.ack_before_sync && self.durable().is_err() || self.pass().is_err() {
+            return Ok(format!("{line}, nobody is told"));
+        }
+        self.tell(&issuance);
+        Ok(line)
+    }
+
+    /// Somebody outside knows now.
+    pub(crate) fn tell(&mut self, issuance: &Issuance) {
+        let told = self.told.entry(issuance.id).or_insert_with(|| Told {
+            serial: issuance.request.device_serial.clone(),
+            lot: issuance.request.lot.clone(),
+            common_name: issuance.request.common_name.folded(),
+            completed: false,
+            cancelled: false,
+            certificate: None,
+        });
+        told.completed |= matches!(issuance.state, State::Completed(..));
+        told.cancelled |= matches!(issuance.state, State::Cancelled(..));
+        if let Some(issued) = issuance.state.issued() {
+            told.certificate = Some(issued.certificate.clone());
+        }
+    }
+
+    /// A fixture's thread does what it was asked to.
+    pub(crate) fn work(&mut self) -> Result<String, String> {
+        let first = self.chance.below(FIXTURES);
+        for fixture in (first..FIXTURES).chain(0..first) {
+            if let Ok(Task::Work(id, because)) = self.place().tasks[fixture].try_recv() {
+                return self.work_at(fixture, id, because);
+            }
+        }
+        Ok("no fixture has work".to_owned())
+    }
+
+    fn work_at(&mut self, fixture: usize, id: IssuanceId, because: Because) -> Result<String, String> {
+        let holds = look(&self.floor).places[fixture];
+        let line = format!("fixture-{fixture}, which holds {holds:?}, works on {} ({because:?})", self.name(id));
+        let desk = Desk {
+            ledger: Arc::clone(self.ledger()),
+            disk: self.disk.clone(),
+            floor: Arc::clone(&self.floor),
+            fixture: fixture_name(fixture)?,
+        };
+        let mut keystore = FixtureKeystore::new(Arc::clone(&self.floor), fixture);
+        let devices = self.directory.path().join("devices");
+        let worked = Driver { keystore: &mut keystore, records: &desk, devices: &devices }.work(id, because);
+        if look(&self.floor).crashed {
+            return Ok(format!("{line}: killed"));
+        }
+        if let Err(Halted(words)) = worked {
+            return Err(format!("{line}: the station halts: {words}"));
+        }
+        self.place().fixtures.release(&self.place().fixtures.all()[fixture]);
+        Ok(format!("{line}: {}", self.issuance(id)?.state))
+    }
+
+    /// A batch goes to the CA, and its answers, if any, are recorded: as `station::submission` has it.
+    pub(crate) fn submit(&mut self) -> Result<String, String> {
+        let calm = look(&self.floor).calm;
+        if calm || self.chance.once_in(3) {
+            self.deferred.clear();
+        }
+        let most = 1 + self.chance.below(4);
+        let skip = |id| self.deferred.contains(&id) || self.place().forgotten.contains(&id);
+        let batch = self.ledger().waiting(most, skip);
+        if batch.is_empty() {
+            return Ok("nothing is to be submitted".to_owned());
+        }
+        let mut line = "submitted".to_owned();
+        let mut requests = vec![];
+        for waiting in batch {
+            let issuance = self.issuance(waiting.issuance)?;
+            let Some(signed) = issuance.state.awaits_answer() else {
+                return Err(format!("{} is in the queue and awaits no answer", self.name(issuance.id)));
+            };
+            line.push_str(&format!(" {}", self.name(issuance.id)));
+            requests.push((issuance.id, signed.certification_request.clone()));
+        }
+        if self.pass().is_err() {
+            return Ok(line);
+        }
+        let mood = if calm { 9 } else { self.chance.below(10) };
+        if mood == 0 {
+            self.outcome.faults += 1;
+            return Ok(format!("{line}: the CA is away"));
+        }
+        let mut answers = vec![];
+        for (id, request) in requests {
+            self.submitted.insert(id);
+            let (input, word) = self.answer(id, &request, calm)?;
+            line.push_str(&format!(", {word}"));
+            answers.extend(input.map(|input| (id, input)));
+        }
+        match mood {
+            1 => {
+                self.outcome.faults += 1;
+                return Ok(format!("{line}: the answer is lost"));
+            }
+            2 => {
+                self.outcome.faults += 1;
+                self.late.append(&mut answers);
+                return Ok(format!("{line}: the answer is late"));
+            }
+            3 => {
+                self.outcome.faults += 1;
+                answers.truncate(answers.len() / 2);
+                line.push_str(": half of it is answered");
+            }
+            _ => {}
+        }
+        for (id, input) in answers {
+            if self.deliver(id, input)?.is_err() {
+                break;
+            }
+        }
+        Ok(line)
+    }
+
+    /// What the CA says to one submission; `None`: later.
+    fn answer(&mut self, id: IssuanceId, request: &[u8], calm: bool) -> Result<(Option<Input>, &'static str), String> {
+        let chain = self.authority.chain();
+        let mood = if calm { 99 } else { self.chance.below(30) };
+        self.outcome.faults += u64::from(mood < 5);
+        Ok(match mood {
+            0 | 1 => {
+                let refused = Input::Refused { reason: "POLICY".to_owned(), message: "not today".to_owned() };
+                (Some(refused), "refused")
+            }
+            2 => {
+                self.deferred.insert(id);
+                (None, "deferred")
+            }
+            3 => (Some(Input::Issued { certificate: self.authority.wrong(request)?, chain }), "with another name"),
+            4 => {
+                let bytes = if self.chance.once_in(2) { TOO_LARGE } else { 10 };
+                (Some(Input::Issued { certificate: vec![0x30; bytes], chain }), "with garbage")
+            }
+            _ => (Some(Input::Issued { certificate: self.authority.issue(id, request)?, chain }), "issued"),
+        })
+    }
+
+    /// Records an answer and lets the fixture go on.
+    fn deliver(&mut self, id: IssuanceId, input: Input) -> Result<Result<(), Stopped>, String> {
+        if self.pass().is_err() {
+            return Ok(Err(Stopped));
+        }
+        let Some((before, _)) = self.ledger().get(id).map_err(said("an answered issuance"))? else {
+            return Err(format!("{} is answered and not in the journal", self.name(id)));
+        };
+        match self.ledger().decide(id, &before.fixture, KeystoreKind::Pkcs11, AUTHORITY, input) {
+            Ok(_) | Err(LedgerRefused::Precondition { .. }) => {}
+            Err(refused) => return Err(format!("an answer is not recorded: {}", station::sentence(&refused))),
+        }
+        if self.pass().is_err() {
+            return Ok(Err(Stopped));
+        }
+        if self.ledger().is_waiting(id) {
+            self.deferred.insert(id);
+        }
+        self.place().fixtures.go_on(&before.fixture, id);
+        Ok(Ok(()))
+    }
+
+    /// An answer arrives that was on its way.
+    pub(crate) fn late_answer(&mut self) -> Result<String, String> {
+        if self.late.is_empty() {
+            return Ok("no answer is late".to_owned());
+        }
+        let (id, input) = self.late.swap_remove(self.chance.below(self.late.len()));
+        let line = format!("a late answer for {}", self.name(id));
+        let _ = self.deliver(id, input)?;
+        Ok(line)
+    }
+
+    fn devices_move(&mut self) -> String {
+        let (fixture, other) = (self.chance.below(FIXTURES), self.chance.below(FIXTURES));
+        let mut floor = look(&self.floor);
+        match self.chance.below(3) {
+            0 => floor.places[fixture] = None,
+            1 => floor.put(self.chance.below(DEVICES), fixture),
+            _ => floor.places.swap(fixture, other),
+        }
+        format!("devices move: {:?}", floor.places)
+    }
+
+    fn supervise(&mut self) -> Result<String, String> {
+        let all = self.all()?;
+        let ids: Vec<(IssuanceId, bool)> =
+            all.iter().map(|issuance| (issuance.id, matches!(issuance.state, State::Quarantined(..)))).collect();
+        let aside: Vec<_> = ids.iter().filter(|(_, quarantined)| *quarantined).copied().collect();
+        let of = if aside.is_empty() || self.chance.once_in(5) { ids } else { aside };
+        let Some((id, quarantined)) = self.chance.of(&of) else { return Ok("nothing is to be supervised".to_owned()) };
+        let release = quarantined && !self.chance.once_in(3);
+        self.rule(id, release)
+    }
+
+    /// A supervisor's word, until that is told.
+    pub(crate) fn rule(&mut self, id: IssuanceId, release: bool) -> Result<String, String> {
+        let ruling = if release { Ruling::Release } else { Ruling::Cancel { reason: "scrapped".to_owned() } };
+        let line = format!("{} is {}", self.name(id), if release { "released" } else { "cancelled" });
+        if self.pass().is_err() {
+            return Ok(line);
+        }
+        match self.ledger().rule(id, ruling, "badge".to_owned(), "supervisor".to_owned()) {
+            Ok(_) => {}
+            Err(LedgerRefused::Precondition { reason, .. }) => return Ok(format!("{line}: refused, {reason}")),
+            Err(refused) => return Err(format!("{line}: {}", station::sentence(&refused))),
+        }
+        if self.pass().is_err() || self.durable().is_err() || self.pass().is_err() {
+            return Ok(format!("{line}, nobody is told"));
+        }
+        let issuance = self.issuance(id)?;
+        self.tell(&issuance);
+        Ok(line)
+    }
+
+    /// A reader is told what is on the disk.
+    pub(crate) fn look_around(&mut self) -> Result<String, String> {
+        if self.durable().is_err() {
+            return Err("a sync failed on a good disk".to_owned());
+        }
+        for issuance in self.all()? {
+            self.tell(&issuance);
+        }
+        Ok("somebody looks at everything".to_owned())
+    }
+
+    fn rows(&self) -> PathBuf {
+        self.directory.path().join("rows")
+    }
+
+    /// The station is asked to stop, stops and starts again.
+    fn restart(&mut self) -> Result<String, String> {
+        look(&self.floor).stopping = true;
+        let _ = self.work()?;
+        if self.durable().is_err() {
+            return Err("a sync failed on a good disk".to_owned());
+        }
+        let records = self.ledger().journal().synced();
+        self.reopen(records, false)?;
+        Ok("the station restarts".to_owned())
+    }
+
+    /// The station is killed: of what was queued and not waited for, the disk may have all, some or none.
+    fn crash(&mut self) -> Result<(), String> {
+        self.outcome.crashes += 1;
+        let journal = self.ledger().journal();
+        let synced = journal.synced();
+        let mut records = synced;
+        if !self.halted && self.chance.once_in(2) && self.durable().is_ok() {
+            let more = self.ledger().journal().length() - synced;
+            records += self.chance.below(more as usize + 1) as u64;
+        }
+        let torn = self.chance.once_in(2);
+        let lost = self.ledger().journal().length() - records;
+        self.outcome.trace.push(format!("     killed with {records} records on the disk, {lost} are lost"));
+        self.reopen(records, torn)
+    }
+
+    fn reopen(&mut self, records: u64, torn: bool) -> Result<(), String> {
+        let disk = self.disk.after_crash(records, torn)?;
+        self.disk.kill();
+        let rows = self.rows();
+        let forgotten = if self.planted.forget_queue_on_restart {
+            self.ledger().waiting(usize::MAX, |_| false).into_iter().map(|waiting| waiting.issuance).collect()
+        } else {
+            vec![]
+        };
+        let profiles = self.ledger().profiles().clone();
+        // Two lives never share their rows.
+        self.place = None;
+        if self.chance.once_in(4) {
+            std::fs::remove_dir_all(&rows).map_err(said("the rows"))?;
+            self.outcome.trace.push("     its rows are deleted".to_owned());
+        }
+        let opened = Place::open(&disk, &rows, profiles, self.queue_bound, FIXTURES);
+        self.place = Some(opened?);
+        self.disk = disk;
+        if self.place().records != records {
+            let found = self.place().records;
+            return Err(format!("the disk has {records} records, and the journal opened with {found}"));
+        }
+        self.place_mut().forgotten = forgotten;
+        (self.halted, self.next_change) = (false, records);
+        self.deferred.clear();
+        // The connections that they were to come on are gone.
+        self.late.clear();
+        let mut floor = look(&self.floor);
+        (floor.crashed, floor.stopping) = (false, false);
+        self.outcome.faults += std::mem::take(&mut floor.faults);
+        Ok(())
+    }
+
+    fn end(self) {
+        self.disk.kill();
+    }
+}
+
+/// The station is gone or takes no more: what was begun has no end.
+pub(crate) struct Stopped;
+
+pub(crate) fn lot_name(lot: &str) -> Result<LotName, String> {
+    LotName::parse(lot).map_err(said("lot"))
+}
