@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
 
-use cargo_metadata::{DependencyKind, MetadataCommand};
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// Each member and the members it may know outside its tests. A member that is missing here fails the test.
 const WALLS: &[(&str, &[&str])] = &[
@@ -19,7 +23,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("hsm-sim", &[]),
     ("fault-module", &[]),
     ("line", &["hsm-sim", "proto", "service"]),
-    ("crash", &["journal"]),
+    ("crash", &["hsm-sim", "journal", "line", "proto", "service"]),
     ("simulation", &["issuance", "journal", "station"]),
     ("tests", &["keystore"]),
 ];
@@ -31,14 +35,19 @@ const SIMULATED: &[&str] = &["crash", "fault-module", "hsm-sim", "line", "simula
 /// Crates that would bring I/O, time or hardware into the heart.
 const OUTSIDE_OF_THE_HEART: &[&str] = &["tokio", "tonic", "cryptoki", "tss-esapi", "sled", "rustix"];
 
-/// Member → the members it depends on, by kind.
-fn members() -> BTreeMap<String, Vec<(String, DependencyKind)>> {
-    let metadata = MetadataCommand::new()
-        .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+fn metadata() -> Metadata {
+    MetadataCommand::new()
+        .manifest_path(format!("{ROOT}/Cargo.toml"))
         .other_options(vec!["--locked".to_owned(), "--offline".to_owned()])
         .exec()
-        .unwrap();
-    metadata
+        .unwrap()
+}
+
+/// Member → the members it depends on, by kind.
+fn members() -> BTreeMap<String, Vec<(String, DependencyKind)>> {
+    metadata()
         .workspace_packages()
         .into_iter()
         .map(|package| {
@@ -98,4 +107,74 @@ fn the_heart_stays_pure() {
     for (dependency, _) in &members["issuance"] {
         assert!(!OUTSIDE_OF_THE_HEART.contains(&dependency.as_str()), "issuance names {dependency}");
     }
+}
+
+/// The feature that lets a test kill a process at a named point.
+const CRASH_POINTS: &str = "crash-points";
+
+/// Crash points are for the harness that asks for them: no feature and no dependency turns them on, what has them has a
+/// name of its own, and nothing that is installed knows of them.
+#[test]
+fn nobody_turns_crash_points_on() {
+    for package in metadata().workspace_packages() {
+        let name = &package.name;
+        for (feature, turned_on) in &package.features {
+            let due: &[&str] = if name.as_str() == "service" { &[] } else { &["service/crash-points"] };
+            match feature.as_str() {
+                CRASH_POINTS => assert_eq!(turned_on, due, "{name}"),
+                other => assert!(!turned_on.iter().any(|on| on.contains(CRASH_POINTS)), "{name}, feature {other}"),
+            }
+        }
+        for dependency in &package.dependencies {
+            let on = dependency.features.iter().any(|feature| feature.contains(CRASH_POINTS));
+            assert!(!on, "{name} turns on the crash points of {}", dependency.name);
+        }
+        for target in package.targets.iter().filter(|target| target.is_bin()) {
+            let needs = target.required_features.iter().any(|feature| feature == CRASH_POINTS);
+            assert_eq!(needs, target.name.ends_with(CRASH_POINTS), "{name}, binary {}", target.name);
+        }
+    }
+    for file in files_under(&Path::new(ROOT).join("deploy")) {
+        let text = fs::read(&file).unwrap();
+        assert!(!String::from_utf8_lossy(&text).contains(CRASH_POINTS), "{} knows crash points", file.display());
+    }
+}
+
+/// The list of crash points, which the harness goes through, has every point in the source and no other.
+#[test]
+fn every_crash_point_is_in_the_list() {
+    let sources = files_under(&Path::new(ROOT).join("agent"));
+    let texts = sources.iter().filter(|file| file.extension().is_some_and(|end| end == "rs")).map(fs::read_to_string);
+    let points: BTreeSet<String> = texts
+        .flat_map(|text| {
+            let text = text.unwrap();
+            let literals =
+                text.match_indices("crash::point(").map(|(at, _)| text[at..].split('"').nth(1).map(str::to_owned));
+            literals.map(Option::unwrap).collect::<Vec<_>>()
+        })
+        .collect();
+    // A name with a hole in it is one place in the code for many points.
+    let fits = |point: &str, name: &str| match (point.split_once('{'), point.rsplit_once('}')) {
+        (Some((before, _)), Some((_, after))) => name.starts_with(before) && name.ends_with(after),
+        _ => point == name,
+    };
+    let names = service::crash::NAMES;
+    assert!(names.is_sorted() && names.len() == names.iter().collect::<BTreeSet<_>>().len(), "in order, each once");
+    for point in &points {
+        assert!(names.iter().any(|name| fits(point, name)), "{point} is not in service::crash::NAMES");
+    }
+    for name in names {
+        assert!(points.iter().any(|point| fits(point, name)), "{name} is nowhere in the source");
+    }
+}
+
+fn files_under(directory: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).unwrap().flatten() {
+        match entry.file_type().unwrap() {
+            kind if kind.is_dir() => files.extend(files_under(&entry.path())),
+            _ => files.push(entry.path()),
+        }
+    }
+    files
 }

@@ -1,4 +1,4 @@
-//! The journal's crash harness: real journals on real files, attacked from outside.
+//! The crash harness: real journals on real files, and real processes, attacked from outside.
 //!
 //! - [`power_cut`]: an ext4 image on a loop device; a writer is stopped at a random moment, what the device has by then is
 //!   copied, mounted and judged.
@@ -6,6 +6,7 @@
 //!   and rolls.
 //! - [`damage`]: every byte of a small journal is changed or cut off.
 //! - [`rows`]: the projections' files are deleted, cut, overwritten.
+//! - [`kills`]: the real station and the real CA, killed at every crash point and at random moments.
 //!
 //! What a record holds follows from a seed, the run that wrote it and its index ([`records`]), so that any record can be
 //! checked without a second copy. A run says what was acknowledged in a file of its own ([`claims`]), outside of what is
@@ -15,6 +16,7 @@ pub mod chance;
 pub mod claims;
 pub mod damage;
 pub mod image;
+pub mod kills;
 pub mod power_cut;
 pub mod process;
 pub mod records;

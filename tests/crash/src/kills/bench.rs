@@ -1,0 +1,241 @@
+//! One line with many profiles, so that each of its devices takes many issuances, and the account of them.
+
+use std::path::Path;
+
+use line::{Device, Line, Options};
+use proto::station::v1::{Issuance, OpenLotRequest, StartIssuanceRequest, issuance::State};
+use tokio::sync::watch;
+
+use super::{
+    Outcome,
+    calls::{Client, Clients, answered, get, told},
+    devices::{self, Tools},
+    register, witness,
+    witness::Witness,
+};
+use crate::{Broken, said};
+
+/// Devices of each kind.
+const OF_EACH: usize = 2;
+/// All devices.
+pub(super) const DEVICES: usize = 2 * OF_EACH;
+/// A submission that could not be sent is tried again soon.
+const QUEUE: &str = "[queue]\nretry_first = \"50ms\"\nretry_most = \"500ms\"\n";
+
+/// Whether a profile is one that the CA knows as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    ToBoth,
+    ToTheStationOnly,
+}
+
+/// A line at work.
+pub(super) struct Bench {
+    pub(super) line: Line,
+    clients: watch::Sender<Client>,
+    /// Every issuance that was acknowledged, as it ended, by device.
+    made: Vec<Vec<Issuance>>,
+}
+
+/// The profile with this number, from 0.
+pub(super) fn profile(number: usize) -> String {
+    format!("profile-{number}")
+}
+
+/// The profile with this number that the CA refuses.
+pub(super) fn stranger(number: usize) -> String {
+    format!("stranger-{number}")
+}
+
+fn profiles(known: usize, strange: usize, issuer: bool) -> String {
+    let station = |name: &str, number: usize| {
+        format!(
+            "\n[[profile]]\nname = \"{name}\"\npurpose = \"device-ca\"\npath_length = 0\n\
+             common_name = \"{{serial}}.{name}\"\nkey = \"P-256\"\nissuers = \"pki/product/device-ca.pem\"\n\
+             roots = \"pki/product/root.pem\"\ntpm = {{ handle = {:#010x}, nv_index = {:#010x} }}\n\
+             pkcs11 = {{ label = \"{name}\" }}\n",
+            0x8100_0020 + number,
+            0x0180_0020 + number,
+        )
+    };
+    let ca = |name: &str| {
+        format!(
+            "\n[[profile]]\nname = \"{name}\"\npurpose = \"device-ca\"\npath_length = 0\nissuer = \"device-ca\"\n\
+             validity = \"365d\"\nkeys = [\"P-256\"]\n"
+        )
+    };
+    let names = (0..known).map(profile);
+    if issuer {
+        return names.map(|name| ca(&name)).collect();
+    }
+    names.chain((0..strange).map(stranger)).enumerate().map(|(number, name)| station(&name, number)).collect()
+}
+
+impl Bench {
+    /// Starts a line with a lot open for each profile; the name of a lot is that of its profile.
+    pub(super) async fn start(binaries: &Path, known: usize, strange: usize) -> Result<Self, Broken> {
+        let options = Options {
+            binaries: Some(binaries.to_owned()),
+            tpms: OF_EACH,
+            tokens: OF_EACH,
+            page: false,
+            ca_extra: profiles(known, strange, true),
+            station_extra: profiles(known, strange, false) + QUEUE,
+            ..Options::default()
+        };
+        let line = Line::start(options).await.map_err(|error| in_full(&error))?;
+        let client = line.mes().map_err(|error| in_full(&error))?;
+        let bench = Self { line, clients: watch::Sender::new(client), made: vec![Vec::new(); DEVICES] };
+        for name in (0..known).map(profile).chain((0..strange).map(stranger)) {
+            open_lot(&bench.clients(), &name, &name).await?;
+        }
+        Ok(bench)
+    }
+
+    /// Who calls the station.
+    pub(super) fn clients(&self) -> Clients {
+        self.clients.subscribe()
+    }
+
+    /// Starts the station, unless it runs, and has everybody call it where it is now.
+    pub(super) async fn start_station(&mut self) -> Result<(), Broken> {
+        self.line.start_station().await.map_err(|error| in_full(&error))?;
+        self.clients.send_replace(self.line.mes().map_err(|error| in_full(&error))?);
+        Ok(())
+    }
+
+    /// Starts the CA, unless it runs.
+    pub(super) async fn start_ca(&mut self) -> Result<(), Broken> {
+        self.line.start_ca().await.map_err(|error| in_full(&error))
+    }
+
+    /// Puts an issuance that ended to the account of its device.
+    pub(super) fn account(&mut self, device: usize, issuance: Issuance) {
+        self.made[device - 1].push(issuance);
+    }
+
+    /// How many issuances there were for a device.
+    pub(super) fn count(&self, device: usize) -> usize {
+        self.made[device - 1].len()
+    }
+
+    /// Holds a device against the account, its newest certificates looked at.
+    pub(super) fn look_at(&self, device: usize, newest: usize, outcome: &mut Outcome) -> Result<(), Broken> {
+        let Some((name, standing)) = self.line.hardware().devices().nth(device - 1) else {
+            return Err(format!("there is no device {device}"));
+        };
+        let made = &self.made[device - 1];
+        let tools = Tools::of(standing);
+        let findings = tokio::task::block_in_place(|| tools.holds(made, &made[made.len().saturating_sub(newest)..]))?;
+        take(outcome, findings, name);
+        Ok(())
+    }
+
+    /// Takes a device out of its fixture.
+    pub(super) fn take_out(&mut self, device: usize) -> Result<(), Broken> {
+        match self.device(device)? {
+            Device::Tpm(tpm) => tpm.stop(line::Stop::Orderly).map_err(said("a TPM's power")),
+            Device::Token(token) => {
+                let (tokens, aside) = devices::aside(token.directory());
+                std::fs::rename(&tokens, aside)
+                    .and_then(|()| std::fs::create_dir(&tokens))
+                    .map_err(said("a token's files"))
+            }
+        }
+    }
+
+    /// Puts it back.
+    pub(super) fn put_back(&mut self, device: usize) -> Result<(), Broken> {
+        match self.device(device)? {
+            Device::Tpm(tpm) => tpm.restart().map_err(said("a TPM's power")),
+            Device::Token(token) => {
+                let (tokens, aside) = devices::aside(token.directory());
+                std::fs::remove_dir_all(&tokens)
+                    .and_then(|()| std::fs::rename(aside, &tokens))
+                    .map_err(said("a token's files"))
+            }
+        }
+    }
+
+    fn device(&mut self, device: usize) -> Result<&mut Device, Broken> {
+        self.line.hardware_mut().device(device).ok_or_else(|| format!("there is no device {device}"))
+    }
+
+    /// Somebody who watches from now on.
+    pub(super) fn witness(&self) -> Witness {
+        Witness::of(self.clients())
+    }
+
+    /// Stops the line, and holds journals, devices and what the witness saw against the account.
+    pub(super) async fn close(mut self, witness: Witness, outcome: &mut Outcome) -> Result<(), Broken> {
+        let clients = self.clients();
+        let told_before = witness.end().await?;
+        let replay = witness::replay(&clients).await?;
+        let lost = witness::lost(&told_before, &replay);
+        outcome.lost += lost.len() as u64;
+        outcome.broken.extend(lost);
+        for device in 1..=DEVICES {
+            for before in &self.made[device - 1] {
+                match get(&clients, &before.name).await {
+                    Ok(now) if now == *before => {}
+                    Ok(now) => outcome.broken.push(format!("{} is now {}", told(before), told(&now))),
+                    Err(broken) => {
+                        outcome.lost += 1;
+                        outcome.broken.push(broken);
+                    }
+                }
+            }
+            self.look_at(device, usize::MAX, outcome)?;
+        }
+        let all: Vec<Issuance> = self.made.iter().flatten().cloned().collect();
+        self.line.stop().map_err(|error| in_full(&error))?;
+        let findings = register::holds(&self.line.directory().join("journal/ca"), &all)?;
+        take(outcome, findings, "the CA's journal");
+        outcome.issuances += all.len() as u64;
+        outcome.completed += all.iter().filter(|issuance| ended_as_due(issuance)).count() as u64;
+        Ok(())
+    }
+}
+
+/// What the CA cannot know and what was scanned with another device's barcode is set aside, all else is completed.
+fn ended_as_due(issuance: &Issuance) -> bool {
+    let aside = issuance.lot.starts_with("stranger-") || issuance.device_serial.starts_with("OTHER-");
+    match issuance.state() {
+        State::Completed => !aside,
+        State::Quarantined | State::Cancelled => aside && issuance.certificate.is_empty(),
+        _ => false,
+    }
+}
+
+fn take(outcome: &mut Outcome, findings: devices::Findings, whose: &str) {
+    outcome.lost += findings.missing.len() as u64;
+    outcome.duplicated += findings.double.len() as u64;
+    let words = |finding: String| format!("{whose}: {finding}");
+    outcome.broken.extend(findings.missing.into_iter().chain(findings.double).map(words));
+}
+
+pub(super) async fn open_lot(clients: &Clients, lot: &str, profile: &str) -> Result<(), Broken> {
+    let request = OpenLotRequest { lot: lot.into(), profile: profile.into(), quantity: 100 };
+    answered(clients, &format!("the opening of the lot {lot}"), |mut client| {
+        let request = request.clone();
+        async move { client.open_lot(request).await }
+    })
+    .await
+    .map(drop)
+}
+
+/// An error and its causes in one line.
+pub(super) fn in_full(error: &dyn std::error::Error) -> Broken {
+    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {}", in_full(source)))
+}
+
+/// What a scanner at the device's fixture sends. Devices count from 1.
+pub(super) fn request(device: usize, lot: &str) -> StartIssuanceRequest {
+    StartIssuanceRequest {
+        request_id: format!("{lot}-{device}"),
+        lot: lot.into(),
+        device_serial: format!("SN-{device}"),
+        fixture: format!("fixture-{device}"),
+        ..Default::default()
+    }
+}
