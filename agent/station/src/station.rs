@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::Arc,
     thread::JoinHandle,
@@ -22,7 +23,10 @@ use service::{
     shutdown::Shutdown,
     tls::{Listener, TlsError},
 };
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    task::AbortHandle,
+};
 use tonic_health::ServingStatus;
 use tracing::{info, warn};
 
@@ -127,7 +131,9 @@ pub async fn run(
 
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<StationServiceServer<StationApi>>().await;
-    let watchman = tokio::spawn(watch_health(Arc::clone(&ledger), Arc::clone(&board), health, shutdown.clone()));
+    let health =
+        Watchman { ledger: Arc::clone(&ledger), board: Arc::clone(&board), sender: sender.abort_handle(), health };
+    let watchman = tokio::spawn(health.watch(shutdown.clone()));
     let api = StationApi::new(Arc::clone(&ledger), Arc::clone(&fixtures), Arc::clone(&board), callers.clone());
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
@@ -250,7 +256,8 @@ fn start_fixtures(
             board: Arc::clone(board),
         };
         let (devices, board, weak) = (configuration.devices.clone(), Arc::clone(board), Arc::downgrade(&fixtures));
-        let perform = move |task| {
+        let (fixture, alarm) = (settings.name.clone(), Arc::clone(&board));
+        let mut perform = move |task| {
             let looked = match task {
                 Task::Look(answer) => Some((answer, worker.identify())),
                 Task::Work(id, asked) => {
@@ -270,6 +277,13 @@ fn start_fixtures(
                 let _ = answer.send(seen);
             }
             !records.is_stopping()
+        };
+        // A mistake of ours must be seen, not be a fixture that never gets free.
+        let perform = move |task| {
+            catch_unwind(AssertUnwindSafe(|| perform(task))).unwrap_or_else(|_| {
+                alarm.halt(&format!("The work at {fixture} ended unexpectedly: restart the station, keep its log."));
+                false
+            })
         };
         let thread = fixtures::spawn(&settings.name, receiver, perform)
             .map_err(|source| StationError::Start { what: "a fixture's thread", source })?;
@@ -293,27 +307,37 @@ fn go_on(ledger: &Ledger, fixtures: &Fixtures) -> Result<(), LedgerRefused> {
     Ok(())
 }
 
-async fn watch_health(
+/// Looks whether what the station needs still works, and says so on its health.
+struct Watchman {
     ledger: Arc<Ledger>,
     board: Arc<Board>,
+    /// The queue's way to the CA.
+    sender: AbortHandle,
     health: tonic_health::server::HealthReporter,
-    shutdown: Shutdown,
-) {
-    let mut stop = std::pin::pin!(shutdown.requested());
-    loop {
-        tokio::select! {
-            () = &mut stop => break,
-            () = tokio::time::sleep(HEALTH_EVERY) => {}
+}
+
+impl Watchman {
+    async fn watch(self, shutdown: Shutdown) {
+        let mut stop = std::pin::pin!(shutdown.requested());
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                () = tokio::time::sleep(HEALTH_EVERY) => {}
+            }
+            if let Some(failure) = self.ledger.journal().failure() {
+                let failure = crate::sentence(&*failure);
+                self.board.halt(&format!("The station cannot record: {failure}. Call the administrator."));
+            }
+            if self.sender.is_finished() && !shutdown.is_requested() {
+                self.board.halt("The queue's way to the CA ended unexpectedly: restart the station, keep its log.");
+            }
+            if self.board.halted().is_some() {
+                self.health.set_service_status("", ServingStatus::NotServing).await;
+                self.health.set_not_serving::<StationServiceServer<StationApi>>().await;
+            }
         }
-        if let Some(failure) = ledger.journal().failure() {
-            board.halt(&format!("The station cannot record: {}. Call the administrator.", crate::sentence(&*failure)));
-        }
-        if board.halted().is_some() {
-            health.set_service_status("", ServingStatus::NotServing).await;
-            health.set_not_serving::<StationServiceServer<StationApi>>().await;
-        }
+        self.health.set_not_serving::<StationServiceServer<StationApi>>().await;
     }
-    health.set_not_serving::<StationServiceServer<StationApi>>().await;
 }
 
 fn spawn(what: &'static str, body: impl FnOnce() + Send + 'static) -> Result<(), StationError> {
