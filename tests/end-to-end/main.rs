@@ -19,4 +19,5 @@ mod rogue;
 mod roles;
 mod rulings;
 mod seeking;
+mod trouble;
 mod verified;

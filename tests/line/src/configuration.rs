@@ -163,14 +163,23 @@ fn fixtures(hardware: &Hardware) -> String {
     for (number, (_, device)) in (1..).zip(hardware.devices()) {
         let _ = writeln!(text, "[[fixture]]\nname = \"fixture-{number}\"");
         let _ = match device {
-            Device::Tpm(tpm) => writeln!(text, "keystore = \"tpm\"\ntcti = {}\n", quoted(Path::new(&tpm.tcti()))),
-            Device::Token(token) => writeln!(
-                text,
-                "keystore = \"pkcs11\"\nmodule = {}\ntoken = \"{1}\"\npin_file = \"secrets/{1}.pin\"\nenvironment = {2}\n",
-                quoted(token.module()),
-                token.label(),
-                environment(&token.environment()),
-            ),
+            Device::Tpm(tpm) => {
+                let tcti = hardware.relay(number).map_or_else(|| tpm.tcti(), |relay| relay.tcti().to_owned());
+                writeln!(text, "keystore = \"tpm\"\ntcti = {}\n", quoted(Path::new(&tcti)))
+            }
+            Device::Token(token) => {
+                let (module, needs) = match hardware.module(number) {
+                    Some(module) => (module.module(), module.environment()),
+                    None => (token.module(), token.environment()),
+                };
+                writeln!(
+                    text,
+                    "keystore = \"pkcs11\"\nmodule = {}\ntoken = \"{1}\"\npin_file = \"secrets/{1}.pin\"\nenvironment = {2}\n",
+                    quoted(module),
+                    token.label(),
+                    environment(&needs),
+                )
+            }
         };
     }
     text

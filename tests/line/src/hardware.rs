@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-use hsm_sim::{SimError, SoftHsm, Stop, Swtpm, SwtpmOptions, TpmMaker};
+use hsm_sim::{FaultModule, Relay, SimError, SoftHsm, Stop, Swtpm, SwtpmOptions, TpmMaker};
 use tempfile::TempDir;
 
 use crate::{LineError, Options, control_plane};
@@ -24,9 +24,18 @@ pub enum Device {
     Token(SoftHsm),
 }
 
+/// What stands before a device and fails as a test says.
+#[derive(Debug)]
+enum Trouble {
+    Relay(Relay),
+    Module(FaultModule),
+}
+
 /// All simulated hardware of a line. Removed on drop.
 #[derive(Debug)]
 pub struct Hardware {
+    /// Before each device, or none at all.
+    troubles: Vec<Trouble>,
     devices: Vec<(String, Device)>,
     ca: SoftHsm,
     secrets: PathBuf,
@@ -74,7 +83,16 @@ impl Hardware {
             started.push((name.clone(), device.map_err(|source| failed(&name, source))?));
         }
         let ca = ca.map_err(|source| failed("ca", source))?;
-        let hardware = Self { devices: started, ca, secrets, directory };
+        let mut hardware = Self { troubles: Vec::new(), devices: started, ca, secrets, directory };
+        if options.faults {
+            for (name, device) in &hardware.devices {
+                let trouble = match device {
+                    Device::Tpm(tpm) => Relay::before(tpm).map(Trouble::Relay),
+                    Device::Token(token) => FaultModule::before(token).map(Trouble::Module),
+                };
+                hardware.troubles.push(trouble.map_err(|source| failed(name, source))?);
+            }
+        }
         for token in hardware.tokens() {
             control_plane::write(&hardware.pin_file(token.label()), token.pin().as_bytes(), 0o600)?;
         }
@@ -94,6 +112,22 @@ impl Hardware {
     /// The device in the fixture `number`, from 1; `None` when there is none.
     pub fn device(&mut self, number: usize) -> Option<&mut Device> {
         self.devices.get_mut(number.checked_sub(1)?).map(|(_, device)| device)
+    }
+
+    /// The link to the TPM in the fixture `number`, from 1; `None` without [`Options::faults`], or for a token.
+    pub fn relay(&self, number: usize) -> Option<&Relay> {
+        match self.troubles.get(number.checked_sub(1)?) {
+            Some(Trouble::Relay(relay)) => Some(relay),
+            _ => None,
+        }
+    }
+
+    /// The module before the token in the fixture `number`, from 1; `None` without [`Options::faults`], or for a TPM.
+    pub fn module(&self, number: usize) -> Option<&FaultModule> {
+        match self.troubles.get(number.checked_sub(1)?) {
+            Some(Trouble::Module(module)) => Some(module),
+            _ => None,
+        }
     }
 
     /// The CA's token.

@@ -26,6 +26,9 @@ pub struct Options {
     pub station_extra: String,
     /// Added to the end of ca.toml.
     pub ca_extra: String,
+    /// Whether a [`hsm_sim::Relay`] stands before each TPM and a [`hsm_sim::FaultModule`] before each token
+    /// ([`Hardware::relay`](crate::Hardware::relay), [`Hardware::module`](crate::Hardware::module)).
+    pub faults: bool,
     /// In place of the `[[fixture]]` tables of station.toml.
     pub fixtures: Option<String>,
 }
@@ -43,6 +46,7 @@ impl Default for Options {
             key: "P-256".into(),
             station_extra: String::new(),
             ca_extra: String::new(),
+            faults: false,
             fixtures: None,
         }
     }
