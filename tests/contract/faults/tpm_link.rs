@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use hsm_sim::{Relay, TpmFault, TpmInjection};
+use hsm_sim::{Relay, TpmFault, TpmInjection, relay::command};
 use issuance::{FaultKind, Keystore};
 use keystore::{KeystoreSettings, Worker};
 
-use super::tpm::{issuance, start, start_worker};
+use super::tpm::{issuance, key, start, start_worker};
 use crate::{
     bench::{kind, worker},
     process::kill,
@@ -69,20 +69,23 @@ fn a_cut_in_any_response_heals() {
     survives_a_cut_at_each_command(TpmFault::CutResponse);
 }
 
-/// A link that stays cut, from any command on, is a lost link (an absent device at the first words of a visit); the next
+/// A link that stays cut, from any command on, is a lost link (while the device is met, an absent device); the next
 /// try, once it is whole, has the same key and certificate.
 #[test]
 fn a_link_that_stays_cut_is_lost_and_the_next_try_goes_on() {
     let (_tpm, relay, mut keystore, wire) = start();
     let commands = commands_of_an_issuance(&relay, &mut keystore, &wire);
+    relay.forget();
+    keystore.identify().unwrap();
+    let meeting = relay.commands().len();
     for at in 0..commands {
         let number = (at % 100) as u8;
         relay.inject(TpmInjection::of(TpmFault::LoseResponse).after(at).for_ever());
         let mut issuance = issuance(number);
         let told = issuance.work(&mut keystore).map_err(|fault| fault.kind);
         let expected = match at {
-            // A connection's first words: is it started, what is left loaded.
-            0..3 => Err(FaultKind::DeviceAbsent),
+            // While it is met, nobody answers any more; a flush and the farewell at its end are not waited for.
+            at if at < meeting - 2 => Err(FaultKind::DeviceAbsent),
             // The farewell, which nobody waits for.
             last if last == commands - 1 => Ok(()),
             _ => Err(FaultKind::LinkLost),
@@ -143,6 +146,17 @@ fn no_flipped_bit_is_believed() {
     }
     assert!(told.values().sum::<usize>() > commands / 10, "seed {seed}: {unseen} unseen, {told:?}");
     println!("seed {seed}: {unseen} unseen, {told:?}");
+}
+
+/// A wrong bit in a signature is found out before the signature is given away.
+#[test]
+fn a_wrong_signature_is_not_given_away() {
+    let (_tpm, relay, mut keystore, _) = start();
+    issuance(0).work(&mut keystore).unwrap();
+    // The header, the size of the parameters, algorithm, hash and the size of r, then r.
+    const IN_R: usize = (10 + 4 + 2 + 2 + 2 + 5) * 8;
+    relay.inject(TpmInjection::of(TpmFault::FlipBit(IN_R)).only(command::SIGN));
+    assert_eq!(kind(keystore.sign(&key(0), &[vec![1]])), FaultKind::Mismatch);
 }
 
 /// Ten workers are killed while a command hangs, each at another place of an issuance, each with its key loaded: then an

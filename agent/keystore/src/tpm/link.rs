@@ -30,23 +30,27 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Connects, starts the TPM when nobody has, and flushes what an earlier owner left loaded.
+    /// Connects, starts the TPM when nobody has, and flushes what an earlier owner left loaded. When nothing answers, the
+    /// device is absent; from then on, a link that ends is lost.
     pub(super) fn connect(tcti: &Tcti) -> Result<Self, Fault> {
         const ACT: &str = "could not connect to the TPM";
         let (known, relay) = match tcti {
             Tcti::Known(known) => (known.clone(), None),
             Tcti::SwtpmUnix(path) => {
                 let relay = Relay::start(path).map_err(|error| {
-                    Fault::caused(FaultKind::LinkLost, format!("{ACT} at {}", path.display()), error)
+                    Fault::caused(FaultKind::DeviceAbsent, format!("{ACT} at {}", path.display()), error)
                 })?;
                 let known = TctiNameConf::from_str(&relay.tcti()).map_err(fault::during(ACT))?;
                 (known, Some(relay))
             }
         };
         // Whatever keeps a TCTI from opening, there is no TPM that answers.
-        let context = Context::new(known).map_err(|error| Fault::caused(FaultKind::LinkLost, ACT, error))?;
+        let context = Context::new(known).map_err(|error| Fault::caused(FaultKind::DeviceAbsent, ACT, error))?;
         let mut link = Self { context, _relay: relay };
-        link.start()?;
+        link.start().map_err(|fault| match fault.kind {
+            FaultKind::LinkLost => Fault { kind: FaultKind::DeviceAbsent, ..fault },
+            _ => fault,
+        })?;
         link.sweep()?;
         Ok(link)
     }

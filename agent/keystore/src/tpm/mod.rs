@@ -87,8 +87,16 @@ impl Tpm {
         Ok(self.link.insert(link).context())
     }
 
+    /// Runs `act` on the TPM of this visit: when it is gone, its link is lost.
+    fn visit<T>(&mut self, act: impl FnMut(&mut Context) -> Result<T, Fault>) -> Result<T, Fault> {
+        self.meet(act).map_err(|fault| match fault.kind {
+            FaultKind::DeviceAbsent => Fault { kind: FaultKind::LinkLost, ..fault },
+            _ => fault,
+        })
+    }
+
     /// Runs `act` on a connected TPM. One that is busy is waited for; a lost link or a full slot heals once.
-    fn visit<T>(&mut self, mut act: impl FnMut(&mut Context) -> Result<T, Fault>) -> Result<T, Fault> {
+    fn meet<T>(&mut self, mut act: impl FnMut(&mut Context) -> Result<T, Fault>) -> Result<T, Fault> {
         let mut patience = Patience::new();
         let mut healed = false;
         loop {
@@ -96,7 +104,7 @@ impl Tpm {
             let kind = outcome.as_ref().err().map(|fault| fault.kind);
             match kind {
                 // A connection that may be broken is not used again.
-                Some(FaultKind::LinkLost | FaultKind::HardwareFailure) => self.link = None,
+                Some(FaultKind::DeviceAbsent | FaultKind::LinkLost | FaultKind::HardwareFailure) => self.link = None,
                 // The next connection flushes the slots.
                 Some(FaultKind::SessionLost) => self.release(),
                 Some(FaultKind::DeviceBusy) if patience.wait() => continue,
@@ -104,9 +112,14 @@ impl Tpm {
                 _ => {}
             }
             match (kind, outcome) {
-                (Some(FaultKind::LinkLost | FaultKind::SessionLost), Err(fault)) if !healed => {
+                (Some(FaultKind::DeviceAbsent | FaultKind::LinkLost | FaultKind::SessionLost), Err(fault))
+                    if !healed =>
+                {
                     healed = true;
-                    tracing::warn!(%fault, tcti = %self.tcti, "connecting to the TPM anew");
+                    // An empty fixture is asked again and again: nothing to warn of.
+                    if fault.kind != FaultKind::DeviceAbsent {
+                        tracing::warn!(%fault, tcti = %self.tcti, "connecting to the TPM anew");
+                    }
                 }
                 (_, outcome) => return outcome,
             }
@@ -132,18 +145,8 @@ impl Keystore for Tpm {
     fn identify(&mut self) -> Result<DeviceIdentity, Fault> {
         self.release();
         self.visited = None;
-        let mut answered = false;
-        let met = self.visit(|context| {
-            answered = true;
-            identity::identify(context)
-        });
-        match met {
-            Err(fault) if fault.kind == FaultKind::LinkLost && !answered => {
-                Err(Fault { kind: FaultKind::DeviceAbsent, ..fault })
-            }
-            Err(fault) => Err(fault),
-            Ok(identity) => Ok(self.visited.insert(identity).clone()),
-        }
+        let identity = self.meet(identity::identify)?;
+        Ok(self.visited.insert(identity).clone())
     }
 
     fn find_key(&mut self, location: &KeyLocation) -> Result<Option<PublicKey>, Fault> {
