@@ -77,6 +77,11 @@ impl Disk {
         self.0.gate.notify_all();
     }
 
+    /// From now on syncs wait for nobody.
+    pub fn open_gate(&self) {
+        self.gate(true);
+    }
+
     /// From now on syncs wait, until somebody waits for them.
     pub fn close_gate(&self) {
         self.gate(false);

@@ -48,7 +48,7 @@ pub struct Device {
     /// What its barcode says.
     pub barcode: DeviceSerial,
     /// Its keys.
-    pub keys: BTreeMap<Vec<u8>, KeyPair>,
+    pub keys: BTreeMap<Vec<u8>, (KeyPair, PublicKey)>,
     /// Its certificates, DER.
     pub certificates: BTreeMap<Vec<u8>, Vec<u8>>,
 }
@@ -228,12 +228,6 @@ fn certificate_place(location: &CertificateLocation) -> Vec<u8> {
     }
 }
 
-/// A key's public half.
-#[must_use]
-pub fn public_half(key: &KeyPair) -> Option<PublicKey> {
-    PublicKey::from_der(&key.subject_public_key_info()).ok()
-}
-
 fn broken(error: impl std::fmt::Display) -> Fault {
     Fault::caused(FaultKind::HardwareFailure, "the simulated device failed", error)
 }
@@ -256,7 +250,7 @@ impl Keystore for FixtureKeystore {
             if floor.planted.generate_without_looking {
                 return Ok(None);
             }
-            Ok(floor.devices[device].keys.get(&key_place(location)).and_then(public_half))
+            Ok(floor.devices[device].keys.get(&key_place(location)).map(|(_, public)| public.clone()))
         })
     }
 
@@ -268,8 +262,8 @@ impl Keystore for FixtureKeystore {
                 return Err(Fault::new(FaultKind::LocationOccupied, "a key is there"));
             }
             let key = KeyPair::generate().map_err(broken)?;
-            let public = public_half(&key).ok_or_else(|| broken("no public key"))?;
-            floor.devices[device].keys.insert(place, key);
+            let public = PublicKey::from_der(&key.subject_public_key_info()).map_err(broken)?;
+            floor.devices[device].keys.insert(place, (key, public.clone()));
             floor.keys_made += 1;
             Ok(public)
         })
@@ -289,7 +283,7 @@ impl Keystore for FixtureKeystore {
 
     fn sign(&mut self, location: &KeyLocation, messages: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Fault> {
         self.act("sign", |floor, device| {
-            let Some(key) = floor.devices[device].keys.get(&key_place(location)) else {
+            let Some((key, _)) = floor.devices[device].keys.get(&key_place(location)) else {
                 return Err(Fault::new(FaultKind::NotFound, "the key is not there"));
             };
             messages.iter().map(|message| key.sign(message).map_err(broken)).collect()

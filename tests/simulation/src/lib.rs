@@ -3,7 +3,7 @@
 //! What is real: `issuance`, `station`'s ledger, rows, fixtures and driver, and the journal. What is simulated: devices
 //! that are scanned rightly and wrongly, move, leave and fail ([`floor`]), a CA that refuses, defers, loses its answers
 //! and answers late or wrongly ([`authority`]), a disk that has only what was waited for ([`disk`]), supervisors, and
-//! kills between any two lines. One event after another ([`world`]); after each, the rules hold ([`rules`]), and once the
+//! kills between any two lines. One event after another (`world`); after each, the rules hold (`rules`), and once the
 //! trouble ends, everything that can complete does.
 //!
 //! What is not simulated: time (records have the machine's, pauses take none), the queue's pauses between attempts,
@@ -11,18 +11,22 @@
 //!
 //! A seed gives the same events each time: ids and keys are random, and nothing is decided by them.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 pub mod authority;
 pub mod chance;
 pub mod desk;
 pub mod disk;
 pub mod floor;
+mod lives;
 pub mod place;
 mod planted;
-pub mod rules;
-pub mod settle;
+mod rules;
+mod settle;
+mod submission;
 #[cfg(test)]
 mod tests;
-pub mod world;
+mod world;
 
 pub use planted::Planted;
 pub use world::{Failure, Outcome, run};

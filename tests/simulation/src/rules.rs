@@ -4,11 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use issuance::{DeviceSerial, Issuance, State, certificate};
 
-use crate::{
-    floor::{look, public_half},
-    said,
-    world::World,
-};
+use crate::{floor::look, said, world::World};
 
 /// The number of a device, by what it says of itself.
 pub(crate) fn hardware(issuance: &Issuance) -> Option<usize> {
@@ -32,7 +28,8 @@ pub(crate) fn check(world: &mut World) -> Result<(), String> {
     lots_are_kept(world, &all)?;
     the_queue_is_bounded(world, &all)?;
     for issuance in &all {
-        has_an_end_or_a_reason(world, issuance)?;
+        says_what_to_do(world, issuance)?;
+        somebody_works_on_it(world, issuance)?;
         device_and_journal_agree(world, issuance)?;
     }
     nothing_unknown_is_on_devices(world, &all)
@@ -136,11 +133,26 @@ fn the_queue_is_bounded(world: &World, all: &[Issuance]) -> Result<(), String> {
     Ok(())
 }
 
-/// Completed, or stopped with words, or with a named thing that it waits for.
-fn has_an_end_or_a_reason(world: &World, issuance: &Issuance) -> Result<(), String> {
+/// What is neither at an end nor waiting is worked on, unless its fixture has met another one since.
+fn somebody_works_on_it(world: &World, issuance: &Issuance) -> Result<(), String> {
     let name = world.name(issuance.id);
-    let view = station::view::issuance(issuance, 0);
-    if view.next_action.is_empty() {
+    let settled = station::driver::is_settled(&issuance.state) || issuance.state.awaits_answer().is_some();
+    let fixture = world.place().fixtures.get(&issuance.fixture).map(station::fixtures::Fixture::status);
+    let Some((_, last)) = fixture else { return Err(format!("{name} is at no fixture")) };
+    // What its fixture last met, it works on.
+    if !settled && last == Some(issuance.id) && !world.place().fixtures.at_work().contains(&issuance.id) {
+        return Err(format!("{name} stands in {} at its fixture, and nobody works on it", issuance.state));
+    }
+    Ok(())
+}
+
+/// What is said of an issuance in each of its states.
+fn says_what_to_do(world: &mut World, issuance: &Issuance) -> Result<(), String> {
+    if !world.judged.insert((issuance.id, format!("{} {}", issuance.state, issuance.state.underlying()))) {
+        return Ok(());
+    }
+    let name = world.name(issuance.id);
+    if station::view::issuance(issuance, 0).next_action.is_empty() {
         return Err(format!("{name} stands in {} and says nothing of what to do", issuance.state));
     }
     if let Some(stop) = issuance.state.stop()
@@ -148,12 +160,11 @@ fn has_an_end_or_a_reason(world: &World, issuance: &Issuance) -> Result<(), Stri
     {
         return Err(format!("{name} stopped without words"));
     }
-    let settled = station::driver::is_settled(&issuance.state) || issuance.state.awaits_answer().is_some();
-    let fixture = world.place().fixtures.get(&issuance.fixture).map(station::fixtures::Fixture::status);
-    let Some((_, last)) = fixture else { return Err(format!("{name} is at no fixture")) };
-    // What its fixture last met, it works on.
-    if !settled && last == Some(issuance.id) && !world.place().fixtures.at_work().contains(&issuance.id) {
-        return Err(format!("{name} stands in {} at its fixture, and nobody works on it", issuance.state));
+    let issued = issuance.state.issued();
+    if let (State::Completed(..), Some(issued), Some(key)) = (&issuance.state, issued, issuance.state.key())
+        && certificate::public_key(&issued.certificate).as_ref() != Some(&key.public_key)
+    {
+        return Err(format!("{name} is completed with a certificate for another key"));
     }
     Ok(())
 }
@@ -165,7 +176,7 @@ fn device_and_journal_agree(world: &World, issuance: &Issuance) -> Result<(), St
     let floor = look(&world.floor);
     let Some(device) = floor.devices.get(device) else { return Err(format!("{name} is on no device")) };
     if let Some(key) = issuance.state.key()
-        && !device.keys.values().filter_map(public_half).any(|there| there == key.public_key)
+        && !device.keys.values().any(|(_, there)| *there == key.public_key)
     {
         return Err(format!("the key of {name} is not on its device"));
     }
@@ -173,12 +184,6 @@ fn device_and_journal_agree(world: &World, issuance: &Issuance) -> Result<(), St
         && !device.certificates.values().any(|there| *there == placed.issued.certificate)
     {
         return Err(format!("{name} is completed, and its certificate is not on its device"));
-    }
-    let issued = issuance.state.issued();
-    if let (State::Completed(..), Some(issued), Some(key)) = (&issuance.state, issued, issuance.state.key())
-        && certificate::public_key(&issued.certificate).as_ref() != Some(&key.public_key)
-    {
-        return Err(format!("{name} is completed with a certificate for another key"));
     }
     Ok(())
 }

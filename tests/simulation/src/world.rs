@@ -2,13 +2,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex},
 };
 
 use issuance::{
-    DeviceSerial, Input, Issuance, IssuanceId, LotName, ProfileName, State, profile::KeystoreKind, record::Provenance,
-    rule::Ruling,
+    DeviceSerial, Input, Issuance, IssuanceId, LotName, ProfileName, State, record::Provenance, rule::Ruling,
 };
 use station::{
     driver::{Asked as Because, Driver, Halted},
@@ -21,20 +20,18 @@ use crate::{
     Planted,
     authority::{Authority, DEVICE_CA, NAMED},
     chance::Chance,
-    desk::{AUTHORITY, Desk},
+    desk::Desk,
     disk::Disk,
     floor::{FixtureKeystore, Floor, Killed, Shared, look},
     place::{Place, fixture_name},
     rules, said,
 };
 
-const FIXTURES: usize = 3;
+/// Fixtures of the station.
+pub(crate) const FIXTURES: usize = 3;
 const DEVICES: usize = 12;
 /// Lots with their profile and quantity. The last is soon used up, and its devices are those of the first.
 const LOTS: &[(&str, &str, u32)] = &[("lot-1", DEVICE_CA, 9), ("lot-2", NAMED, 9), ("lot-3", DEVICE_CA, 3)];
-/// More bytes than an answer may have.
-const TOO_LARGE: usize = 100_000;
-
 /// What a run came to.
 #[derive(Debug, Clone, Default)]
 pub struct Outcome {
@@ -90,25 +87,28 @@ pub(crate) struct Told {
 pub(crate) struct World {
     pub(crate) chance: Chance,
     pub(crate) floor: Shared,
-    disk: Disk,
+    pub(crate) disk: Disk,
     /// `None` between two lives.
-    place: Option<Place>,
+    pub(crate) place: Option<Place>,
     pub(crate) authority: Authority,
-    directory: TempDir,
+    pub(crate) directory: TempDir,
     pub(crate) queue_bound: usize,
     pub(crate) told: BTreeMap<IssuanceId, Told>,
     /// Issuances in the order in which they were first seen: their names in the trace.
     pub(crate) names: Vec<IssuanceId>,
     /// Answers that are still on their way.
-    late: Vec<(IssuanceId, Input)>,
+    pub(crate) late: Vec<(IssuanceId, Input)>,
     /// What the CA asked to have later.
-    deferred: BTreeSet<IssuanceId>,
+    pub(crate) deferred: BTreeSet<IssuanceId>,
     /// What the CA was ever asked for.
     pub(crate) submitted: BTreeSet<IssuanceId>,
     /// The journal takes no more.
-    halted: bool,
+    pub(crate) halted: bool,
+    /// The index of the next change that watchers are told.
     pub(crate) next_change: u64,
-    planted: Planted,
+    /// States of issuances that were looked at in full: what was said of them does not change.
+    pub(crate) judged: BTreeSet<(IssuanceId, String)>,
+    pub(crate) planted: Planted,
     pub(crate) outcome: Outcome,
 }
 
@@ -159,6 +159,7 @@ impl World {
             submitted: BTreeSet::new(),
             halted: false,
             next_change: 0,
+            judged: BTreeSet::new(),
             planted,
             outcome: Outcome::default(),
         };
@@ -180,6 +181,7 @@ impl World {
             self.after_event(happened)?;
         }
         self.settle()?;
+        self.outcome.faults += std::mem::take(&mut look(&self.floor).faults);
         self.outcome.issuances = self.told.len() as u64;
         self.outcome.completed = self.told.values().filter(|told| told.completed).count() as u64;
         Ok(())
@@ -251,12 +253,12 @@ impl World {
     }
 
     /// Waits for the disk. A journal that fails halts the station.
-    fn durable(&self) -> Result<(), Stopped> {
+    pub(crate) fn durable(&self) -> Result<(), Stopped> {
         self.disk.durable(self.ledger().journal()).map_err(|_| Stopped)
     }
 
     /// A boundary between two lines.
-    fn pass(&self) -> Result<(), Stopped> {
+    pub(crate) fn pass(&self) -> Result<(), Stopped> {
         look(&self.floor).pass().map_err(|Killed| Stopped)
     }
 
@@ -404,124 +406,6 @@ impl World {
         Ok(format!("{line}: {}", self.issuance(id)?.state))
     }
 
-    /// A batch goes to the CA, and its answers, if any, are recorded: as `station::submission` has it.
-    pub(crate) fn submit(&mut self) -> Result<String, String> {
-        let calm = look(&self.floor).calm;
-        if calm || self.chance.once_in(3) {
-            self.deferred.clear();
-        }
-        let most = 1 + self.chance.below(4);
-        let skip = |id| self.deferred.contains(&id) || self.place().forgotten.contains(&id);
-        let batch = self.ledger().waiting(most, skip);
-        if batch.is_empty() {
-            return Ok("nothing is to be submitted".to_owned());
-        }
-        let mut line = "submitted".to_owned();
-        let mut requests = vec![];
-        for waiting in batch {
-            let issuance = self.issuance(waiting.issuance)?;
-            let Some(signed) = issuance.state.awaits_answer() else {
-                return Err(format!("{} is in the queue and awaits no answer", self.name(issuance.id)));
-            };
-            line.push_str(&format!(" {}", self.name(issuance.id)));
-            requests.push((issuance.id, signed.certification_request.clone()));
-        }
-        if self.pass().is_err() {
-            return Ok(line);
-        }
-        let mood = if calm { 9 } else { self.chance.below(10) };
-        if mood == 0 {
-            self.outcome.faults += 1;
-            return Ok(format!("{line}: the CA is away"));
-        }
-        let mut answers = vec![];
-        for (id, request) in requests {
-            self.submitted.insert(id);
-            let (input, word) = self.answer(id, &request, calm)?;
-            line.push_str(&format!(", {word}"));
-            answers.extend(input.map(|input| (id, input)));
-        }
-        match mood {
-            1 => {
-                self.outcome.faults += 1;
-                return Ok(format!("{line}: the answer is lost"));
-            }
-            2 => {
-                self.outcome.faults += 1;
-                self.late.append(&mut answers);
-                return Ok(format!("{line}: the answer is late"));
-            }
-            3 => {
-                self.outcome.faults += 1;
-                answers.truncate(answers.len() / 2);
-                line.push_str(": half of it is answered");
-            }
-            _ => {}
-        }
-        for (id, input) in answers {
-            if self.deliver(id, input)?.is_err() {
-                break;
-            }
-        }
-        Ok(line)
-    }
-
-    /// What the CA says to one submission; `None`: later.
-    fn answer(&mut self, id: IssuanceId, request: &[u8], calm: bool) -> Result<(Option<Input>, &'static str), String> {
-        let chain = self.authority.chain();
-        let mood = if calm { 99 } else { self.chance.below(30) };
-        self.outcome.faults += u64::from(mood < 5);
-        Ok(match mood {
-            0 | 1 => {
-                let refused = Input::Refused { reason: "POLICY".to_owned(), message: "not today".to_owned() };
-                (Some(refused), "refused")
-            }
-            2 => {
-                self.deferred.insert(id);
-                (None, "deferred")
-            }
-            3 => (Some(Input::Issued { certificate: self.authority.wrong(request)?, chain }), "with another name"),
-            4 => {
-                let bytes = if self.chance.once_in(2) { TOO_LARGE } else { 10 };
-                (Some(Input::Issued { certificate: vec![0x30; bytes], chain }), "with garbage")
-            }
-            _ => (Some(Input::Issued { certificate: self.authority.issue(id, request)?, chain }), "issued"),
-        })
-    }
-
-    /// Records an answer and lets the fixture go on.
-    fn deliver(&mut self, id: IssuanceId, input: Input) -> Result<Result<(), Stopped>, String> {
-        if self.pass().is_err() {
-            return Ok(Err(Stopped));
-        }
-        let Some((before, _)) = self.ledger().get(id).map_err(said("an answered issuance"))? else {
-            return Err(format!("{} is answered and not in the journal", self.name(id)));
-        };
-        match self.ledger().decide(id, &before.fixture, KeystoreKind::Pkcs11, AUTHORITY, input) {
-            Ok(_) | Err(LedgerRefused::Precondition { .. }) => {}
-            Err(refused) => return Err(format!("an answer is not recorded: {}", station::sentence(&refused))),
-        }
-        if self.pass().is_err() {
-            return Ok(Err(Stopped));
-        }
-        if self.ledger().is_waiting(id) {
-            self.deferred.insert(id);
-        }
-        self.place().fixtures.go_on(&before.fixture, id);
-        Ok(Ok(()))
-    }
-
-    /// An answer arrives that was on its way.
-    pub(crate) fn late_answer(&mut self) -> Result<String, String> {
-        if self.late.is_empty() {
-            return Ok("no answer is late".to_owned());
-        }
-        let (id, input) = self.late.swap_remove(self.chance.below(self.late.len()));
-        let line = format!("a late answer for {}", self.name(id));
-        let _ = self.deliver(id, input)?;
-        Ok(line)
-    }
-
     fn devices_move(&mut self) -> String {
         let (fixture, other) = (self.chance.below(FIXTURES), self.chance.below(FIXTURES));
         let mut floor = look(&self.floor);
@@ -573,72 +457,6 @@ impl World {
             self.tell(&issuance);
         }
         Ok("somebody looks at everything".to_owned())
-    }
-
-    fn rows(&self) -> PathBuf {
-        self.directory.path().join("rows")
-    }
-
-    /// The station is asked to stop, stops and starts again.
-    fn restart(&mut self) -> Result<String, String> {
-        look(&self.floor).stopping = true;
-        let _ = self.work()?;
-        if self.durable().is_err() {
-            return Err("a sync failed on a good disk".to_owned());
-        }
-        let records = self.ledger().journal().synced();
-        self.reopen(records, false)?;
-        Ok("the station restarts".to_owned())
-    }
-
-    /// The station is killed: of what was queued and not waited for, the disk may have all, some or none.
-    fn crash(&mut self) -> Result<(), String> {
-        self.outcome.crashes += 1;
-        let journal = self.ledger().journal();
-        let synced = journal.synced();
-        let mut records = synced;
-        if !self.halted && self.chance.once_in(2) && self.durable().is_ok() {
-            let more = self.ledger().journal().length() - synced;
-            records += self.chance.below(more as usize + 1) as u64;
-        }
-        let torn = self.chance.once_in(2);
-        let lost = self.ledger().journal().length() - records;
-        self.outcome.trace.push(format!("     killed with {records} records on the disk, {lost} are lost"));
-        self.reopen(records, torn)
-    }
-
-    fn reopen(&mut self, records: u64, torn: bool) -> Result<(), String> {
-        let disk = self.disk.after_crash(records, torn)?;
-        self.disk.kill();
-        let rows = self.rows();
-        let forgotten = if self.planted.forget_queue_on_restart {
-            self.ledger().waiting(usize::MAX, |_| false).into_iter().map(|waiting| waiting.issuance).collect()
-        } else {
-            vec![]
-        };
-        let profiles = self.ledger().profiles().clone();
-        // Two lives never share their rows.
-        self.place = None;
-        if self.chance.once_in(4) {
-            std::fs::remove_dir_all(&rows).map_err(said("the rows"))?;
-            self.outcome.trace.push("     its rows are deleted".to_owned());
-        }
-        let opened = Place::open(&disk, &rows, profiles, self.queue_bound, FIXTURES);
-        self.place = Some(opened?);
-        self.disk = disk;
-        if self.place().records != records {
-            let found = self.place().records;
-            return Err(format!("the disk has {records} records, and the journal opened with {found}"));
-        }
-        self.place_mut().forgotten = forgotten;
-        (self.halted, self.next_change) = (false, records);
-        self.deferred.clear();
-        // The connections that they were to come on are gone.
-        self.late.clear();
-        let mut floor = look(&self.floor);
-        (floor.crashed, floor.stopping) = (false, false);
-        self.outcome.faults += std::mem::take(&mut floor.faults);
-        Ok(())
     }
 
     fn end(self) {
