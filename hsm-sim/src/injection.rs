@@ -106,7 +106,7 @@ mod tests {
             (of().for_ever(), "xxxxxx"),
             (of().only("b"), ".x...."),
             (of().only("b").after(1).for_ever(), "...x.x"),
-            (of().except("a").for_ever(), ".x.x.x"),
+            (of().except("a").for_ever(), ".xxx.x"),
             (of().until("c"), "xx...."),
             (of().times(0), "......"),
         ] {
