@@ -260,11 +260,16 @@ impl Bench<'_> {
     ) -> Result<Left, Broken> {
         let mounted = live.mount(writer.directory.clone())?;
         let mut writer = writer.clone();
+        let moment = chance.below(6);
+        if moment == 2 {
+            // A large group would grow the file, and its sync would take the new name along with the new length.
+            (writer.group, writer.segment_bytes) = (2, 64 * 1024);
+        }
         let mut running = Running::start(&self.plan.program, &writer, syncs, self.place)?;
         // An acknowledgement was just said: the moment must fall anywhere between it and some of the next.
         let longest = if syncs == Syncs::Slow { 80_000 } else { 4000 };
         let mut acknowledged = 0;
-        match chance.below(5) {
+        match moment {
             // While it opens or makes the first segment.
             0 if syncs != Syncs::Pretended => thread::sleep(Duration::from_micros(chance.below(30_000))),
             // Just after it was killed and started again: what it found in memory alone, it must have synced.
@@ -279,6 +284,8 @@ impl Bench<'_> {
                 running.await_lines(1)?;
                 thread::sleep(Duration::from_micros(chance.below(2000)));
             }
+            // Just after a roll, whose new name must be on the disk before anything in it is acknowledged.
+            2 if !writer.baseline => running.await_roll(&writer.directory.join(JOURNAL), chance.below(4) as usize)?,
             _ => {
                 running.await_lines(2 + chance.below(60) as usize)?;
                 thread::sleep(Duration::from_micros(chance.below(longest)));

@@ -111,11 +111,19 @@ impl Running {
     /// A writer that ends before or is silent for long.
     pub fn await_lines(&mut self, count: usize) -> Result<(), Broken> {
         let told = self.told.clone();
-        let said = move || {
-            let lines = fs::read(&told).ok()?.iter().filter(|byte| **byte == b'\n').count();
-            (lines >= count).then_some(())
-        };
-        self.wait_until(&format!("{count} lines"), said)
+        self.wait_until(&format!("{count} lines"), move || (lines(&told) >= count).then_some(()))
+    }
+
+    /// Waits until its journal has a newer segment than now, and it has said `more` lines after that.
+    ///
+    /// # Errors
+    /// A writer that ends before or is silent for long.
+    pub fn await_roll(&mut self, journal: &Path, more: usize) -> Result<(), Broken> {
+        let newest =
+            || fs::read_dir(journal).ok()?.flatten().map(|entry| entry.path()).filter(|path| is_segment(path)).max();
+        let before = newest();
+        self.wait_until("a roll", || (newest() > before).then_some(()))?;
+        self.await_lines(lines(&self.told) + more)
     }
 
     /// Lets a writer go on that was told to hold.
@@ -197,6 +205,15 @@ impl Drop for Running {
         }
         let _ = self.child.wait();
     }
+}
+
+fn lines(told: &Path) -> usize {
+    fs::read(told).map_or(0, |told| told.iter().filter(|byte| **byte == b'\n').count())
+}
+
+/// Whether a file is a segment, by its name.
+pub fn is_segment(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "seg")
 }
 
 /// Whether a thread's `stat` says that it is stopped.

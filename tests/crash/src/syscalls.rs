@@ -16,7 +16,7 @@ use std::{
 use crate::{
     Broken,
     claims::Claims,
-    process::{Running, Syncs},
+    process::{Running, Syncs, is_segment},
     rows::copy_tree,
     said,
     strace::{self, Call, Injection},
@@ -302,7 +302,7 @@ fn as_signal(status: ExitStatus) -> ExitStatus {
 /// What a crash within a group and another within a roll leave: half of a frame, and a segment without its own name.
 fn tear(journal: &Path) -> std::io::Result<()> {
     let mut paths: Vec<_> = fs::read_dir(journal)?.flatten().map(|entry| entry.path()).collect();
-    paths.retain(|path| path.extension().is_some_and(|end| end == "seg"));
+    paths.retain(|path| is_segment(path));
     paths.sort();
     let Some(last) = paths.last() else { return Ok(()) };
     let bytes = fs::read(last)?;

@@ -16,6 +16,7 @@ use crate::{
     Broken,
     chance::Chance,
     claims::Told,
+    process::is_segment,
     records::{self, record},
     rows::Places,
     said,
@@ -157,7 +158,7 @@ impl Writer {
     fn segments(&self) -> Result<usize, Broken> {
         let directory = self.directory.join(JOURNAL);
         let names = fs::read_dir(&directory).map_err(said(format!("could not list {}", directory.display())))?;
-        Ok(names.flatten().filter(|entry| entry.path().extension().is_some_and(|end| end == "seg")).count())
+        Ok(names.flatten().filter(|entry| is_segment(&entry.path())).count())
     }
 
     /// What a program without a journal does: append, fdatasync, say it.
