@@ -115,6 +115,9 @@ impl Disk {
     /// In words: the disk has fewer.
     pub fn after_crash(&self, records: u64, torn: bool) -> Result<Self, String> {
         let mut inner = self.lock().clone();
+        if inner.files.len() > 1 {
+            return Err("the run is too long: its journal has a second segment".to_owned());
+        }
         for content in &mut inner.contents {
             let bytes = &mut content.durable;
             let mut end = FIRST_FRAME;
@@ -212,8 +215,13 @@ impl SegmentFile for MemoryFile {
         inner.alive()?;
         let content = &mut inner.contents[self.file];
         let (start, end) = (offset as usize, offset as usize + bytes.len());
-        content.written.resize(content.written.len().max(end), 0);
-        content.written[start..end].copy_from_slice(bytes);
+        let written = &mut content.written;
+        if written.len() < start {
+            written.resize(start, 0);
+        }
+        let (over, behind) = bytes.split_at(written.len().min(end) - start);
+        written[start..start + over.len()].copy_from_slice(over);
+        written.extend_from_slice(behind);
         let (first, last) = content.dirty.unwrap_or((start, end));
         content.dirty = Some((first.min(start), last.max(end)));
         Ok(())
@@ -227,9 +235,11 @@ impl SegmentFile for MemoryFile {
             return Err(failed());
         }
         let Content { written, durable, dirty } = &mut inner.contents[self.file];
-        durable.resize(written.len(), 0);
         if let Some((first, last)) = dirty.take() {
-            durable[first..last].copy_from_slice(&written[first..last]);
+            let first = first.min(durable.len());
+            let (over, behind) = written[first..last].split_at(durable.len().clamp(first, last) - first);
+            durable[first..first + over.len()].copy_from_slice(over);
+            durable.extend_from_slice(behind);
         }
         Ok(())
     }

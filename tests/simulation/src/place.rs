@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use crate::{disk::Disk, said};
 
 /// Larger than any run's journal: what is cut at a crash is cut in one segment.
-const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+const SEGMENT_BYTES: u64 = 2 * 1024 * 1024;
 
 /// A running station.
 pub struct Place {
