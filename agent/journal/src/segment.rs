@@ -37,8 +37,9 @@ const HEADER: usize = 112;
 const FRAME_HEAD: usize = 16;
 /// An entry's length is a u16 in C2SP tlog-tiles.
 pub(crate) const ENTRY_MAX: usize = u16::MAX as usize;
-/// Frames are read in pieces of about this size.
+/// Frames are read in pieces of about this size, after a first one that is small: most reads are of one record.
 const PIECE: usize = 256 * 1024;
+const FIRST_PIECE: usize = 8 * 1024;
 
 /// Where a segment stands in the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,11 +194,12 @@ pub(crate) struct Walk<'a> {
     buffer: Vec<u8>,
     start: usize,
     offset: u64,
+    piece: usize,
 }
 
 impl<'a> Walk<'a> {
     pub(crate) fn new(file: &'a dyn SegmentFile, seed: u32, offset: u64) -> Self {
-        Self { file, seed, buffer: Vec::new(), start: 0, offset }
+        Self { file, seed, buffer: Vec::new(), start: 0, offset, piece: FIRST_PIECE }
     }
 
     /// Where the next frame begins, or should.
@@ -236,7 +238,8 @@ impl<'a> Walk<'a> {
         }
         self.buffer.drain(..self.start);
         self.start = 0;
-        self.buffer.resize(wanted.max(PIECE), 0);
+        self.buffer.resize(wanted.max(self.piece), 0);
+        self.piece = PIECE.min(self.piece * 4);
         let read = self.file.read_at(self.offset + available as u64, &mut self.buffer[available..])?;
         self.buffer.truncate(available + read);
         Ok(available + read)
