@@ -31,6 +31,9 @@ mod world;
 pub use planted::Planted;
 pub use world::{Failure, Outcome, run};
 
+/// Events of a run, before the trouble ends: a seed is replayed with the same number.
+pub const STEPS: u64 = 300;
+
 /// Puts words before what went wrong.
 pub fn said<E: std::fmt::Display>(act: &'static str) -> impl Fn(E) -> String {
     move |error| format!("{act}: {error}")

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use simulation::{Outcome, Planted, run};
+use simulation::{Outcome, Planted, STEPS, run};
 
 /// Simulates the station under faults and kills, a run for each seed.
 #[derive(Debug, Parser)]
@@ -18,7 +18,7 @@ struct Options {
     #[arg(long)]
     seed: Option<u64>,
     /// Events of a run, before the trouble ends.
-    #[arg(long, default_value_t = 300)]
+    #[arg(long, default_value_t = STEPS)]
     steps: u64,
 }
 
@@ -35,6 +35,7 @@ fn main() -> ExitCode {
                 sum.steps += outcome.steps;
                 sum.issuances += outcome.issuances;
                 sum.completed += outcome.completed;
+                sum.waiting += outcome.waiting;
                 sum.faults += outcome.faults;
                 sum.crashes += outcome.crashes;
             }
@@ -44,10 +45,10 @@ fn main() -> ExitCode {
             }
         }
     }
-    let Outcome { steps, issuances, completed, faults, crashes, .. } = sum;
+    let Outcome { steps, issuances, completed, waiting, faults, crashes, .. } = sum;
     println!(
-        "simulate: seeds={seeds} steps={steps} issuances={issuances} completed={completed} faults={faults} \
-         crashes={crashes} lost=0 duplicated=0"
+        "simulate: seeds={seeds} steps={steps} issuances={issuances} completed={completed} waiting={waiting} \
+         faults={faults} crashes={crashes} lost=0 duplicated=0"
     );
     ExitCode::SUCCESS
 }

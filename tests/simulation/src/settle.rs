@@ -46,11 +46,17 @@ impl World {
         self.after_event(happened)?;
         let all = self.all()?;
         for issuance in &all {
+            if is_over(issuance) {
+                continue;
+            }
+            let name = self.name(issuance.id);
             let has_device = self.hardware_of(&issuance.request.device_serial)?.is_some();
-            if !is_over(issuance) && has_device && !is_in_the_way(issuance, &all) {
-                let name = self.name(issuance.id);
+            if has_device && !is_in_the_way(issuance, &all) {
                 return Err(format!("{name} stands in {} for ever: {:?}", issuance.state, issuance.state.stop()));
             }
+            self.outcome.waiting += 1;
+            let reason = issuance.state.stop().map(|stop| stop.message.clone());
+            self.outcome.trace.push(format!("     {name} waits for a person: {reason:?}"));
         }
         Ok(())
     }

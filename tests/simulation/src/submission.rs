@@ -43,8 +43,12 @@ impl World {
             return Ok(line);
         }
         let mood = if calm { 9 } else { self.chance.below(10) };
-        if mood == 0 {
+        let away = !calm && self.outcome.steps < self.away_until;
+        if mood == 0 || away {
             self.outcome.faults += 1;
+            if !away && self.chance.once_in(3) {
+                self.away_until = self.outcome.steps + self.chance.below(80) as u64;
+            }
             return Ok(format!("{line}: the CA is away"));
         }
         let mut answers = vec![];

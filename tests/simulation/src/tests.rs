@@ -1,6 +1,5 @@
 use super::*;
 
-const STEPS: u64 = 250;
 /// A planted bug is found within so many seeds.
 const SEEDS_MOST: u64 = 10;
 

@@ -41,6 +41,9 @@ pub struct Outcome {
     pub issuances: u64,
     /// Issuances that were completed.
     pub completed: u64,
+    /// Issuances that wait for a person at the end, each with a reason: the device is not known rightly, or holds what a
+    /// cancelled issuance left.
+    pub waiting: u64,
     /// Faults of devices, of the CA and of the disk.
     pub faults: u64,
     /// Kills of the station.
@@ -102,6 +105,8 @@ pub(crate) struct World {
     pub(crate) deferred: BTreeSet<IssuanceId>,
     /// What the CA was ever asked for.
     pub(crate) submitted: BTreeSet<IssuanceId>,
+    /// The event until which the CA is away.
+    pub(crate) away_until: u64,
     /// The journal takes no more.
     pub(crate) halted: bool,
     /// The index of the next change that watchers are told.
@@ -157,6 +162,7 @@ impl World {
             late: vec![],
             deferred: BTreeSet::new(),
             submitted: BTreeSet::new(),
+            away_until: 0,
             halted: false,
             next_change: 0,
             judged: BTreeSet::new(),
