@@ -35,10 +35,11 @@ fn commands_of_an_issuance(relay: &Relay, keystore: &mut dyn Keystore, wire: &Wi
     commands
 }
 
-/// Cuts the link at each command of an issuance in turn. One cut heals unseen; nothing is made twice, nothing is left.
-fn survives_a_cut_at_each_command(cut: TpmFault) {
+/// Cuts the link at each `step`th command of an issuance in turn. One cut heals unseen; nothing is made twice, nothing is
+/// left.
+fn survives_a_cut(cut: TpmFault, step: usize) {
     let (_tpm, relay, mut keystore, wire) = start();
-    for at in 0..commands_of_an_issuance(&relay, &mut keystore, &wire) {
+    for at in (0..commands_of_an_issuance(&relay, &mut keystore, &wire)).step_by(step) {
         let number = (at % 100) as u8;
         relay.forget();
         relay.inject(TpmInjection::of(cut).after(at));
@@ -54,19 +55,19 @@ fn survives_a_cut_at_each_command(cut: TpmFault) {
 /// The TPM sees half of a command.
 #[test]
 fn a_cut_in_any_command_heals() {
-    survives_a_cut_at_each_command(TpmFault::CutCommand);
+    survives_a_cut(TpmFault::CutCommand, 1);
 }
 
 /// The TPM did it, and its answer is lost.
 #[test]
 fn a_lost_response_to_any_command_heals() {
-    survives_a_cut_at_each_command(TpmFault::LoseResponse);
+    survives_a_cut(TpmFault::LoseResponse, 1);
 }
 
-/// The TPM did it, and half of its answer comes.
+/// The TPM did it, and half of its answer comes: as good as none, so that some places are enough.
 #[test]
-fn a_cut_in_any_response_heals() {
-    survives_a_cut_at_each_command(TpmFault::CutResponse);
+fn a_cut_in_a_response_heals() {
+    survives_a_cut(TpmFault::CutResponse, 5);
 }
 
 /// A link that stays cut, from any command on, is a lost link (while the device is met, an absent device); the next
