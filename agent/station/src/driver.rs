@@ -7,7 +7,7 @@ use std::{path::Path, thread, time::Duration};
 
 use aws_lc_rs::rand;
 use issuance::{
-    Action, DeviceIdentity, DeviceSerial, Fault, FaultKind, Input, Issuance, IssuanceId, Keystore, ProfileName,
+    Action, DeviceIdentity, DeviceSerial, Fault, FaultKind, Input, Issuance, IssuanceId, KeyLocation, Keystore,
     PublicKey, State, ValidatedCertificate,
 };
 use service::crash;
@@ -27,8 +27,8 @@ pub trait Records: Send + 'static {
         serial: &DeviceSerial,
         identity: &DeviceIdentity,
     ) -> Result<(Option<DeviceSerial>, Option<[u8; 32]>), Halted>;
-    /// Whether an issuance of this device, under this profile, made this key.
-    fn made_key(&self, serial: &DeviceSerial, profile: &ProfileName, public_key: &PublicKey) -> Result<bool, Halted>;
+    /// Whether the journal says that this key, found there, was made for this device under this profile.
+    fn made_key(&self, issuance: &Issuance, location: &KeyLocation, public_key: &PublicKey) -> Result<bool, Halted>;
     /// The issuance's certificate, validated at this moment.
     fn validated_certificate(&self, id: IssuanceId) -> Result<Result<ValidatedCertificate, Fault>, Halted>;
     /// Whether the process is to end: the current act is finished, no other is begun.
@@ -150,8 +150,7 @@ impl<K: Keystore, R: Records> Driver<'_, K, R> {
         Ok(match action {
             Action::FindKey(location) => match self.keystore.find_key(location) {
                 Ok(Some(found)) => {
-                    let ours =
-                        self.records.made_key(&issuance.request.device_serial, &issuance.request.profile, &found)?;
+                    let ours = self.records.made_key(&issuance, location, &found)?;
                     Ok(Input::KeySought { found: Some(found), ours })
                 }
                 Ok(None) => Ok(Input::KeySought { found: None, ours: false }),

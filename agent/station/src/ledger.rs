@@ -8,8 +8,8 @@ use std::{
 };
 
 use issuance::{
-    Action, DeviceIdentity, DeviceSerial, FixtureName, Input, Issuance, IssuanceId, LotName, ProfileName, PublicKey,
-    Record, Timestamp,
+    Action, DeviceIdentity, DeviceSerial, FixtureName, Input, Issuance, IssuanceId, KeyLocation, LotName, PublicKey,
+    Record, State, Timestamp,
     rule::{Ruling, RulingRefused},
 };
 use journal::{Appended, Journal, JournalError, Projections};
@@ -279,17 +279,29 @@ impl Ledger {
         Ok((known_as, fingerprint.and_then(|bytes| bytes.try_into().ok())))
     }
 
-    /// Whether the journal says that an issuance of this device, under this profile, made this key. One key belongs to one
-    /// device and one profile (SECURITY.md).
+    /// Whether the journal says that this key, found at this place of the issuance's device, was made for it under its profile.
     pub fn made_key(
         &self,
-        serial: &DeviceSerial,
-        profile: &ProfileName,
+        issuance: &Issuance,
+        location: &KeyLocation,
         public_key: &PublicKey,
     ) -> Result<bool, LedgerRefused> {
-        let Some(id) = self.rows.get(rows::KEYS, &public_key.sha256())? else { return Ok(false) };
-        let made = self.load(&mut self.lock(), &id)?.request;
-        Ok((&made.device_serial, &made.profile) == (serial, profile))
+        let mut memory = self.lock();
+        if let Some(id) = self.rows.get(rows::KEYS, &public_key.sha256())? {
+            let (made, asked) = (self.load(&mut memory, &id)?.request, &issuance.request);
+            return Ok((&made.device_serial, &made.profile) == (&asked.device_serial, &asked.profile));
+        }
+        // An intent without its outcome, because a supervisor came in between: the place was empty before it.
+        let mut before = issuance.request.supersedes;
+        while let Some(id) = before {
+            let superseded = self.issuance(&mut memory, id)?;
+            if let State::KeyGenerationStarted(intent) = superseded.state.underlying() {
+                let same_device = issuance.state.identity().is_some_and(|now| now.is_same_device(&intent.identity));
+                return Ok(same_device && intent.location == *location);
+            }
+            before = superseded.request.supersedes;
+        }
+        Ok(false)
     }
 
     /// Says that a submission is on the disk: the queue may send it.

@@ -21,6 +21,8 @@ pub const QUEUE: &str = "queue";
 pub const NAMES: &str = "names";
 /// Lot, 0, device serial, 0, profile → issuance id: the station's key for "the same".
 pub const SUBJECTS: &str = "subjects";
+/// Lot, 0, device serial → nothing: the device has its place in the lot.
+pub const PLACES: &str = "places";
 /// The caller's request id → issuance id.
 pub const REQUESTS: &str = "requests";
 /// SHA-256 of a public key → issuance id.
@@ -107,7 +109,7 @@ pub fn decode<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Result<T, String> {
 }
 
 impl Projection for StationRows {
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
 
     fn apply(&self, index: u64, entry: &[u8], rows: &mut Rows<'_>) -> Result<(), String> {
         let entry = Entry::decode(entry).map_err(|error| error.to_string())?;
@@ -197,11 +199,11 @@ fn requested(rows: &mut Rows<'_>, index: u64, id: IssuanceId, request: &Requeste
         rows.put(REQUESTS, request.request_id.as_bytes(), bytes);
     }
     // A device that is started anew in its lot has its place there already.
-    let has_place = match request.supersedes.and_then(|before| rows.get(ISSUANCES, before.as_bytes())) {
-        Some(before) => decode::<IssuanceRow>(&before)?.lot == request.lot,
-        None => false,
-    };
-    change_lot(rows, &request.lot, index, |row| row.started += u32::from(!has_place))?;
+    let place = key(&[lot, serial]);
+    if rows.get(PLACES, &place).is_none() {
+        rows.put(PLACES, &place, vec![]);
+        change_lot(rows, &request.lot, index, |row| row.started += 1)?;
+    }
     Ok(IssuanceRow {
         lot: request.lot.clone(),
         device_serial: request.device_serial.clone(),

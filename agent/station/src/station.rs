@@ -11,7 +11,7 @@ use std::{
 };
 
 use issuance::{
-    Action, DeviceIdentity, DeviceSerial, Fault, FixtureName, Input, Issuance, IssuanceId, Keystore as _, ProfileName,
+    Action, DeviceIdentity, DeviceSerial, Fault, FixtureName, Input, Issuance, IssuanceId, KeyLocation, Keystore as _,
     PublicKey, ValidatedCertificate, profile::KeystoreKind, record::Provenance,
 };
 use journal::{Journal, JournalError, JournalOptions, Projections};
@@ -393,8 +393,8 @@ impl Records for FixtureRecords {
         self.ledger.known_device(serial, identity).map_err(halted)
     }
 
-    fn made_key(&self, serial: &DeviceSerial, profile: &ProfileName, public_key: &PublicKey) -> Result<bool, Halted> {
-        self.ledger.made_key(serial, profile, public_key).map_err(halted)
+    fn made_key(&self, issuance: &Issuance, location: &KeyLocation, public_key: &PublicKey) -> Result<bool, Halted> {
+        self.ledger.made_key(issuance, location, public_key).map_err(halted)
     }
 
     fn validated_certificate(&self, id: IssuanceId) -> Result<Result<ValidatedCertificate, Fault>, Halted> {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use issuance::{
-    Action, DeviceIdentity, DeviceSerial, Fault, FixtureName, Input, Issuance, IssuanceId, ProfileName, PublicKey,
+    Action, DeviceIdentity, DeviceSerial, Fault, FixtureName, Input, Issuance, IssuanceId, KeyLocation, PublicKey,
     ValidatedCertificate, profile::KeystoreKind, rule::Ruling,
 };
 use station::{
@@ -92,8 +92,8 @@ impl Records for Desk {
         self.ledger.known_device(serial, identity).map_err(halted)
     }
 
-    fn made_key(&self, serial: &DeviceSerial, profile: &ProfileName, public_key: &PublicKey) -> Result<bool, Halted> {
-        self.ledger.made_key(serial, profile, public_key).map_err(halted)
+    fn made_key(&self, issuance: &Issuance, location: &KeyLocation, public_key: &PublicKey) -> Result<bool, Halted> {
+        self.ledger.made_key(issuance, location, public_key).map_err(halted)
     }
 
     fn validated_certificate(&self, id: IssuanceId) -> Result<Result<ValidatedCertificate, Fault>, Halted> {

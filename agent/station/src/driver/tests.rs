@@ -62,8 +62,8 @@ impl Records for Bench {
         self.desk.ledger.known_device(serial, identity).map_err(halted)
     }
 
-    fn made_key(&self, serial: &DeviceSerial, profile: &ProfileName, key: &PublicKey) -> Result<bool, Halted> {
-        self.desk.ledger.made_key(serial, profile, key).map_err(halted)
+    fn made_key(&self, issuance: &Issuance, location: &KeyLocation, key: &PublicKey) -> Result<bool, Halted> {
+        self.desk.ledger.made_key(issuance, location, key).map_err(halted)
     }
 
     fn validated_certificate(&self, id: IssuanceId) -> Result<Result<ValidatedCertificate, Fault>, Halted> {

@@ -145,8 +145,10 @@ impl Ledger {
         let mut instead_of = None;
         if let Some(taken) = self.rows.get(rows::NAMES, &rows::key(&[profile.as_str(), &common_name.folded()]))? {
             let taken = self.load(memory, &taken)?;
-            // A CN belongs to one device for ever, and comes back only there.
-            if matches!(taken.state, State::Cancelled(..)) && taken.request.device_serial == subject.device_serial {
+            // A CN belongs to one device for ever, and comes back only there. Once a certificate was issued, starting anew
+            // would be rework, which must revoke it.
+            let never_issued = matches!(taken.state, State::Cancelled(..)) && taken.state.issued().is_none();
+            if never_issued && taken.request.device_serial == subject.device_serial {
                 instead_of = Some(Box::new(taken));
             } else {
                 return Err(LedgerRefused::Exists {
@@ -158,7 +160,8 @@ impl Ledger {
                 });
             }
         }
-        let has_place = instead_of.as_ref().is_some_and(|before| before.request.lot == subject.lot);
+        let place = rows::key(&[subject.lot.as_str(), subject.device_serial.as_str()]);
+        let has_place = self.rows.get(rows::PLACES, &place)?.is_some();
         if lot.started >= lot.quantity && !has_place {
             return Err(LedgerRefused::precondition(
                 "LOT_USED_UP",

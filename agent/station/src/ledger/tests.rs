@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::testing::{Desk, Device, asked};
-use issuance::State;
+use issuance::ProfileName;
 
 fn reason(refused: &LedgerRefused) -> &'static str {
     match refused {
@@ -275,13 +275,19 @@ fn devices_and_keys_are_known_again() {
     let (known_as, fingerprint) = desk.ledger.known_device(&first, identity).unwrap();
     assert_eq!((known_as.as_ref(), fingerprint), (Some(&first), Some(identity.fingerprint())));
     assert_eq!(desk.ledger.known_device(&second, identity).unwrap(), (Some(first.clone()), None));
-    let [profile, other] = ["device-ca", "other"].map(|name| ProfileName::parse(name).unwrap());
-    assert!(desk.ledger.made_key(&first, &profile, key).unwrap());
-    assert!(!desk.ledger.made_key(&second, &profile, key).unwrap());
-    assert!(!desk.ledger.made_key(&first, &other, key).unwrap());
+    let of = |serial: &DeviceSerial, profile: &str| {
+        let mut issuance = desk.issuance(id);
+        issuance.request.device_serial = serial.clone();
+        issuance.request.profile = ProfileName::parse(profile).unwrap();
+        issuance
+    };
+    let place = &state.key().unwrap().location;
+    assert!(desk.ledger.made_key(&of(&first, "device-ca"), place, key).unwrap());
+    assert!(!desk.ledger.made_key(&of(&second, "device-ca"), place, key).unwrap());
+    assert!(!desk.ledger.made_key(&of(&first, "other"), place, key).unwrap());
     let unknown =
         PublicKey::from_der(&rcgen::PublicKeyData::subject_public_key_info(&rcgen::KeyPair::generate().unwrap()));
-    assert!(!desk.ledger.made_key(&first, &profile, &unknown.unwrap()).unwrap());
+    assert!(!desk.ledger.made_key(&of(&first, "device-ca"), place, &unknown.unwrap()).unwrap());
 }
 
 /// More issuances than are kept at hand: the first is folded from the journal again, and is the same.
