@@ -57,9 +57,12 @@ impl Directory {
     pub(crate) fn open(path: &Path) -> Result<(Self, DirectoryLock), JournalError> {
         let not_writable = |source| JournalError::NotWritable { directory: path.to_owned(), source };
         if !path.is_dir() {
+            let missing: Vec<_> = path.ancestors().take_while(|made| !made.is_dir()).collect();
             // Records name devices and people: nobody else's to read.
             DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(not_writable)?;
-            if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            // Each was made in its parent, and an unsynced one would take all below it along.
+            for parent in missing.iter().filter_map(|made| made.parent()) {
+                let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
                 let handle = File::open(parent).map_err(JournalError::file("open", parent))?;
                 handle.sync_all().map_err(JournalError::file("sync", parent))?;
             }
