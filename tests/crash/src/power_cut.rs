@@ -342,7 +342,9 @@ fn write_some_pages_back(journal: &Path, chance: &mut Chance) {
     for path in paths.iter().rev().take(2) {
         let (Ok(file), Ok(bytes)) = (File::open(path), fs::read(path)) else { continue };
         let used = bytes.iter().rposition(|byte| *byte != 0).map_or(1, |last| last as u64 / PAGE + 1);
-        let (one, other) = (used.saturating_sub(chance.below(64)), used.saturating_sub(chance.below(64)));
+        // Groups have from one page to a hundred.
+        let reach = 2 << chance.below(6);
+        let (one, other) = (used.saturating_sub(chance.below(reach)), used.saturating_sub(chance.below(reach)));
         let stretch = match chance.below(4) {
             0 => 0..used,
             1 => 0..one,

@@ -105,7 +105,7 @@ impl Last {
     fn read(directory: &Path) -> Result<Option<Self>, Broken> {
         let Ok(names) = fs::read_dir(directory) else { return Ok(None) };
         let paths = names.flatten().map(|entry| entry.path());
-        let Some(path) = paths.filter(|path| is_segment(&path)).max() else {
+        let Some(path) = paths.filter(|path| is_segment(path)).max() else {
             return Ok(None);
         };
         let bytes = fs::read(&path).map_err(said(format!("could not read {}", path.display())))?;
