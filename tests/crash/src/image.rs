@@ -117,6 +117,7 @@ impl Drop for Mounted {
         let deadline = Instant::now() + UNMOUNT;
         while self.mounted && run(Command::new("umount").arg(&self.at)).is_err() {
             if Instant::now() > deadline {
+                eprintln!("{} is still in use: unmounted once it is not", self.at.display());
                 let _ = run(Command::new("umount").arg("--lazy").arg(&self.at));
                 break;
             }
@@ -130,6 +131,11 @@ impl Drop for Mounted {
 }
 
 fn write_sparse(to: &Path, bytes: &[u8]) -> io::Result<()> {
+    // Never into a file that a loop device may still hold: a hung sled keeps its file system mounted.
+    match fs::remove_file(to) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let mut file = File::create(to)?;
     file.set_len(bytes.len() as u64)?;
     for (piece, nth) in bytes.chunks(ZEROS.len()).zip(0u64..) {
