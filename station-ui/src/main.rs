@@ -31,7 +31,7 @@ async fn main() -> ExitCode {
     match run(&arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            report(error.as_ref());
+            error!("{}", service::in_full(error.as_ref()));
             ExitCode::FAILURE
         }
     }
@@ -50,15 +50,4 @@ async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     server::serve(listener, routes, shutdown).await?;
     info!("stopped");
     Ok(())
-}
-
-fn report(failure: &dyn Error) {
-    let mut causes = String::new();
-    let mut cause = failure.source();
-    while let Some(error) = cause {
-        causes.push_str(": ");
-        causes.push_str(&error.to_string());
-        cause = error.source();
-    }
-    error!("{failure}{causes}");
 }

@@ -24,7 +24,7 @@ pub(crate) fn line_of(tpms: usize, tokens: usize) -> Options {
 }
 
 pub(crate) async fn start(options: Options) -> Line {
-    Line::start(options).await.unwrap_or_else(|error| panic!("the line did not start: {}", in_full(&error)))
+    Line::start(options).await.unwrap_or_else(|error| panic!("the line did not start: {}", service::in_full(&error)))
 }
 
 /// The future's outcome, or a panic that says what was awaited.
@@ -150,8 +150,4 @@ pub(crate) fn refusal(status: &Status) -> (Code, String, String) {
     let violations = status.get_details_bad_request().map(|details| details.field_violations).unwrap_or_default();
     let fields: Vec<_> = violations.into_iter().map(|violation| violation.field).collect();
     (status.code(), reason, fields.join(" "))
-}
-
-fn in_full(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {}", in_full(source)))
 }

@@ -23,7 +23,7 @@ use crate::{
     plan::{Later, Proposal, Rules, Submission, outlives},
     profile::{AuthoritySettings, CaName, contradictions},
     records::CaProjection,
-    refusal::{Refusal, with_causes},
+    refusal::Refusal,
     register::{
         Condition, Planned, Recorded, Register as _, RegisterError, RegisterHandle, Reservation, Signed, Unavailable,
     },
@@ -106,7 +106,7 @@ pub enum OpenError {
 
 impl From<RegisterError> for OpenError {
     fn from(error: RegisterError) -> Self {
-        Self::Register(with_causes(&error))
+        Self::Register(service::in_full(&error))
     }
 }
 
@@ -294,7 +294,7 @@ impl Inner {
         };
         match certificate::assemble(&recorded.tbs_certificate, &recorded.signature) {
             Ok(certificate) => Outcome::Issued(Issued { certificate, chain: vec![issuer.der.clone()] }),
-            Err(error) => unanswerable(with_causes(&error)),
+            Err(error) => unanswerable(service::in_full(&error)),
         }
     }
 }

@@ -37,7 +37,7 @@ pub use plan::{Later, Submission};
 pub use profile::{
     AuthoritySettings, CaName, CaNameError, CaProfile, CaSettings, Contradiction, Place, contradictions,
 };
-pub use refusal::{Reason, Refusal, with_causes};
+pub use refusal::{Reason, Refusal};
 pub use register::{Condition, Unavailable};
 pub use server::{ServeError, Server};
 pub use token::{TokenError, open_token};

@@ -10,7 +10,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use intermediate_ca::{Authority, Configuration, Server, init, open_token, system_clock, with_causes};
+use intermediate_ca::{Authority, Configuration, Server, init, open_token, system_clock};
 use service::{shutdown::Shutdown, telemetry};
 use tracing::{error, info};
 
@@ -68,7 +68,7 @@ pub(crate) fn main() -> ExitCode {
     match command(configuration) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            error!("{}", with_causes(failure.as_ref()));
+            error!("{}", service::in_full(failure.as_ref()));
             ExitCode::FAILURE
         }
     }

@@ -21,7 +21,7 @@ use crate::{
     lint::{self, Expected},
     pki::{CLOCK_ALLOWANCE, CaCertificate, moment, moment_text},
     profile::{CaName, CaProfile},
-    refusal::{Reason, Refusal, with_causes},
+    refusal::{Reason, Refusal},
 };
 
 /// One certification request as it came, unparsed.
@@ -366,7 +366,7 @@ fn broken(error: CertificateError) -> Stop {
         | CertificateError::Issuer(_)
         | CertificateError::Encoding(_)
         | CertificateError::NotDer => {
-            Stop::Defer(Later { retry_after: Duration::from_secs(60), message: with_causes(&error) })
+            Stop::Defer(Later { retry_after: Duration::from_secs(60), message: service::in_full(&error) })
         }
     }
 }

@@ -76,7 +76,7 @@ impl Refusal {
 
     /// With an error's message and its causes.
     pub(crate) fn because(reason: Reason, error: &dyn Error) -> Self {
-        Self::new(reason, with_causes(error))
+        Self::new(reason, service::in_full(error))
     }
 }
 
@@ -84,17 +84,4 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.reason.as_str(), self.message)
     }
-}
-
-/// An error's message, followed by each cause's.
-#[must_use]
-pub fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -14,7 +14,7 @@ use crate::{
     lint,
     pki::CaCertificate,
     plan::{Later, Proposal},
-    refusal::{Refusal, with_causes},
+    refusal::Refusal,
 };
 
 /// What the register is to the CA. A shared database can implement it as well.
@@ -178,13 +178,13 @@ fn run(mut register: Box<dyn Register>, mut queue: mpsc::Receiver<Work>, conditi
         if let Some(reply) = close {
             let closed = register.close();
             drop(register);
-            let _ = reply.send(closed.map_err(|error| Unavailable(with_causes(&error).into())));
+            let _ = reply.send(closed.map_err(|error| Unavailable(service::in_full(&error).into())));
             return;
         }
     }
     if let Err(error) = register.close() {
         error!(
-            error = with_causes(&error),
+            error = service::in_full(&error),
             "the register did not close in order; its rows are rebuilt at the next start"
         );
     }
@@ -213,7 +213,7 @@ fn serve<T, A>(
             }
         }
         Err(failure) => {
-            let reason: Arc<str> = with_causes(&failure).into();
+            let reason: Arc<str> = service::in_full(&failure).into();
             error!(%reason, "the CA cannot record and issues nothing more");
             condition.send_replace(Condition::Failed(reason.clone()));
             for (_, reply) in replies {

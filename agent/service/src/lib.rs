@@ -6,6 +6,7 @@
 //! → [`tls::Listener::bind`] → [`grpc::server`].
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod causes;
 pub mod configuration;
 pub mod crash;
 pub mod grpc;
@@ -15,3 +16,5 @@ pub mod shutdown;
 pub mod status;
 pub mod telemetry;
 pub mod tls;
+
+pub use causes::in_full;

@@ -6,6 +6,8 @@ use std::{error::Error, fmt::Write, time::Duration};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::causes;
+
 /// Who gives the reasons (`ErrorInfo.domain`).
 pub const DOMAIN: &str = "station-agent";
 
@@ -73,17 +75,7 @@ pub fn is_lost_connection(status: &Status) -> bool {
 /// only "transport error" of itself.
 pub fn in_full(status: &Status) -> String {
     let mut text = status.message().to_owned();
-    let mut cause = status.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.contains(&words) {
-            if !text.is_empty() {
-                text.push_str(": ");
-            }
-            text.push_str(&words);
-        }
-        cause = error.source();
-    }
+    causes::append(&mut text, status.source());
     if text.is_empty() { status.code().description().to_owned() } else { text }
 }
 

@@ -406,7 +406,7 @@ fn fixture(table: &Table<'_>) -> Option<FixtureSettings> {
             let pin = table.path("pin_file").and_then(|path| match secrets::read(&path) {
                 Ok(pin) => Some(pin),
                 Err(error) => {
-                    table.mistake("pin_file", crate::sentence(&error));
+                    table.mistake("pin_file", service::in_full(&error));
                     None
                 }
             });

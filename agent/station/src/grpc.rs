@@ -293,7 +293,7 @@ impl StationService for StationApi {
 
 /// The gRPC status of a refusal: from its kind, never from its text.
 fn refused(refused: LedgerRefused) -> Status {
-    let message = crate::sentence(&refused);
+    let message = service::in_full(&refused);
     match refused {
         LedgerRefused::Invalid { field, .. } => status::invalid_argument(field, message),
         LedgerRefused::NotFound(_) => status::refused(Code::NotFound, "NOT_FOUND", message),
@@ -329,7 +329,7 @@ fn parse<T, E: std::error::Error>(
     text: &str,
     parse: impl FnOnce(&str) -> Result<T, E>,
 ) -> Result<T, Status> {
-    parse(text).map_err(|error| status::invalid_argument(field, crate::sentence(&error)))
+    parse(text).map_err(|error| status::invalid_argument(field, service::in_full(&error)))
 }
 
 fn issuance_name(name: &str) -> Result<IssuanceId, Status> {

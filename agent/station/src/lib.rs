@@ -27,16 +27,3 @@ mod testing;
 pub mod view;
 pub mod watch;
 pub mod words;
-
-/// An error and its causes as one sentence: each says what it adds, none repeats its source.
-#[must_use]
-pub fn sentence(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}

@@ -214,7 +214,7 @@ fn publish(mut changed: mpsc::UnboundedReceiver<Change>, journal: &Journal, boar
             batch.push(next);
         }
         if let Err(error) = journal.sync_within(TOLD_WITHIN) {
-            board.halt(&format!("The station cannot record: {}. Call the administrator.", crate::sentence(&error)));
+            board.halt(&format!("The station cannot record: {}. Call the administrator.", service::in_full(&error)));
             return;
         }
         for change in batch {
@@ -325,7 +325,7 @@ impl Watchman {
                 () = tokio::time::sleep(HEALTH_EVERY) => {}
             }
             if let Some(failure) = self.ledger.journal().failure() {
-                let failure = crate::sentence(&*failure);
+                let failure = service::in_full(&*failure);
                 self.board.halt(&format!("The station cannot record: {failure}. Call the administrator."));
             }
             if self.sender.is_finished() && !shutdown.is_requested() {
@@ -407,7 +407,7 @@ impl Records for FixtureRecords {
 }
 
 fn halted(refused: LedgerRefused) -> Halted {
-    Halted(format!("The station cannot go on: {}. Call the administrator.", crate::sentence(&refused)))
+    Halted(format!("The station cannot go on: {}. Call the administrator.", service::in_full(&refused)))
 }
 
 /// Where the CA's answers are recorded and passed on.

@@ -118,7 +118,7 @@ impl Watcher {
                     }
                 }
                 Err(error) => {
-                    let status = Status::new(Code::Unavailable, crate::sentence(&error));
+                    let status = Status::new(Code::Unavailable, service::in_full(&error));
                     let _ = self.sender.send(Err(status)).await;
                     return Err(Over);
                 }

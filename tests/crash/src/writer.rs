@@ -245,12 +245,5 @@ fn told_when_synced(told: &Told<io::Stdout>, (appended, count): (Appended, u64))
 
 /// An error and its causes, in one line.
 pub fn with_causes(error: impl Borrow<JournalError>) -> Broken {
-    let error = error.borrow();
-    let mut words = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        words += &format!(": {error}");
-        cause = error.source();
-    }
-    words
+    service::in_full(error.borrow())
 }

@@ -268,8 +268,11 @@ impl Line {
             Part::Station => client::channel("mes-1", &self.plane.files("mes-1"), self.ports.station),
             Part::Page => return reach_page(self.ports.page).await.map_err(|error| error.to_string()),
         };
-        let channel = channel.map_err(in_full)?;
-        let answer = HealthClient::new(channel).check(HealthCheckRequest::default()).await.map_err(in_full)?;
+        let channel = channel.map_err(|error| service::in_full(&error))?;
+        let answer = HealthClient::new(channel)
+            .check(HealthCheckRequest::default())
+            .await
+            .map_err(|error| service::in_full(&error))?;
         match answer.into_inner().status() {
             ServingStatus::Serving => Ok(()),
             other => Err(format!("its health is {}", other.as_str_name())),
@@ -332,15 +335,4 @@ fn own_directory() -> Result<PathBuf, LineError> {
         true => Ok(directory.parent().unwrap_or(directory).to_owned()),
         false => Ok(directory.to_owned()),
     }
-}
-
-/// An error and its causes in one line.
-fn in_full(error: impl std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        text = format!("{text}: {source}");
-        cause = source.source();
-    }
-    text
 }

@@ -32,7 +32,7 @@ pub struct Desk {
 }
 
 fn halted(refused: LedgerRefused) -> Halted {
-    Halted(station::sentence(&refused))
+    Halted(service::in_full(&refused))
 }
 
 impl Desk {
@@ -48,7 +48,7 @@ impl Desk {
             let ruling = Ruling::Cancel { reason: "scrapped".to_owned() };
             let ruled = self.ledger.rule(id, ruling, "badge".to_owned(), "supervisor".to_owned());
             if let Err(error) = ruled {
-                floor.notes.push(station::sentence(&error));
+                floor.notes.push(service::in_full(&error));
             }
         }
     }

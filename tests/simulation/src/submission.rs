@@ -116,7 +116,7 @@ impl World {
         };
         match self.ledger().decide(id, &before.fixture, KeystoreKind::Pkcs11, AUTHORITY, input) {
             Ok(_) | Err(LedgerRefused::Precondition { .. }) => {}
-            Err(refused) => return Err(format!("an answer is not recorded: {}", station::sentence(&refused))),
+            Err(refused) => return Err(format!("an answer is not recorded: {}", service::in_full(&refused))),
         }
         if self.pass().is_err() {
             return Ok(Err(Stopped));

@@ -339,7 +339,7 @@ impl World {
                     LedgerRefused::Invalid { field, .. } => field,
                     LedgerRefused::Journal(_) if self.halted => "JOURNAL_FAILED",
                     LedgerRefused::Journal(_) | LedgerRefused::Damaged(_) | LedgerRefused::NotFound(_) => {
-                        return Err(format!("{line}: {}", station::sentence(&refused)));
+                        return Err(format!("{line}: {}", service::in_full(&refused)));
                     }
                 };
                 return Ok(format!("{line}: refused, {words}"));
@@ -444,7 +444,7 @@ impl World {
         match self.ledger().rule(id, ruling, "badge".to_owned(), "supervisor".to_owned()) {
             Ok(_) => {}
             Err(LedgerRefused::Precondition { reason, .. }) => return Ok(format!("{line}: refused, {reason}")),
-            Err(refused) => return Err(format!("{line}: {}", station::sentence(&refused))),
+            Err(refused) => return Err(format!("{line}: {}", service::in_full(&refused))),
         }
         if self.pass().is_err() || self.durable().is_err() || self.pass().is_err() {
             return Ok(format!("{line}, nobody is told"));

@@ -113,15 +113,6 @@ impl TlsError {
     fn content(path: &Path, problem: impl Into<String>) -> Self {
         Self::Content { path: path.to_owned(), problem: problem.into() }
     }
-
-    /// The error and its causes in one line, for a log.
-    fn in_full(&self) -> String {
-        match self {
-            Self::Read { source, .. } => format!("{self}: {source}"),
-            Self::Setup(source) => format!("{self}: {source}"),
-            Self::Content { .. } | Self::Bind { .. } | Self::Endpoint { .. } => self.to_string(),
-        }
-    }
 }
 
 /// aws-lc-rs is the one crypto provider; named here, so that no process-wide default is needed.

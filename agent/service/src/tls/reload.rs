@@ -68,7 +68,7 @@ impl<C> Reloading<C> {
                         info!(%certificate, "TLS files changed and were read again");
                     }
                     Err(error) => {
-                        warn!(%certificate, "TLS files changed but cannot be used; the old ones stay: {}", error.in_full());
+                        warn!(%certificate, "TLS files changed but cannot be used; the old ones stay: {}", crate::in_full(&error));
                     }
                 }
             }

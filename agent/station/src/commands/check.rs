@@ -17,7 +17,7 @@ use super::{
     EXIT_CONFIGURATION,
     client::{Failed, say},
 };
-use crate::{configuration::StationConfiguration, profiles::PinnedProfile, sentence};
+use crate::{configuration::StationConfiguration, profiles::PinnedProfile};
 
 /// Certificates that end sooner than this are a finding.
 const EXPIRY_NOTICE: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -116,7 +116,7 @@ fn tls_files(about: &str, files: &TlsFiles, findings: &mut Vec<Finding>) {
         findings.push(Finding {
             severity: Severity::Problem,
             about: about.to_owned(),
-            message: sentence(&error),
+            message: service::in_full(&error),
             remedy: "Give a PEM certificate with its key, and the root of the other end.".to_owned(),
         });
         return;
@@ -214,7 +214,7 @@ fn reach(configuration: &StationConfiguration, findings: &mut Vec<Finding>) {
             runtime.block_on(async {
                 let connect_timeout = Duration::from_secs(5);
                 let channel = tls::channel(&authority.endpoint, &authority.tls, connect_timeout)
-                    .map_err(|error| sentence(&error))?;
+                    .map_err(|error| service::in_full(&error))?;
                 let mut client = tonic_health::pb::health_client::HealthClient::new(channel);
                 let request = tonic_health::pb::HealthCheckRequest { service: String::new() };
                 let answered = tokio::time::timeout(connect_timeout * 2, client.check(request)).await;

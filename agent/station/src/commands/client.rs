@@ -14,7 +14,7 @@ use service::{grpc::MESSAGE_BYTES_MAX, status, tls};
 use tonic::transport::Channel;
 
 use super::EXIT_CONFIGURATION;
-use crate::{configuration::StationConfiguration, sentence};
+use crate::configuration::StationConfiguration;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -73,7 +73,7 @@ pub(super) fn connect(path: &Path) -> Result<StationServiceClient<Channel>, Fail
         return Err(Failed::Configuration(words));
     };
     let channel = tls::channel(&client.endpoint, &client.tls, CONNECT_TIMEOUT)
-        .map_err(|error| Failed::Configuration(sentence(&error)))?;
+        .map_err(|error| Failed::Configuration(service::in_full(&error)))?;
     Ok(StationServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX))
 }
 

@@ -6,7 +6,7 @@ use service::{shutdown::Shutdown, telemetry};
 use tracing::{error, info};
 
 use super::EXIT_CONFIGURATION;
-use crate::{configuration::StationConfiguration, sentence, station};
+use crate::{configuration::StationConfiguration, station};
 
 pub(super) fn run(path: &Path, json: bool) -> ExitCode {
     telemetry::init("station-agent", json);
@@ -37,7 +37,7 @@ pub(super) fn run(path: &Path, json: bool) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            error!(failure = %sentence(&failure), "the station has ended");
+            error!(failure = %service::in_full(&failure), "the station has ended");
             ExitCode::FAILURE
         }
     }

@@ -39,7 +39,7 @@ impl Bench {
 }
 
 fn halted(refused: crate::ledger::LedgerRefused) -> Halted {
-    Halted(crate::sentence(&refused))
+    Halted(service::in_full(&refused))
 }
 
 impl Records for Bench {

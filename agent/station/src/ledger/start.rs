@@ -138,10 +138,10 @@ impl Ledger {
             let message = format!("the lot {} is closed: open another lot", subject.lot);
             return Err(LedgerRefused::precondition("LOT_CLOSED", message));
         }
-        let common_name = named
-            .profile
-            .common_name_for(&subject.device_serial, &named.issuer_names)
-            .map_err(|refused| LedgerRefused::Invalid { field: "device_serial", message: crate::sentence(&refused) })?;
+        let common_name =
+            named.profile.common_name_for(&subject.device_serial, &named.issuer_names).map_err(|refused| {
+                LedgerRefused::Invalid { field: "device_serial", message: service::in_full(&refused) }
+            })?;
         let mut instead_of = None;
         if let Some(taken) = self.rows.get(rows::NAMES, &rows::key(&[profile.as_str(), &common_name.folded()]))? {
             let taken = self.load(memory, &taken)?;

@@ -20,7 +20,7 @@ fn refused(desk: &Desk, asked: &Asked, expected: &str, words: &str) {
     let length = desk.ledger.journal().length();
     let refused = desk.start(asked).unwrap_err();
     assert_eq!(reason(&refused), expected, "{refused}");
-    assert!(crate::sentence(&refused).contains(words), "{refused}");
+    assert!(service::in_full(&refused).contains(words), "{refused}");
     assert_eq!(desk.ledger.journal().length(), length, "a refusal is not recorded");
 }
 

@@ -83,8 +83,8 @@ impl Bench {
             station_extra: profiles(known, strange, false) + QUEUE,
             ..Options::default()
         };
-        let line = Line::start(options).await.map_err(|error| in_full(&error))?;
-        let client = line.mes().map_err(|error| in_full(&error))?;
+        let line = Line::start(options).await.map_err(|error| service::in_full(&error))?;
+        let client = line.mes().map_err(|error| service::in_full(&error))?;
         let bench = Self { line, clients: watch::Sender::new(client), made: vec![Vec::new(); DEVICES] };
         for name in (0..known).map(profile).chain((0..strange).map(stranger)) {
             open_lot(&bench.clients(), &name, &name).await?;
@@ -99,14 +99,14 @@ impl Bench {
 
     /// Starts the station, unless it runs, and has everybody call it where it is now.
     pub(super) async fn start_station(&mut self) -> Result<(), Broken> {
-        self.line.start_station().await.map_err(|error| in_full(&error))?;
-        self.clients.send_replace(self.line.mes().map_err(|error| in_full(&error))?);
+        self.line.start_station().await.map_err(|error| service::in_full(&error))?;
+        self.clients.send_replace(self.line.mes().map_err(|error| service::in_full(&error))?);
         Ok(())
     }
 
     /// Starts the CA, unless it runs.
     pub(super) async fn start_ca(&mut self) -> Result<(), Broken> {
-        self.line.start_ca().await.map_err(|error| in_full(&error))
+        self.line.start_ca().await.map_err(|error| service::in_full(&error))
     }
 
     /// Puts an issuance that ended to the account of its device.
@@ -198,7 +198,7 @@ impl Bench {
         for device in 1..=DEVICES {
             self.look_at(device, usize::MAX, outcome)?;
         }
-        self.line.stop().map_err(|error| in_full(&error))?;
+        self.line.stop().map_err(|error| service::in_full(&error))?;
         let findings = register::holds(&self.line.directory().join("journal/ca"), &all)?;
         take(outcome, findings, "the CA's journal");
         outcome.issuances += all.len() as u64;
@@ -240,11 +240,6 @@ pub(super) async fn open_lot(clients: &Clients, lot: &str, profile: &str) -> Res
     })
     .await
     .map(drop)
-}
-
-/// An error and its causes in one line.
-pub(super) fn in_full(error: &dyn std::error::Error) -> Broken {
-    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {}", in_full(source)))
 }
 
 /// What a scanner at the device's fixture sends. Devices count from 1.

@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     Outcome, Tell,
-    bench::{Bench, DEVICES, in_full, profile, request},
+    bench::{Bench, DEVICES, profile, request},
     calls::{Clients, Ended, carry},
 };
 use crate::{Broken, chance::Chance, said};
@@ -112,8 +112,8 @@ async fn kill(bench: &mut Bench, chance: &mut Chance, outcome: &mut Outcome) -> 
     let ca_first = chance.below(2) == 0;
     for part in [ca_first, !ca_first] {
         match part {
-            true if ca => bench.line.kill_ca().map_err(|error| in_full(&error))?,
-            false if station => bench.line.kill_station().map_err(|error| in_full(&error))?,
+            true if ca => bench.line.kill_ca().map_err(|error| service::in_full(&error))?,
+            false if station => bench.line.kill_station().map_err(|error| service::in_full(&error))?,
             _ => {}
         }
     }

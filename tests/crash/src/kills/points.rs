@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     Outcome, PATIENCE, Tell,
-    bench::{Bench, DEVICES, Known, in_full, open_lot, profile, request, stranger},
+    bench::{Bench, DEVICES, Known, open_lot, profile, request, stranger},
     calls::{Client, Clients, Ended, answered, carry, get, is_settled, scan, told, until},
     init,
 };
@@ -216,7 +216,7 @@ impl Trial {
                 self.arm(part, point).await?;
                 let carrying = self.carry(&asked);
                 sleep(MIDST).await;
-                self.process(part).signal(Signal::TERM).map_err(|error| in_full(&error))?;
+                self.process(part).signal(Signal::TERM).map_err(|error| service::in_full(&error))?;
                 self.await_death(part, || false).await?;
                 self.revive(part).await?;
                 ended(carrying).await?
@@ -338,14 +338,14 @@ impl Trial {
 
     /// A supervisor's word, over the death of the station; the issuance as it then stands.
     async fn rule(&mut self, issuance: &Issuance, ruling: Ruling) -> Result<Issuance, Broken> {
-        let supervisor = self.bench.line.client("supervisor-1").map_err(|error| in_full(&error))?;
+        let supervisor = self.bench.line.client("supervisor-1").map_err(|error| service::in_full(&error))?;
         let name = issuance.name.clone();
         // It dies before it answers.
         let first = tokio::spawn(ruling.call(supervisor, name.clone()));
         self.await_death(Part::Station, || first.is_finished()).await?;
         self.revive(Part::Station).await?;
         let _ = first.await;
-        let supervisor = self.bench.line.client("supervisor-1").map_err(|error| in_full(&error))?;
+        let supervisor = self.bench.line.client("supervisor-1").map_err(|error| service::in_full(&error))?;
         if let Err(status) = ruling.call(supervisor, name.clone()).await
             && !matches!(service::status::reason(&status).as_deref(), Some("NOT_QUARANTINED" | "ALREADY_ENDED"))
         {
@@ -393,7 +393,7 @@ impl Trial {
     }
 
     fn spawn(&mut self, part: Part) -> Result<(), Broken> {
-        self.process(part).spawn().map_err(|error| in_full(&error))
+        self.process(part).spawn().map_err(|error| service::in_full(&error))
     }
 
     fn kill(&mut self, part: Part) -> Result<(), Broken> {
@@ -401,7 +401,7 @@ impl Trial {
             Part::Ca => self.bench.line.kill_ca(),
             Part::Station => self.bench.line.kill_station(),
         }
-        .map_err(|error| in_full(&error))
+        .map_err(|error| service::in_full(&error))
     }
 
     /// Waits for the death at the point; `is_over` says that it will not be reached any more.
@@ -409,7 +409,7 @@ impl Trial {
         let mut deadline = Instant::now() + PATIENCE;
         let mut over = false;
         loop {
-            if let Some(status) = self.process(part).await_end(LOOK).map_err(|error| in_full(&error))? {
+            if let Some(status) = self.process(part).await_end(LOOK).map_err(|error| service::in_full(&error))? {
                 return match status.signal() == Some(Signal::KILL.as_raw()) {
                     true => Ok(()),
                     false => Err(format!("the process ended with {status}, and not at the point")),

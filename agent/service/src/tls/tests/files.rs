@@ -13,7 +13,7 @@ use crate::tls::TlsFiles;
 
 /// Checks the files, and demands an error that names one of them and the problem, and quotes no key.
 fn wrong(files: &TlsFiles, named: &Path, problem: &str) {
-    let text = files.check().unwrap_err().in_full();
+    let text = crate::in_full(&files.check().unwrap_err());
     assert!(text.contains(&named.display().to_string()) && text.contains(problem), "{problem:?} in {text:?}");
     assert!(!text.contains("MIGH"), "{text}");
 }

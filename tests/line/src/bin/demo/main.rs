@@ -60,7 +60,7 @@ fn main() -> ExitCode {
         Ok(End::Verified) => ExitCode::SUCCESS,
         Ok(End::Interrupted) => ExitCode::from(130),
         Err(error) => {
-            eprintln!("\ndemo: {}", in_full(&*error));
+            eprintln!("\ndemo: {}", service::in_full(&*error));
             ExitCode::FAILURE
         }
     }
@@ -172,21 +172,7 @@ fn print_addresses(line: &Line) {
 
 /// An error of a step, with where to read more.
 fn failure(error: impl Into<Box<dyn Error>>, place: &Place) -> Box<dyn Error> {
-    format!("{}\nThe logs are in {}", in_full(&*error.into()), place.directory().join("logs").display()).into()
-}
-
-/// An error and its causes, each once.
-fn in_full(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        let said = source.to_string();
-        if !text.ends_with(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = source.source();
-    }
-    text
+    format!("{}\nThe logs are in {}", service::in_full(&*error.into()), place.directory().join("logs").display()).into()
 }
 
 /// Ctrl-C, SIGTERM, and a terminal that was closed.
