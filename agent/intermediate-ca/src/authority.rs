@@ -27,6 +27,7 @@ use crate::{
     register::{
         Condition, Planned, Recorded, Register as _, RegisterError, RegisterHandle, Reservation, Signed, Unavailable,
     },
+    revocation::{NotRevoked, Revocation, Revoked},
 };
 
 /// One batch is one signing visit and two syncs; 256 keeps it under 20 ms with a token that signs 20,000 times a second.
@@ -162,6 +163,17 @@ impl Authority {
         tokio::spawn(async move { inner.issue(authenticated_by, submissions).await })
             .await
             .map_err(|_| Unavailable("the batch was broken off".into()))?
+    }
+
+    /// Revokes for good, and answers once it is recorded: each certificate of the target, also those that were revoked
+    /// before, with the first revocation's time and reason. Asked again it changes nothing.
+    pub async fn revoke(
+        &self,
+        authenticated_by: &str,
+        revocation: Revocation,
+    ) -> Result<Result<Vec<Revoked>, NotRevoked>, Unavailable> {
+        let by = authenticated_by.to_owned();
+        self.inner.register.act(move |register| register.revoke(&by, &revocation)).await
     }
 
     /// The roots to trust, DER.

@@ -1,5 +1,7 @@
 //! The register on the journal: rows answer "is it free?", and every answer is on the disk before it is given.
 
+mod revocation;
+
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use issuance::{IssuanceId, Timestamp, public_key::hex};
@@ -11,10 +13,11 @@ use crate::{
     plan::{Later, Plan, Proposal, Verdict},
     records::{
         self, CLOCK, CaProjection, CaRecord, CertificatePlanned, CertificateSigned, Event, KEYS, KeyRow, NAMES, NEWEST,
-        PLANNED, PlannedRow, SERIALS, SIGNED, UNSIGNED,
+        PLANNED, PlannedRow, REVOKED, SERIALS, SIGNED, UNSIGNED,
     },
     refusal::{Reason, Refusal},
     register::{Planned, Recorded, Register, RegisterError, Reservation, Signed},
+    revocation::{NotRevoked, Revocation, Revoked},
 };
 
 /// Tells the time. Tests own theirs.
@@ -74,6 +77,9 @@ impl JournaledRegister {
         {
             let row = PlannedRow::decode(&row).ok_or_else(|| broken("a planned row cannot be read"))?;
             if row.content == proposal.content {
+                if stage.get(REVOKED, issuance.as_bytes())?.is_some() {
+                    return Ok(refuse(stage, &proposal, lag, revocation::no_longer(issuance)));
+                }
                 let planned = row.index;
                 return Ok(match stage.get(SIGNED, issuance.as_bytes())? {
                     Some(index) => {
@@ -151,9 +157,13 @@ impl JournaledRegister {
     }
 
     fn read(&self, index: u64) -> Result<Event, RegisterError> {
+        Ok(self.read_record(index)?.1)
+    }
+
+    fn read_record(&self, index: u64) -> Result<(CaRecord, Event), RegisterError> {
         let entries = self.journal.read(index..index + 1)?;
         let entry = entries.first().ok_or_else(|| broken(format!("the journal has no entry {index}")))?;
-        Ok(records::decode(entry).map_err(|problem| broken(format!("entry {index}: {problem}")))?.1)
+        records::decode(entry).map_err(|problem| broken(format!("entry {index}: {problem}")))
     }
 
     fn reserve_all(&self, proposals: Vec<Proposal>) -> Result<Vec<Reservation>, RegisterError> {
@@ -206,6 +216,10 @@ impl Register for JournaledRegister {
 
     fn commit(&mut self, signed: Vec<Signed>) -> Result<Vec<Recorded>, RegisterError> {
         self.guard(|register| register.commit_all(signed))
+    }
+
+    fn revoke(&mut self, by: &str, revocation: &Revocation) -> Result<Result<Vec<Revoked>, NotRevoked>, RegisterError> {
+        self.guard(|register| register.revoke_all(by, revocation))
     }
 
     fn close(&mut self) -> Result<(), RegisterError> {

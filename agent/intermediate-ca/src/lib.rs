@@ -24,6 +24,7 @@ mod profile;
 mod records;
 mod refusal;
 mod register;
+mod revocation;
 mod server;
 mod token;
 
@@ -39,6 +40,7 @@ pub use profile::{
 };
 pub use refusal::{Reason, Refusal};
 pub use register::{Condition, Unavailable};
+pub use revocation::{NotRevoked, Revocation, RevocationReason, Revoked, Target, UnknownReason};
 pub use server::{ServeError, Server};
 pub use token::{TokenError, open_token};
 

@@ -4,12 +4,13 @@ use issuance::{CommonName, IssuanceId, ProfileName, Timestamp};
 use journal::{Projection, Rows};
 use prost::Message as _;
 pub(crate) use proto::journal::v1::{
-    CaRecord, CertificatePlanned, CertificateSigned, RequestRefused, ca_record::Event,
+    CaRecord, CertificatePlanned, CertificateSigned, RequestRefused, Revoked, ca_record::Event,
 };
 
 use crate::{
     plan::{Plan, Proposal, content},
     refusal::Refusal,
+    revocation::{self, RevocationReason},
 };
 
 /// Issuance id → [`PlannedRow`].
@@ -24,6 +25,12 @@ pub(crate) const NAMES: &str = "names";
 pub(crate) const KEYS: &str = "keys";
 /// Certificate serial → issuance id.
 pub(crate) const SERIALS: &str = "serials";
+/// [`device_key`] → nothing: what was planned for a device.
+pub(crate) const DEVICES: &str = "devices";
+/// Issuance id → index of its `Revoked`.
+pub(crate) const REVOKED: &str = "revoked";
+/// [`revocation_key`] → [`RevocationRow`]: what an issuer's CRLs list.
+pub(crate) const REVOCATIONS: &str = "revocations";
 /// [`NEWEST`] → milliseconds since 1970.
 pub(crate) const CLOCK: &str = "clock";
 /// The newest record's time: below it nothing is signed.
@@ -67,12 +74,25 @@ pub(crate) fn refused(proposal: &Proposal, refusal: &Refusal) -> Event {
     })
 }
 
+/// A revocation.
+pub(crate) fn revoked(revoked: &revocation::Revoked) -> Event {
+    Event::Revoked(Revoked {
+        issuer: revoked.issuer.clone(),
+        certificate_serial: revoked.certificate_serial.clone(),
+        reason: revoked.reason.as_str().to_owned(),
+        authenticated_by: revoked.by.clone(),
+        device_serial: revoked.device_serial.clone(),
+        profile: revoked.profile.clone(),
+    })
+}
+
 /// One word for a record, as crash points name it.
 pub(crate) fn word(event: &Event) -> &'static str {
     match event {
         Event::CertificatePlanned(_) => "planned",
         Event::CertificateSigned(_) => "signed",
         Event::RequestRefused(_) => "refused",
+        Event::Revoked(_) => "revoked",
     }
 }
 
@@ -111,6 +131,7 @@ pub(crate) fn changes(index: u64, entry: &[u8]) -> Result<Vec<Change>, String> {
             put(NAMES, &name_key(&planned.profile, &common_name), octets.clone());
             put(KEYS, &planned.key_sha256, KeyRow::encode(id, &planned.profile, &planned.device_serial));
             put(SERIALS, &planned.certificate_serial, octets);
+            put(DEVICES, &device_key(&planned.device_serial, id), Vec::new());
         }
         Event::CertificateSigned(_) => {
             let id = of_issuance()?;
@@ -118,6 +139,15 @@ pub(crate) fn changes(index: u64, entry: &[u8]) -> Result<Vec<Change>, String> {
             changes.push(Change { tree: UNSIGNED, key: id.as_bytes().to_vec(), value: None });
         }
         Event::RequestRefused(_) => {}
+        Event::Revoked(revoked) => {
+            let id = of_issuance()?;
+            let reason = RevocationReason::parse(&revoked.reason).map_err(|error| error.to_string())?;
+            let row = RevocationRow { at: Timestamp(record.time_ms), reason, profile: revoked.profile };
+            put(REVOKED, id.as_bytes(), index.to_be_bytes().to_vec());
+            put(REVOCATIONS, &revocation_key(&revoked.issuer, &revoked.certificate_serial), row.encode());
+            // What was planned and never signed will not be signed any more.
+            changes.push(Change { tree: UNSIGNED, key: id.as_bytes().to_vec(), value: None });
+        }
     }
     Ok(changes)
 }
@@ -125,6 +155,46 @@ pub(crate) fn changes(index: u64, entry: &[u8]) -> Result<Vec<Change>, String> {
 /// The key of a name's row: distinct per profile, compared without case. A profile's name has no zero octet.
 pub(crate) fn name_key(profile: &str, name: &CommonName) -> Vec<u8> {
     [profile.as_bytes(), &[0], name.folded().as_bytes()].concat()
+}
+
+/// The key of a device's row. A device serial has no zero octet.
+pub(crate) fn device_key(device_serial: &str, issuance: IssuanceId) -> Vec<u8> {
+    [&device_prefix(device_serial)[..], issuance.as_bytes()].concat()
+}
+
+/// What the keys of a device's rows begin with.
+pub(crate) fn device_prefix(device_serial: &str) -> Vec<u8> {
+    [device_serial.as_bytes(), &[0]].concat()
+}
+
+/// The key of a revocation's row. An issuer's name has no zero octet.
+pub(crate) fn revocation_key(issuer: &str, certificate_serial: &[u8]) -> Vec<u8> {
+    [issuer.as_bytes(), &[0], certificate_serial].concat()
+}
+
+/// What a CRL says of a revoked certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RevocationRow {
+    pub(crate) at: Timestamp,
+    pub(crate) reason: RevocationReason,
+    pub(crate) profile: String,
+}
+
+impl RevocationRow {
+    fn encode(&self) -> Vec<u8> {
+        [&self.at.0.to_be_bytes()[..], &[self.reason.code()], self.profile.as_bytes()].concat()
+    }
+
+    #[expect(dead_code, reason = "CRLs are to list them")]
+    pub(crate) fn decode(row: &[u8]) -> Option<Self> {
+        let (at, rest) = row.split_at_checked(8)?;
+        let (code, profile) = rest.split_first()?;
+        Some(Self {
+            at: Timestamp(number(at)?.cast_signed()),
+            reason: RevocationReason::from_code(*code)?,
+            profile: String::from_utf8(profile.to_vec()).ok()?,
+        })
+    }
 }
 
 /// Where an issuance's plan stands, and what was asked.
@@ -181,7 +251,7 @@ impl KeyRow {
 pub(crate) struct CaProjection;
 
 impl Projection for CaProjection {
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
 
     fn apply(&self, index: u64, entry: &[u8], rows: &mut Rows<'_>) -> Result<(), String> {
         for change in changes(index, entry)? {

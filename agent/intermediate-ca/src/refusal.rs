@@ -38,6 +38,8 @@ pub enum Reason {
     AlreadyExists,
     /// What would be signed is not what the profile says.
     LintFailed,
+    /// The issuance's certificate was revoked.
+    Revoked,
 }
 
 impl Reason {
@@ -57,6 +59,7 @@ impl Reason {
             Self::KeyTaken => "KEY_TAKEN",
             Self::AlreadyExists => "ALREADY_EXISTS",
             Self::LintFailed => "LINT_FAILED",
+            Self::Revoked => "REVOKED",
         }
     }
 }

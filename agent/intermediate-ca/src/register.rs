@@ -15,6 +15,7 @@ use crate::{
     pki::CaCertificate,
     plan::{Later, Proposal},
     refusal::Refusal,
+    revocation::{NotRevoked, Revocation, Revoked},
 };
 
 /// What the register is to the CA. A shared database can implement it as well.
@@ -26,6 +27,9 @@ pub(crate) trait Register: Send {
     /// Records signatures. Answers with the recorded ones, in order: the first signature of a plan stays for ever, and
     /// one that comes later is thrown away. When it returns, each is on the disk.
     fn commit(&mut self, signed: Vec<Signed>) -> Result<Vec<Recorded>, RegisterError>;
+
+    /// Revokes. When it returns, each revocation in the answer is on the disk.
+    fn revoke(&mut self, by: &str, revocation: &Revocation) -> Result<Result<Vec<Revoked>, NotRevoked>, RegisterError>;
 
     /// Last sync, then everything is closed.
     fn close(&mut self) -> Result<(), RegisterError>;
@@ -107,9 +111,13 @@ const GROUP_MAX: usize = 1_024;
 
 type Reply<T> = oneshot::Sender<Result<T, Unavailable>>;
 
+/// Something that is rare enough for a sync of its own; gives the failure, when the register failed.
+type Act = Box<dyn FnOnce(&mut dyn Register) -> Option<Arc<str>> + Send>;
+
 enum Work {
     Reserve(Vec<Proposal>, Reply<Vec<Reservation>>),
     Commit(Vec<Signed>, Reply<Vec<Recorded>>),
+    Act(Act),
     Close(Reply<()>),
 }
 
@@ -134,6 +142,28 @@ impl RegisterHandle {
 
     pub(crate) async fn commit(&self, signed: Vec<Signed>) -> Result<Vec<Recorded>, Unavailable> {
         self.ask(|reply| Work::Commit(signed, reply)).await
+    }
+
+    /// Has something done by the register's thread.
+    pub(crate) async fn act<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut dyn Register) -> Result<T, RegisterError> + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        self.ask(|reply| {
+            Work::Act(Box::new(move |register| match call(register) {
+                Ok(answer) => {
+                    // Who asked may have gone.
+                    let _ = reply.send(Ok(answer));
+                    None
+                }
+                Err(failure) => {
+                    let reason: Arc<str> = service::in_full(&failure).into();
+                    let _ = reply.send(Err(Unavailable(reason.clone())));
+                    Some(reason)
+                }
+            }))
+        })
+        .await
     }
 
     pub(crate) async fn close(&self) -> Result<(), Unavailable> {
@@ -161,12 +191,13 @@ impl RegisterHandle {
 /// Takes what waits, and gives each kind to the register as one group.
 fn run(mut register: Box<dyn Register>, mut queue: mpsc::Receiver<Work>, condition: &watch::Sender<Condition>) {
     while let Some(first) = queue.blocking_recv() {
-        let (mut reserves, mut commits, mut close) = (Vec::new(), Vec::new(), None);
+        let (mut reserves, mut commits, mut acts, mut close) = (Vec::new(), Vec::new(), Vec::new(), None);
         let mut next = Some(first);
         while let Some(work) = next {
             match work {
                 Work::Reserve(proposals, reply) => reserves.push((proposals, reply)),
                 Work::Commit(signed, reply) => commits.push((signed, reply)),
+                Work::Act(act) => acts.push(act),
                 Work::Close(reply) => close = Some(reply),
             }
             let waiting: usize = reserves.iter().map(|(part, _): &(Vec<_>, _)| part.len()).sum();
@@ -174,6 +205,11 @@ fn run(mut register: Box<dyn Register>, mut queue: mpsc::Receiver<Work>, conditi
         }
         // Signatures first: somebody's device waits for them.
         serve(commits, condition, |signed| register.commit(signed));
+        for act in acts {
+            if let Some(reason) = act(register.as_mut()) {
+                fail(condition, reason);
+            }
+        }
         serve(reserves, condition, |proposals| register.reserve(proposals));
         if let Some(reply) = close {
             let closed = register.close();
@@ -214,11 +250,15 @@ fn serve<T, A>(
         }
         Err(failure) => {
             let reason: Arc<str> = service::in_full(&failure).into();
-            error!(%reason, "the CA cannot record and issues nothing more");
-            condition.send_replace(Condition::Failed(reason.clone()));
+            fail(condition, reason.clone());
             for (_, reply) in replies {
                 let _ = reply.send(Err(Unavailable(reason.clone())));
             }
         }
     }
+}
+
+fn fail(condition: &watch::Sender<Condition>, reason: Arc<str>) {
+    error!(%reason, "the CA cannot record and issues nothing more");
+    condition.send_replace(Condition::Failed(reason));
 }

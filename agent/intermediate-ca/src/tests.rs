@@ -5,6 +5,7 @@ mod crashes;
 mod initialising;
 mod openssl;
 mod refusals;
+mod revoking;
 mod software;
 
 use std::{

@@ -10,6 +10,7 @@ use crate::{
     plan::Proposal,
     records::{self, Event},
     register::{Recorded, Register, RegisterError, RegisterHandle, Reservation, Signed},
+    revocation::{NotRevoked, Revocation, Revoked},
 };
 
 const SECOND: i64 = 1_000;
@@ -198,6 +199,9 @@ async fn a_journal_that_fails_ends_the_service() {
             Err(RegisterError::Rows("the disk is gone".to_owned()))
         }
         fn commit(&mut self, _: Vec<Signed>) -> Result<Vec<Recorded>, RegisterError> {
+            Err(RegisterError::Stopped)
+        }
+        fn revoke(&mut self, _: &str, _: &Revocation) -> Result<Result<Vec<Revoked>, NotRevoked>, RegisterError> {
             Err(RegisterError::Stopped)
         }
         fn close(&mut self) -> Result<(), RegisterError> {

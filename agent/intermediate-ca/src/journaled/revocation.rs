@@ -1,0 +1,116 @@
+//! What the register does for revocation.
+
+use issuance::{IssuanceId, Timestamp};
+
+use super::{JournaledRegister, Stage, broken};
+use crate::{
+    records::{self, DEVICES, Event, PLANNED, PlannedRow, REVOKED, SERIALS},
+    refusal::{Reason, Refusal},
+    register::RegisterError,
+    revocation::{NotRevoked, Revocation, RevocationReason, Revoked, Target},
+};
+
+/// Rows of one look: a device has a handful.
+const PAGE: usize = 256;
+
+impl JournaledRegister {
+    /// Also behind the newest record: that a clock is wrong must not keep a stolen key valid. The revocation's time is
+    /// then the newest record's.
+    pub(super) fn revoke_all(
+        &self,
+        by: &str,
+        revocation: &Revocation,
+    ) -> Result<Result<Vec<Revoked>, NotRevoked>, RegisterError> {
+        let Revocation { target, reason } = revocation;
+        let mut stage = Stage::new(self)?;
+        let mut all = Vec::new();
+        for issuance in self.issuances_of(target)? {
+            let row = stage.get(PLANNED, issuance.as_bytes())?.as_deref().and_then(PlannedRow::decode);
+            let row = row.ok_or_else(|| broken(format!("the issuance {issuance} has no plan")))?;
+            let planned = self.read_planned(row.index)?;
+            if let Target::Device { profile: Some(profile), .. } = target
+                && planned.profile != profile.as_str()
+            {
+                continue;
+            }
+            if let Some(index) = stage.get(REVOKED, issuance.as_bytes())? {
+                let index = records::number(&index).ok_or_else(|| broken("a revoked row cannot be read"))?;
+                let revoked = self.read_revoked(issuance, index)?;
+                // A device's certificates may have ended one by one, each for its reason.
+                if revoked.reason != *reason && !matches!(target, Target::Device { .. }) {
+                    return Ok(Err(NotRevoked::OtherReason { target: target.clone(), recorded: revoked.reason }));
+                }
+                all.push(revoked);
+                continue;
+            }
+            let revoked = Revoked {
+                issuer: planned.issuer,
+                certificate_serial: planned.certificate_serial,
+                issuance,
+                device_serial: planned.device_serial,
+                profile: planned.profile,
+                reason: *reason,
+                at: stage.time,
+                by: by.to_owned(),
+                before: false,
+            };
+            stage.add(Some(issuance), records::revoked(&revoked))?;
+            all.push(revoked);
+        }
+        if all.is_empty() {
+            return Ok(Err(NotRevoked::Unknown(target.clone())));
+        }
+        stage.sync()?;
+        Ok(Ok(all))
+    }
+
+    fn issuances_of(&self, target: &Target) -> Result<Vec<IssuanceId>, RegisterError> {
+        let id = |octets: &[u8]| IssuanceId::from_slice(octets).ok_or_else(|| broken("a row has no issuance id"));
+        match target {
+            Target::Certificate(serial) => {
+                self.projections.get(SERIALS, serial)?.iter().map(|octets| id(octets)).collect()
+            }
+            Target::Issuance(issuance) => {
+                let is_known = self.projections.get(PLANNED, issuance.as_bytes())?.is_some();
+                Ok(is_known.then_some(*issuance).into_iter().collect())
+            }
+            Target::Device { serial, .. } => {
+                let prefix = records::device_prefix(serial.as_str());
+                let (mut found, mut after) = (Vec::new(), None);
+                loop {
+                    let rows = self.projections.scan(DEVICES, &prefix, after.as_deref(), false, PAGE)?;
+                    for (key, _) in &rows {
+                        found.push(id(key.get(prefix.len()..).unwrap_or_default())?);
+                    }
+                    match rows.into_iter().next_back() {
+                        Some((key, _)) => after = Some(key),
+                        None => return Ok(found),
+                    }
+                }
+            }
+        }
+    }
+
+    fn read_revoked(&self, issuance: IssuanceId, index: u64) -> Result<Revoked, RegisterError> {
+        let (record, event) = self.read_record(index)?;
+        let Event::Revoked(revoked) = event else { return Err(broken(format!("entry {index} is no revocation"))) };
+        Ok(Revoked {
+            issuer: revoked.issuer,
+            certificate_serial: revoked.certificate_serial,
+            issuance,
+            device_serial: revoked.device_serial,
+            profile: revoked.profile,
+            reason: RevocationReason::parse(&revoked.reason)
+                .map_err(|error| broken(format!("entry {index}: {error}")))?,
+            at: Timestamp(record.time_ms),
+            by: revoked.authenticated_by,
+            before: true,
+        })
+    }
+}
+
+/// A revoked certificate is handed out no more: whoever asks again would ship a device that nobody accepts.
+pub(super) fn no_longer(issuance: IssuanceId) -> Refusal {
+    let message = format!("the certificate of the issuance {issuance} was revoked: start a new issuance");
+    Refusal::new(Reason::Revoked, message)
+}
