@@ -11,6 +11,7 @@ mod crashes;
 mod hardware;
 mod killing;
 mod looking;
+mod mending;
 mod outage;
 mod refusals;
 mod rejected;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use issuance::{Fault, Keystore, ProfileName, Timestamp};
-use journal::{Journal, JournalError, JournalOptions, Projections};
+use journal::{Journal, JournalError, Projections};
 use service::crash;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -136,7 +136,7 @@ impl Authority {
         let rules = rules(settings, issuers);
         require_today(&root, &rules, clock())?;
 
-        let (journal, recovery) = Journal::open(&JournalOptions::new(&settings.journal, &settings.name))?;
+        let (journal, recovery) = Journal::open(&settings.journal_options())?;
         info!(ca = settings.name, records = recovery.records, torn = recovery.torn, "journal opened");
         crash::point("ca.start.journal-open");
         let projections =

@@ -63,7 +63,7 @@ impl Configuration {
     /// Every mistake in it, with its place.
     pub fn parse(file: File) -> Result<Self, Mistakes> {
         let sha256 = file.sha256();
-        let parsed = parse(&file.root());
+        let parsed = parse(&file.root(), file.path());
         file.finish()?;
         match parsed {
             Some((listen, callers, token, authority)) => Ok(Self { listen, callers, token, authority, sha256 }),
@@ -73,7 +73,7 @@ impl Configuration {
     }
 }
 
-fn parse(root: &Table<'_>) -> Option<(Listen, Callers, Token, AuthoritySettings)> {
+fn parse(root: &Table<'_>, file: &Path) -> Option<(Listen, Callers, Token, AuthoritySettings)> {
     let name = root.parsed("name", parse_origin);
     let (journal, pki) = (root.path("journal"), root.path("pki"));
     let listen = root.table("listen").and_then(|table| {
@@ -110,7 +110,9 @@ fn parse(root: &Table<'_>) -> Option<(Listen, Callers, Token, AuthoritySettings)
             Place::Profile(index) => profile_tables[index].mistake(key, message),
         }
     }
-    let authority = AuthoritySettings { name: name?, journal: journal?, pki: pki?, root: root_ca, issuers, profiles };
+    let file = file.to_owned();
+    let authority =
+        AuthoritySettings { file, name: name?, journal: journal?, pki: pki?, root: root_ca, issuers, profiles };
     Some((listen?, callers, token?, authority))
 }
 

@@ -11,6 +11,8 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use intermediate_ca::{Authority, Configuration, Server, init, open_token, system_clock};
+use journal::{Journal, Recovery};
+use serde_json::json;
 use service::{shutdown::Shutdown, telemetry};
 use tracing::{error, info};
 
@@ -42,19 +44,43 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = "ca.toml")]
         config: PathBuf,
     },
+    /// The CA's journal, while the CA does not run.
+    #[command(subcommand)]
+    Journal(JournalCommand),
     /// Serves one keystore to the process that started it. Not for people.
     #[command(hide = true)]
     KeystoreWorker,
 }
 
-type Run = fn(Configuration) -> Result<(), Box<dyn Error>>;
+#[derive(Debug, Subcommand)]
+enum JournalCommand {
+    /// Mend damaged and missing segments with a copy of the journal's directory, such as a backup. What is whole stays
+    /// byte for byte, and what was damaged is kept beside it as `*.damaged`.
+    Repair {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE", default_value = "ca.toml")]
+        config: PathBuf,
+        /// The copy of the journal's directory. It is only read.
+        #[arg(long, value_name = "COPY")]
+        from: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+type Run = dyn Fn(Configuration) -> Result<(), Box<dyn Error>>;
 
 pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let (config, command): (&Path, Run) = match &arguments.command {
+    let (config, command): (&Path, Box<Run>) = match &arguments.command {
         Command::KeystoreWorker => return keystore::worker::run(),
-        Command::Init { config } => (config, initialise),
-        Command::Serve { config } => (config, serve),
+        Command::Init { config } => (config, Box::new(initialise)),
+        Command::Serve { config } => (config, Box::new(serve)),
+        Command::Journal(JournalCommand::Repair { config, from, json }) => {
+            let (from, json) = (from.clone(), *json);
+            (config, Box::new(move |configuration| repair(&configuration, &from, json)))
+        }
     };
     telemetry::init("intermediate-ca", arguments.log_json);
     let configuration = match Configuration::read(config) {
@@ -86,6 +112,30 @@ fn initialise(configuration: Configuration) -> Result<(), Box<dyn Error>> {
     for line in done.made {
         writeln!(out, "made {line}")?;
     }
+    Ok(())
+}
+
+fn repair(configuration: &Configuration, copy: &Path, json: bool) -> Result<(), Box<dyn Error>> {
+    let options = configuration.authority.journal_options();
+    let mended = journal::repair(&options, copy)?;
+    // Opened once: what is mended is what the CA will read.
+    let (journal, Recovery { records, torn }) = Journal::open(&options)?;
+    journal.close()?;
+    let mut out = std::io::stdout();
+    if json {
+        writeln!(out, "{}", json!({ "mended": mended, "records": records, "torn": torn }))?;
+        return Ok(());
+    }
+    for line in &mended {
+        writeln!(out, "mended {line}")?;
+    }
+    if mended.is_empty() {
+        writeln!(out, "nothing is damaged")?;
+    }
+    if let Some(torn) = torn {
+        writeln!(out, "{torn}")?;
+    }
+    writeln!(out, "the journal opens with {records} records")?;
     Ok(())
 }
 

@@ -3,10 +3,14 @@
 use std::{fmt, path::PathBuf, time::Duration};
 
 use issuance::{CommonName, KeyAlgorithm, KeyLocation, ProfileName, Purpose, public_key::sha256};
+use journal::JournalOptions;
+use service::command;
 
 /// What an authority is made of, parsed.
 #[derive(Debug, Clone)]
 pub struct AuthoritySettings {
+    /// The configuration file, for what people are told to type.
+    pub file: PathBuf,
     /// The CA's name, as in `ca-1`.
     pub name: String,
     /// The journal's directory.
@@ -19,6 +23,15 @@ pub struct AuthoritySettings {
     pub issuers: Vec<CaSettings>,
     /// What is issued.
     pub profiles: Vec<CaProfile>,
+}
+
+impl AuthoritySettings {
+    /// How the CA's journal is opened and mended.
+    #[must_use]
+    pub fn journal_options(&self) -> JournalOptions {
+        let repair = command::as_typed(&["journal", "repair", "--from", "COPY"], &self.file);
+        JournalOptions { repair, ..JournalOptions::new(&self.journal, &self.name) }
+    }
 }
 
 /// One CA: the root or an issuer.

@@ -48,6 +48,7 @@ impl World {
     fn blank() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let settings = AuthoritySettings {
+            file: directory.path().join("ca.toml"),
             name: "ca-1".to_owned(),
             journal: directory.path().join("journal"),
             pki: directory.path().join("pki"),

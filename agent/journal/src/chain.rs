@@ -75,7 +75,7 @@ impl Segment {
     }
 
     pub(crate) fn damaged(&self, offset: u64, wrong: String) -> JournalError {
-        JournalError::Damaged { path: self.path.clone(), offset, wrong }
+        JournalError::Damaged { path: self.path.clone(), offset, wrong, repair: String::new() }
     }
 }
 

@@ -181,16 +181,16 @@ impl Committer {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             while let Some(pending) = self.next() {
                 if let Err(error) = writer.commit(&self.chain, &pending.entries) {
-                    return Err((Some(pending), error));
+                    return Err(Box::new((Some(pending), error)));
                 }
                 self.acknowledge(pending, writer.next_index());
-                writer.prepare().map_err(|error| (None, error))?;
+                writer.prepare().map_err(|error| Box::new((None, error)))?;
             }
             Ok(())
         }));
         match outcome {
             Ok(Ok(())) => {}
-            Ok(Err((pending, error))) => self.poison(pending, error),
+            Ok(Err(failed)) => self.poison(failed.0, failed.1),
             Err(_) => self.poison(None, JournalError::CommitterEnded),
         }
         lock(&self.queue).ended = true;

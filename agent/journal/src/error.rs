@@ -56,9 +56,8 @@ pub enum JournalError {
     },
     /// Bytes that were once synced are not what was written. Nothing was changed.
     #[error(
-        "{path} is damaged at byte {offset}: {wrong}. Nothing was changed. Mend it with this program's command \
-         `journal repair --from COPY`, where COPY is a copy of the directory, such as a backup; do not delete the file, \
-         the records after it would be lost too"
+        "{path} is damaged at byte {offset}: {wrong}. Nothing was changed. Mend it with `{repair}`, where COPY is a copy \
+         of the journal's directory, such as a backup; do not delete the file, the records after it would be lost too"
     )]
     Damaged {
         /// The segment.
@@ -67,11 +66,13 @@ pub enum JournalError {
         offset: u64,
         /// What was found there.
         wrong: String,
+        /// The command that mends it.
+        repair: String,
     },
     /// A segment between others, or the first, is not there.
     #[error(
-        "a segment is missing in {directory}: {found} follows {expected}. Bring it back with this program's command \
-         `journal repair --from COPY`, where COPY is a copy of the directory, such as a backup"
+        "a segment is missing in {directory}: {found} follows {expected}. Bring it back with `{repair}`, where COPY is a \
+         copy of the journal's directory, such as a backup"
     )]
     MissingSegment {
         /// The journal's directory.
@@ -80,6 +81,17 @@ pub enum JournalError {
         found: String,
         /// What it says it follows, and what is there instead.
         expected: String,
+        /// The command that brings it back.
+        repair: String,
+    },
+    /// There is nothing that could be mended.
+    #[error(
+        "there is no journal in {directory}: correct the directory in the configuration; a journal that is lost as a whole \
+         comes back by copying the whole of its copy there"
+    )]
+    NoJournal {
+        /// The journal's directory.
+        directory: PathBuf,
     },
     /// A copy cannot mend the journal. The segment that it was for is as it was.
     #[error("the copy {copy} cannot mend the journal: {wrong}; take another copy")]
@@ -179,5 +191,13 @@ impl JournalError {
     pub(crate) fn file(act: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::File { act, path, source }
+    }
+
+    /// The same, with the command that the options name.
+    pub(crate) fn mended_by(mut self, command: &str) -> Self {
+        if let Self::Damaged { repair, .. } | Self::MissingSegment { repair, .. } = &mut self {
+            command.clone_into(repair);
+        }
+        self
     }
 }

@@ -34,12 +34,19 @@ pub struct JournalOptions {
     pub origin: String,
     /// Segments are rolled at about this size in bytes (default 64 MiB).
     pub segment_bytes: u64,
+    /// What a person types to have [`repair`](crate::repair()) mend it, with `COPY` for the copy's place: a refusal names it.
+    pub repair: String,
 }
 
 impl JournalOptions {
     /// Options with segments of 64 MiB.
     pub fn new(directory: impl Into<PathBuf>, origin: impl Into<String>) -> Self {
-        Self { directory: directory.into(), origin: origin.into(), segment_bytes: SEGMENT_BYTES }
+        Self {
+            directory: directory.into(),
+            origin: origin.into(),
+            segment_bytes: SEGMENT_BYTES,
+            repair: "journal repair --from COPY".to_owned(),
+        }
     }
 
     /// The origin becomes the name in a signed note's key and the first line of a checkpoint: C2SP signed-note forbids
@@ -83,6 +90,7 @@ pub struct Journal {
 
 struct Handle {
     origin: String,
+    repair: String,
     committer: Arc<Committer>,
     open: Mutex<Option<Open>>,
 }
@@ -120,7 +128,8 @@ impl Journal {
         options: &JournalOptions,
         lock: Option<DirectoryLock>,
     ) -> Result<(Self, Recovery), JournalError> {
-        let recovered = recovery::recover(disk.as_ref(), &options.origin)?;
+        let recovered =
+            recovery::recover(disk.as_ref(), &options.origin).map_err(|error| error.mended_by(&options.repair))?;
         let torn = recovered.as_ref().and_then(|recovered| recovered.torn.clone());
         if let Some(torn) = &torn {
             tracing::warn!(torn, "a crash had torn the end of the journal");
@@ -136,7 +145,8 @@ impl Journal {
             })
             .map_err(JournalError::file("start the committer thread for", disk.path("")))?;
         let open = Mutex::new(Some(Open { thread, _lock: lock }));
-        let handle = Arc::new(Handle { origin: options.origin.clone(), committer, open });
+        let handle =
+            Arc::new(Handle { origin: options.origin.clone(), repair: options.repair.clone(), committer, open });
         Ok((Self { handle }, Recovery { records, torn }))
     }
 
@@ -209,7 +219,10 @@ impl Journal {
     /// A segment that cannot be read or is damaged.
     pub fn read(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, JournalError> {
         let range = range.start..range.end.min(self.synced());
-        if range.is_empty() { Ok(Vec::new()) } else { self.handle.committer.chain.read(range) }
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.handle.committer.chain.read(range).map_err(|error| error.mended_by(&self.handle.repair))
     }
 
     /// What poisoned the journal, when it takes no more.

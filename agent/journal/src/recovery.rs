@@ -80,7 +80,12 @@ fn read_header(disk: &dyn Disk, first_index: u64, origin: &str) -> Result<Header
     let name = segment::name(first_index);
     let path = disk.path(&name);
     let file = disk.open(&name).map_err(JournalError::file("open", &path))?;
-    let damaged = |wrong: &str| JournalError::Damaged { path: path.clone(), offset: 0, wrong: wrong.to_owned() };
+    let damaged = |wrong: &str| JournalError::Damaged {
+        path: path.clone(),
+        offset: 0,
+        wrong: wrong.to_owned(),
+        repair: String::new(),
+    };
     let header = match Header::read(file.as_ref()).map_err(JournalError::file("read", &path))? {
         Ok(header) => header,
         Err(HeaderFault::NeedsReader(needed)) => {
@@ -109,6 +114,7 @@ fn check_link(disk: &dyn Disk, before: Option<&Header>, header: &Header) -> Resu
             directory: disk.path(""),
             found: segment::name(header.first_index),
             expected: format!("{}, but {} is before it", words(says), words(stands)),
+            repair: String::new(),
         });
     }
     if let Some(Previous { first_index, end }) = header.previous {
@@ -117,7 +123,7 @@ fn check_link(disk: &dyn Disk, before: Option<&Header>, header: &Header) -> Resu
         let length = disk.open(&name).and_then(|file| file.length()).map_err(JournalError::file("open", &path))?;
         if length < end {
             let wrong = format!("the file ends here, but its records went to byte {end}");
-            return Err(JournalError::Damaged { path, offset: length, wrong });
+            return Err(JournalError::Damaged { path, offset: length, wrong, repair: String::new() });
         }
     }
     Ok(())

@@ -7,6 +7,7 @@
 use std::{
     collections::BTreeSet,
     fs, io,
+    os::unix::fs::{MetadataExt as _, chown},
     path::{Path, PathBuf},
 };
 
@@ -22,12 +23,19 @@ use crate::{
 /// segment gets what the copy has more of it. A torn tail is left to opening.
 ///
 /// # Errors
-/// A journal in use; a copy that is of another journal, is itself damaged there, or does not have what is missing. A
+/// No journal there, or one in use; a copy that is of another journal, is itself damaged there, or does not have what is missing. A
 /// segment that could not be mended is as it was.
 pub fn repair(options: &JournalOptions, copy: &Path) -> Result<Vec<String>, JournalError> {
+    let none = || JournalError::NoJournal { directory: options.directory.clone() };
+    if !options.directory.is_dir() {
+        return Err(none());
+    }
     let (directory, _lock) = Directory::open(&options.directory)?;
     let unfit = |wrong: String| JournalError::CopyUnfit { copy: copy.to_owned(), wrong };
     let ours = firsts(&options.directory).map_err(JournalError::file("list", &options.directory))?;
+    if ours.is_empty() {
+        return Err(none());
+    }
     let theirs = firsts(copy).map_err(JournalError::file("list", copy))?;
     // What is behind our last segment is not missed: nobody can tell it from a journal that ended there.
     let wanted: Vec<u64> =
@@ -87,6 +95,14 @@ fn replace(directory: &Directory, path: &Path, name: &str, bytes: &[u8]) -> Resu
     file.write_at(0, bytes)
         .and_then(|()| file.sync())
         .map_err(JournalError::file("write", directory.path(&passing)))?;
+    // Mended by root, it stays the station's.
+    let owner = fs::metadata(path).map_err(JournalError::file("look at", path))?;
+    let mended =
+        fs::metadata(directory.path(&passing)).map_err(JournalError::file("look at", directory.path(&passing)))?;
+    if (owner.uid(), owner.gid()) != (mended.uid(), mended.gid()) {
+        chown(directory.path(&passing), Some(owner.uid()), Some(owner.gid()))
+            .map_err(JournalError::file("give its owner to", directory.path(&passing)))?;
+    }
     // A link, so that there is no moment without a segment of that name.
     match fs::hard_link(path.join(name), path.join(&kept)) {
         // The first of several repairs kept what was found; and what is missing cannot be kept.

@@ -13,8 +13,10 @@ use issuance::{
     profile::{KeystoreKind, NameTemplate, Pkcs11Places, TpmPlaces},
     public_key::sha256,
 };
+use journal::JournalOptions;
 use keystore::KeystoreSettings;
 use service::{
+    command,
     configuration::{File, Mistakes, Table},
     roles::Callers,
     secrets,
@@ -52,6 +54,8 @@ pub struct StationConfiguration {
     pub fixtures: Vec<FixtureSettings>,
     /// How this program's own commands call the station, when that is configured.
     pub client: Option<ClientSettings>,
+    /// The file itself.
+    pub file: PathBuf,
     /// SHA-256 of the file.
     pub sha256: [u8; 32],
 }
@@ -127,13 +131,21 @@ impl StationConfiguration {
     /// Reads the file and every file it names (certificates, PINs). Reports all mistakes at once.
     pub fn read(path: &Path) -> Result<Self, Mistakes> {
         let file = File::read(path)?;
-        let read = Self::from_root(&file.root(), file.sha256());
+        let read = Self::from_root(&file.root(), path, file.sha256());
         file.finish()?;
         // What is missing was reported by `finish`.
         read.ok_or_else(|| Mistakes(vec![]))
     }
 
-    fn from_root(root: &Table<'_>, sha256: [u8; 32]) -> Option<Self> {
+    /// How the station's journal is opened and mended.
+    #[must_use]
+    pub fn journal_options(&self) -> JournalOptions {
+        let repair = command::as_typed(&["journal", "repair", "--from", "COPY"], &self.file);
+        let origin = format!("station-agent/{}", self.station);
+        JournalOptions { repair, ..JournalOptions::new(&self.journal, origin) }
+    }
+
+    fn from_root(root: &Table<'_>, file: &Path, sha256: [u8; 32]) -> Option<Self> {
         let station = root.parsed("station", |name| FixtureName::parse(name).map(|_| name.to_owned()));
         let site = root.optional_string("site").unwrap_or_default();
         let line = root.optional_string("line").unwrap_or_default();
@@ -166,6 +178,7 @@ impl StationConfiguration {
                 Some(client) => Some(client?),
                 None => None,
             },
+            file: file.to_owned(),
             sha256,
         })
     }

@@ -14,7 +14,7 @@ use issuance::{
     Action, DeviceIdentity, DeviceSerial, Fault, FixtureName, Input, Issuance, IssuanceId, KeyLocation, Keystore as _,
     PublicKey, ValidatedCertificate, profile::KeystoreKind, record::Provenance,
 };
-use journal::{Journal, JournalError, JournalOptions, Projections};
+use journal::{Journal, JournalError, Projections};
 use keystore::worker::{Deadlines, Worker, WorkerSettings};
 use proto::station::v1::station_service_server::StationServiceServer;
 use service::{
@@ -180,8 +180,7 @@ fn open_ledger(
 ) -> Result<Ledger, StationError> {
     let directory = &configuration.journal;
     let failed = |source| StationError::Journal { directory: directory.clone(), source };
-    let origin = format!("station-agent/{}", configuration.station);
-    let (journal, recovery) = Journal::open(&JournalOptions::new(directory, origin)).map_err(failed)?;
+    let (journal, recovery) = Journal::open(&configuration.journal_options()).map_err(failed)?;
     if let Some(torn) = &recovery.torn {
         warn!(%torn, "the journal had a torn tail, which was never acknowledged and is cut");
     }

@@ -149,3 +149,25 @@ fn a_journal_in_use_is_not_mended() {
     let (_journal, _) = Journal::open(&place.options()).unwrap();
     assert!(matches!(repair(&place.options(), &place.copy()), Err(JournalError::AlreadyInUse { .. })));
 }
+
+/// Mended by root, a segment stays with whom the directory belongs to; and where there is no journal, nothing is made.
+#[test]
+fn the_owner_stays_and_no_journal_is_made() {
+    let place = Place::with_copy_at(RECORDS);
+    let [first, ..] = &place.segments()[..] else { panic!("segments") };
+    let mut bytes = fs::read(first).unwrap();
+    bytes[5000] ^= 1;
+    fs::write(first, bytes).unwrap();
+    let root = rustix::process::geteuid().is_root();
+    if root {
+        std::os::unix::fs::chown(place.directory(), Some(65_534), Some(65_534)).unwrap();
+    }
+    assert_eq!(repair(&place.options(), &place.copy()).unwrap().len(), 1);
+    if root {
+        assert_eq!(std::os::unix::fs::MetadataExt::uid(&fs::metadata(first).unwrap()), 65_534);
+    }
+    let nowhere = JournalOptions { directory: place.temporary.path().join("nowhere"), ..options() };
+    let refused = repair(&nowhere, &place.copy()).unwrap_err();
+    assert!(matches!(refused, JournalError::NoJournal { .. }), "{refused}");
+    assert!(!nowhere.directory.exists());
+}

@@ -144,6 +144,11 @@ impl File {
         Table::new(self, &self.root, String::new())
     }
 
+    /// Where it was read from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// SHA-256 of the file's bytes.
     pub fn sha256(&self) -> [u8; 32] {
         self.sha256

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 mod check;
 mod client;
 mod issue;
+mod journal;
 mod serve;
 mod status;
 mod watch;
@@ -71,6 +72,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// The station's journal, while the station does not run.
+    #[command(subcommand)]
+    Journal(journal::Command),
     /// Serves one device's keystore over a socket on standard input; started by the station itself.
     #[command(hide = true)]
     KeystoreWorker,
@@ -92,6 +96,7 @@ pub fn main() -> ExitCode {
         Command::Issue { config, what, json } => client::block_on(issue::run(&config.path, what, json)),
         Command::Status { config, json } => client::block_on(status::run(&config.path, json)),
         Command::Watch { config, after, json } => client::block_on(watch::run(&config.path, after, json)),
+        Command::Journal(command) => journal::run(command),
         Command::KeystoreWorker => keystore::worker::run(),
     }
 }
