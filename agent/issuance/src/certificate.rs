@@ -1,5 +1,6 @@
 //! What came back from the CA, held against what was asked. Only this file makes a [`ValidatedCertificate`].
 
+pub mod name_constraints;
 mod path;
 #[cfg(test)]
 mod tests;
@@ -93,6 +94,9 @@ pub enum CertificateRejected {
     /// Issued by a CA that may not issue it.
     #[error("the certificate was issued by {0:?}, which is none of the profile's issuers")]
     WrongIssuer(String),
+    /// A name that a CA above it may not give.
+    #[error("a CA above the certificate may not give it its name")]
+    NotPermitted(#[source] name_constraints::NotPermitted),
     /// No path to a trusted root.
     #[error("no path leads from the certificate to a trusted root: {0}")]
     NoPath(&'static str),
@@ -234,6 +238,10 @@ fn check_purpose(certificate: &X509Certificate<'_>, purpose: Purpose) -> Result<
             }
             if !usage.value.digital_signature() {
                 return wrong("KeyUsage", "lacks digitalSignature");
+            }
+            // RFC 5280 §4.2.1.10: a CA's alone. A leaf with them was meant to be something else.
+            if certificate.name_constraints().is_ok_and(|constraints| constraints.is_some()) {
+                return wrong("NameConstraints", "is there: a leaf has none");
             }
             let Some(extended) = extended else { return wrong("ExtendedKeyUsage", "is missing") };
             match purpose {

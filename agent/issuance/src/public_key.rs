@@ -21,6 +21,33 @@ pub enum KeyAlgorithm {
     Rsa4096,
 }
 
+/// The hashes that signatures are made over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Hash {
+    /// SHA-256.
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
+}
+
+impl Hash {
+    /// All of them, as configuration spells them.
+    pub const NAMES: [(&'static str, Hash); 3] =
+        [("SHA-256", Self::Sha256), ("SHA-384", Self::Sha384), ("SHA-512", Self::Sha512)];
+}
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sha256 => "SHA-256",
+            Self::Sha384 => "SHA-384",
+            Self::Sha512 => "SHA-512",
+        })
+    }
+}
+
 impl KeyAlgorithm {
     /// All of them, as configuration spells them.
     pub const NAMES: [(&'static str, KeyAlgorithm); 5] = [
@@ -37,12 +64,22 @@ impl KeyAlgorithm {
         Self::NAMES.into_iter().find_map(|(known, algorithm)| (known == name).then_some(algorithm))
     }
 
+    /// The hash that this algorithm signs.
+    #[must_use]
+    pub fn hash(self) -> Hash {
+        match self {
+            Self::P384 => Hash::Sha384,
+            Self::P256 | Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => Hash::Sha256,
+        }
+    }
+
     /// The digest that this algorithm signs.
     #[must_use]
     pub fn digest(self, message: &[u8]) -> Vec<u8> {
-        let algorithm = match self {
-            Self::P384 => &digest::SHA384,
-            Self::P256 | Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => &digest::SHA256,
+        let algorithm = match self.hash() {
+            Hash::Sha256 => &digest::SHA256,
+            Hash::Sha384 => &digest::SHA384,
+            Hash::Sha512 => &digest::SHA512,
         };
         digest::digest(algorithm, message).as_ref().to_vec()
     }
@@ -84,6 +121,12 @@ pub enum PublicKeyError {
     /// Neither P-256, P-384 nor RSA of 2048, 3072 or 4096 bit.
     #[error("the key is {0}: use P-256, P-384, RSA-2048, RSA-3072 or RSA-4096")]
     Algorithm(String),
+    /// An RSA key whose AlgorithmIdentifier lacks its NULL.
+    #[error("the RSA key's algorithm has no NULL parameters: write them, as RFC 3279 §2.3.1 has it")]
+    RsaParameters,
+    /// A compressed or malformed point.
+    #[error("the EC key's point is not uncompressed: write 04, x, y (RFC 5480 §2.2)")]
+    Point,
 }
 
 impl PublicKey {
@@ -112,6 +155,14 @@ impl PublicKey {
             },
             _ => return Err(PublicKeyError::Algorithm(parsed.algorithm.algorithm.to_id_string())),
         };
+        // Such keys are copied into certificates byte for byte, and not every verifier reads the other forms.
+        let parameters = parsed.algorithm.parameters.as_ref();
+        if algorithm.is_rsa() && parameters.is_none_or(|parameters| parameters.as_null().is_err()) {
+            return Err(PublicKeyError::RsaParameters);
+        }
+        if !algorithm.is_rsa() && parsed.subject_public_key.data.first() != Some(&4) {
+            return Err(PublicKeyError::Point);
+        }
         Ok(Self { raw: parsed.subject_public_key.data.to_vec(), spki: spki.to_vec(), algorithm })
     }
 
@@ -142,12 +193,24 @@ impl PublicKey {
     /// Whether `signature` (DER `ECDSA-Sig-Value`, or PKCS#1 v1.5) over `message` was made by this key's private half.
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        let algorithm: &dyn signature::VerificationAlgorithm = match self.algorithm {
-            KeyAlgorithm::P256 => &signature::ECDSA_P256_SHA256_ASN1,
-            KeyAlgorithm::P384 => &signature::ECDSA_P384_SHA384_ASN1,
-            KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => {
-                &signature::RSA_PKCS1_2048_8192_SHA256
-            }
+        self.verifies_with(self.algorithm.hash(), message, signature)
+    }
+
+    /// The same, with a hash of the signer's choice: requests may use each of them.
+    #[must_use]
+    pub fn verifies_with(&self, hash: Hash, message: &[u8], signature: &[u8]) -> bool {
+        use Hash::{Sha256, Sha384, Sha512};
+        use KeyAlgorithm::{P256, P384, Rsa2048, Rsa3072, Rsa4096};
+        let algorithm: &dyn signature::VerificationAlgorithm = match (self.algorithm, hash) {
+            (P256, Sha256) => &signature::ECDSA_P256_SHA256_ASN1,
+            (P256, Sha384) => &signature::ECDSA_P256_SHA384_ASN1,
+            (P256, Sha512) => &signature::ECDSA_P256_SHA512_ASN1,
+            (P384, Sha256) => &signature::ECDSA_P384_SHA256_ASN1,
+            (P384, Sha384) => &signature::ECDSA_P384_SHA384_ASN1,
+            (P384, Sha512) => &signature::ECDSA_P384_SHA512_ASN1,
+            (Rsa2048 | Rsa3072 | Rsa4096, Sha256) => &signature::RSA_PKCS1_2048_8192_SHA256,
+            (Rsa2048 | Rsa3072 | Rsa4096, Sha384) => &signature::RSA_PKCS1_2048_8192_SHA384,
+            (Rsa2048 | Rsa3072 | Rsa4096, Sha512) => &signature::RSA_PKCS1_2048_8192_SHA512,
         };
         signature::UnparsedPublicKey::new(algorithm, &self.raw).verify(message, signature).is_ok()
     }

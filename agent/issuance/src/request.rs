@@ -5,7 +5,12 @@ use x509_parser::{
     prelude::FromDer,
 };
 
-use crate::{CommonName, PublicKey, names::NameError, public_key::PublicKeyError};
+use crate::{
+    CommonName, PublicKey,
+    certificate::name_constraints::{GivenName, given_name},
+    names::NameError,
+    public_key::{Hash, PublicKeyError},
+};
 
 /// A certification request whose signature was verified with the key that it asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,8 +30,12 @@ pub struct RequestedExtensions {
     pub client_auth: bool,
     /// EKU has serverAuth.
     pub server_auth: bool,
+    /// Every other purpose of the EKU, as a dotted object identifier or RFC 5280's word.
+    pub other_usages: Vec<String>,
     /// dNSName entries of the SAN.
     pub dns_names: Vec<String>,
+    /// Every other entry of the SAN.
+    pub other_names: Vec<GivenName>,
 }
 
 /// Why bytes are not a certification request that we accept.
@@ -43,7 +52,7 @@ pub enum CertificationRequestError {
     Key(#[source] PublicKeyError),
     /// Its signature algorithm does not belong to its key, or is weak.
     #[error(
-        "the certification request is signed with {0}: sign with the key's own algorithm and SHA-256 (P-384: or SHA-384)"
+        "the certification request is signed with {0}: sign with the key's own algorithm and SHA-256, SHA-384 or SHA-512"
     )]
     SignatureAlgorithm(String),
     /// No proof of possession.
@@ -78,19 +87,17 @@ impl CertificationRequest {
         }
         let info = &parsed.certification_request_info;
         let public_key = PublicKey::from_der(info.subject_pki.raw).map_err(Error::Key)?;
-        // x509-parser would accept SHA-1 (HARDWARE.md, traps 2): allow-list before verifying.
+        // Allow-listed before anything is verified: x509-parser would accept SHA-1 (HARDWARE.md, traps 2).
         let oid = parsed.signature_algorithm.algorithm.to_id_string();
-        let fits = match oid.as_str() {
-            "1.2.840.10045.4.3.2" | "1.2.840.10045.4.3.3" => !public_key.algorithm().is_rsa(),
-            "1.2.840.113549.1.1.11" | "1.2.840.113549.1.1.12" | "1.2.840.113549.1.1.13" => {
-                public_key.algorithm().is_rsa()
-            }
-            _ => false,
+        let hash = match (oid.as_str(), public_key.algorithm().is_rsa()) {
+            ("1.2.840.10045.4.3.2", false) | ("1.2.840.113549.1.1.11", true) => Hash::Sha256,
+            ("1.2.840.10045.4.3.3", false) | ("1.2.840.113549.1.1.12", true) => Hash::Sha384,
+            ("1.2.840.10045.4.3.4", false) | ("1.2.840.113549.1.1.13", true) => Hash::Sha512,
+            _ => return Err(Error::SignatureAlgorithm(oid)),
         };
-        if !fits {
-            return Err(Error::SignatureAlgorithm(oid));
+        if !public_key.verifies_with(hash, info.raw, &parsed.signature_value.data) {
+            return Err(Error::NoProofOfPossession);
         }
-        parsed.verify_signature().map_err(|_| Error::NoProofOfPossession)?;
 
         let names: Vec<_> = info.subject.iter_common_name().collect();
         let [name] = names.as_slice() else { return Err(Error::CommonNames(names.len())) };
@@ -150,11 +157,21 @@ impl RequestedExtensions {
             ParsedExtension::ExtendedKeyUsage(usage) => {
                 self.client_auth |= usage.client_auth;
                 self.server_auth |= usage.server_auth;
+                let others = [
+                    (usage.any, "anyExtendedKeyUsage"),
+                    (usage.code_signing, "codeSigning"),
+                    (usage.email_protection, "emailProtection"),
+                    (usage.time_stamping, "timeStamping"),
+                    (usage.ocsp_signing, "OCSPSigning"),
+                ];
+                self.other_usages.extend(others.iter().filter(|(asked, _)| *asked).map(|(_, name)| (*name).to_owned()));
+                self.other_usages.extend(usage.other.iter().map(|oid| oid.to_id_string()));
             }
             ParsedExtension::SubjectAlternativeName(names) => {
-                for name in &names.general_names {
-                    if let x509_parser::extensions::GeneralName::DNSName(dns) = name {
-                        self.dns_names.push((*dns).to_owned());
+                for name in names.general_names.iter().map(given_name) {
+                    match name {
+                        GivenName::Dns(name) => self.dns_names.push(name),
+                        other => self.other_names.push(other),
                     }
                 }
             }

@@ -1,9 +1,13 @@
 //! The way from a certificate to a trusted root (RFC 5280 §6.1, as far as our own chains need it: names, signatures,
-//! validity, CA:TRUE, keyCertSign, pathLenConstraint). The first step is pinned to the profile's issuers.
+//! validity, CA:TRUE, keyCertSign, pathLenConstraint, name constraints). The first step is pinned to the profile's issuers.
 
 use x509_parser::certificate::X509Certificate;
 
-use super::{CertificateExpectation, CertificateRejected as Rejected, check_extensions, check_validity, parse};
+use super::{
+    CertificateExpectation, CertificateRejected as Rejected, check_extensions, check_validity,
+    name_constraints::{NameConstraints, given_names},
+    parse,
+};
 use crate::{Purpose, Timestamp, der};
 
 /// Our chains have two intermediates at most; a longer walk is a loop.
@@ -22,6 +26,7 @@ pub(super) fn find(
     let intermediates = parse_all(&expectation.intermediates, "intermediate certificate")?;
     let mut walk = Walk {
         roots: &roots,
+        certificate,
         above: roots.iter().chain(&issuers).chain(&intermediates).collect(),
         at: expectation.at,
         path: Vec::new(),
@@ -38,6 +43,7 @@ fn parse_all<'a>(certificates: &'a [Vec<u8>], what: &'static str) -> Result<Vec<
 }
 
 struct Walk<'a> {
+    certificate: &'a X509Certificate<'a>,
     roots: &'a [X509Certificate<'a>],
     /// Whom a step after the first may lead to.
     above: Vec<&'a X509Certificate<'a>>,
@@ -106,6 +112,16 @@ impl<'a> Walk<'a> {
         }
         if check_extensions(issuer).is_err() {
             return no_path("an issuer has a critical extension that is unknown, or a malformed one");
+        }
+        let Ok(constraints) = NameConstraints::of(issuer) else {
+            return no_path("an issuer's name constraints are malformed");
+        };
+        // Every certificate beneath it; a CA issued by its own name would be exempt (§6.1.4), and ours never are.
+        let beneath = std::iter::once(self.certificate).chain(self.path.iter().copied());
+        if let Some(wrong) = constraints
+            .and_then(|constraints| beneath.flat_map(given_names).find_map(|name| constraints.permit(&name).err()))
+        {
+            return Err(Rejected::NotPermitted(wrong));
         }
         if !is_accepted(child) {
             return no_path("a certificate's signature algorithm is not accepted");

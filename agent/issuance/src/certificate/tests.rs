@@ -1,6 +1,8 @@
 use super::*;
 use crate::{KeyAlgorithm, simulated::*};
 
+const NAME_CONSTRAINTS: u8 = 30;
+
 const DEVICE_CA: Purpose = Purpose::DeviceCa { path_length: 0 };
 const PURPOSES: [Purpose; 4] =
     [DEVICE_CA, Purpose::DeviceCa { path_length: 1 }, Purpose::DeviceIdentity, Purpose::Server];
@@ -339,4 +341,65 @@ fn sha_1_is_refused() {
         at: Timestamp(NOW.0 + 400 * DAY * 1000),
     };
     refused(ValidatedCertificate::validate(&leaf, expectation), "signature algorithm is not accepted");
+}
+
+/// Names that a CA above constrains lie within its permitted and outside its excluded subtrees: the issuer's and the
+/// root's constraints alike; what they do not constrain passes, and so does a validity without an end.
+#[test]
+fn constrained_names_lie_within() {
+    let dns = |name: &str| crate::der::element(0x82, name.as_bytes());
+    let subtrees = |tag, bases: &[Vec<u8>]| {
+        let each: Vec<u8> = bases.iter().flat_map(|base| sequence(std::slice::from_ref(base))).collect();
+        crate::der::element(tag, &each)
+    };
+    let network = crate::der::element(0x87, &[10, 0, 0, 0, 255, 0, 0, 0]);
+    let constrained = |content: Vec<u8>, at_root: bool| {
+        let mut place = Place::new(KeyAlgorithm::P256);
+        let mut root = Authority::recipe("Root", &place.root.key, None);
+        let mut issuer = Authority::recipe("Issuer", &place.issuer.key, Some(1));
+        let of = if at_root { &mut root } else { &mut issuer };
+        *of = of.clone().with(NAME_CONSTRAINTS, true, content);
+        place.root.der = sign(&root, &place.root.subject, &place.root.key);
+        place.issuer.der = place.root.issue(&issuer);
+        place
+    };
+    let permitted = subtrees(0xA0, &[dns("line.example"), network.clone()]);
+    let excluded = subtrees(0xA1, &[dns("test.line.example")]);
+    let both = sequence(&[permitted, excluded]);
+    let email = sequence(&[subtrees(0xA0, &[crate::der::element(0x81, b"line.example")])]);
+    let directory = sequence(&[subtrees(0xA0, &[crate::der::element(0xA4, &common_name("Line"))])]);
+    let long = 253_402_300_799 - NOW.seconds();
+    for at_root in [false, true] {
+        for (content, name, words) in [
+            (&both, None, None),
+            (&both, Some(dns("sn-1.line.example")), None),
+            (&both, Some(dns("sn-1.elsewhere.example")), Some("lies in no permitted subtree")),
+            (&both, Some(dns("sn-1.test.line.example")), Some("lies in an excluded subtree")),
+            (&both, Some(crate::der::element(0x87, &[10, 1, 2, 3])), None),
+            (&both, Some(crate::der::element(0x87, &[11, 1, 2, 3])), Some("11.1.2.3 lies in no permitted")),
+            (&both, Some(crate::der::element(0x86, b"urn:x")), None),
+            (&email, Some(dns("sn-1.elsewhere.example")), None),
+            (&email, Some(crate::der::element(0x81, b"a@line.example")), Some("are not judged")),
+            (&directory, None, Some("the directoryName is constrained")),
+        ] {
+            let place = constrained(content.clone(), at_root);
+            let mut recipe = recipe(&place, Purpose::Server).valid(-DAY, long);
+            recipe = match &name {
+                Some(name) => recipe.with(17, false, sequence(std::slice::from_ref(name))),
+                None => recipe,
+            };
+            let result = validate(&place, Purpose::Server, &recipe);
+            match (words, result) {
+                (None, result) => drop(result.unwrap()),
+                (Some(words), Err(CertificateRejected::NotPermitted(error))) => {
+                    assert!(error.to_string().contains(words), "{error} lacks {words:?}");
+                }
+                (Some(words), other) => panic!("{words}: {other:?}"),
+            }
+        }
+    }
+    let place = constrained(sequence(&[subtrees(0xA0, &[crate::der::element(0x87, &[10, 0, 0])])]), false);
+    refused(validate(&place, DEVICE_CA, &recipe(&place, DEVICE_CA)), "name constraints are malformed");
+    let leaf = recipe(&place, Purpose::Server).with(NAME_CONSTRAINTS, true, both);
+    refused(validate(&Place { ..place }, Purpose::Server, &leaf), "a leaf has none");
 }

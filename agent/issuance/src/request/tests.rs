@@ -57,6 +57,50 @@ fn p384_with_sha256_passes() {
     assert_eq!(parsed.public_key().algorithm(), KeyAlgorithm::P384);
 }
 
+/// Possession may be proven with each of the three hashes, and each is told from the others. What signs an EC request with
+/// SHA-384 or SHA-512 is OpenSSL, in the CA's tests.
+#[test]
+fn every_hash_passes() {
+    let key = generate(KeyAlgorithm::Rsa2048);
+    let signer = aws_lc_rs::signature::RsaKeyPair::from_pkcs8(&key.serialize_der()).unwrap();
+    let random = aws_lc_rs::rand::SystemRandom::new();
+    for (used, padding) in [
+        (1_u8, &aws_lc_rs::signature::RSA_PKCS1_SHA256),
+        (2, &aws_lc_rs::signature::RSA_PKCS1_SHA384),
+        (3, &aws_lc_rs::signature::RSA_PKCS1_SHA512),
+    ] {
+        let info = sequence(&[
+            vec![0x02, 0x01, 0x00],
+            common_name("SN-1.ca"),
+            key.subject_public_key_info(),
+            vec![0xA0, 0x00],
+        ]);
+        let mut signature = vec![0; 256];
+        signer.sign(padding, &random, &info, &mut signature).unwrap();
+        let signature = crate::der::element(0x03, &[vec![0], signature].concat());
+        for named in 1..=3 {
+            let mut algorithm = RSA_SHA256.to_vec();
+            algorithm[12] = 0x0A + named;
+            let parsed = CertificationRequest::from_der(&sequence(&[info.clone(), algorithm, signature.clone()]));
+            assert_eq!(parsed.is_ok(), named == used, "{used} named as {named}: {parsed:?}");
+        }
+    }
+}
+
+/// An RSA key without its NULL and a compressed point could not be copied into a certificate that everybody reads.
+#[test]
+fn keys_are_encoded_as_everybody_reads_them() {
+    let rsa = public_key(&generate(KeyAlgorithm::Rsa2048)).spki().to_vec();
+    assert_eq!(rsa[17..19], [0x05, 0x00]);
+    let without_null = [&[0x30, 0x82, 1, rsa[3] - 2, 0x30, 11], &rsa[6..17], &rsa[19..]].concat();
+    assert_eq!(PublicKey::from_der(&without_null), Err(PublicKeyError::RsaParameters));
+
+    let ec = public_key(&generate(KeyAlgorithm::P256));
+    let point = [&[0, 2 + (ec.raw()[64] & 1)], &ec.raw()[1..33]].concat();
+    let compressed = sequence(&[ec.spki()[2..23].to_vec(), crate::der::element(0x03, &point)]);
+    assert_eq!(PublicKey::from_der(&compressed), Err(PublicKeyError::Point));
+}
+
 /// A bit of the signature or of what is signed, and the possession is not proven.
 #[test]
 fn possession_must_be_proven() {
@@ -112,8 +156,16 @@ fn the_subject_has_one_common_name() {
 fn extensions_are_clear() {
     let extensions = [
         extension(BASIC_CONSTRAINTS, &basic_constraints(true, Some(0))),
-        extension(EXTENDED_KEY_USAGE, &extended_key_usage(&[CLIENT_AUTH, SERVER_AUTH])),
-        extension(17, &sequence(&[crate::der::element(0x82, b"a.example"), crate::der::element(0x82, b"b.example")])),
+        extension(EXTENDED_KEY_USAGE, &extended_key_usage(&[CLIENT_AUTH, SERVER_AUTH, 9])),
+        extension(
+            17,
+            &sequence(&[
+                crate::der::element(0x82, b"a.example"),
+                crate::der::element(0x87, &[10, 0, 0, 1]),
+                crate::der::element(0x82, b"b.example"),
+                crate::der::element(0x86, b"urn:x"),
+            ]),
+        ),
     ];
     assert_eq!(
         asked(&extensions).unwrap().extensions(),
@@ -121,7 +173,9 @@ fn extensions_are_clear() {
             basic_constraints: Some((true, Some(0))),
             client_auth: true,
             server_auth: true,
+            other_usages: vec!["OCSPSigning".into()],
             dns_names: vec!["a.example".into(), "b.example".into()],
+            other_names: vec![GivenName::Ip([10, 0, 0, 1].into()), GivenName::Uri("urn:x".into())],
         }
     );
     let twice = [
