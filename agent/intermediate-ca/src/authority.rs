@@ -16,12 +16,13 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::{
+    carry::uncarried,
     certificate, hsm,
     hsm::Hsm,
     journaled::{Clock, JournaledRegister},
-    pki::{self, CaCertificate, PkiError, moment_text},
-    plan::{Later, Proposal, Rules, Submission, outlives},
-    profile::{AuthoritySettings, CaName, contradictions},
+    pki::{self, CaCertificate, PkiError},
+    plan::{Later, Proposal, Rules, Submission},
+    profile::{AuthoritySettings, CaName, contradictions, sentences},
     records::CaProjection,
     refusal::Refusal,
     register::{
@@ -128,13 +129,20 @@ impl Authority {
         mut keystore: Box<dyn Keystore>,
         clock: Clock,
     ) -> Result<Self, OpenError> {
-        if let Some(found) = contradictions(&settings.root, &settings.issuers, &settings.profiles).first() {
-            return Err(OpenError::Contradiction(found.message.clone()));
+        let contradictions = contradictions(&settings.root, &settings.issuers, &settings.profiles);
+        if !contradictions.is_empty() {
+            return Err(OpenError::Contradiction(sentences(contradictions)));
         }
         let (root, issuers) = read_certificates(settings)?;
         require_keys(settings, &issuers, keystore.as_mut())?;
         let rules = rules(settings, issuers);
-        require_today(&root, &rules, clock())?;
+        let uncarried = uncarried(&root, rules.profiles(), clock());
+        if !uncarried.is_empty() {
+            return Err(OpenError::NotToday(uncarried.join("; ")));
+        }
+        for (profile, issuer) in rules.profiles().filter(|(profile, _)| profile.outlives_issuer) {
+            warn!(profile = %profile.name, issuer = %issuer.name, "its certificates may end after their issuer");
+        }
 
         let (journal, recovery) = Journal::open(&settings.journal_options())?;
         info!(ca = settings.name, records = recovery.records, torn = recovery.torn, "journal opened");
@@ -352,23 +360,6 @@ fn rules(settings: &AuthoritySettings, issuers: Vec<CaCertificate>) -> Rules {
     let ca_names: HashSet<String> =
         settings.issuers.iter().chain([&settings.root]).map(|ca| ca.common_name.folded()).collect();
     Rules::new(&settings.profiles, issuers, ca_names)
-}
-
-/// Every profile can be carried today, and the root is valid.
-fn require_today(root: &CaCertificate, rules: &Rules, now: Timestamp) -> Result<(), OpenError> {
-    if !(root.not_before..=root.not_after).contains(&now.seconds()) {
-        return Err(OpenError::NotToday(format!(
-            "the root is valid from {} to {}, and by this machine's clock it is {}: set the clock right, or renew the \
-             root",
-            moment_text(root.not_before),
-            moment_text(root.not_after),
-            moment_text(now.seconds())
-        )));
-    }
-    match rules.profiles().find_map(|(profile, issuer)| outlives(profile, issuer, now)) {
-        Some(problem) => Err(OpenError::NotToday(problem)),
-        None => Ok(()),
-    }
 }
 
 /// Signs what an earlier run planned and did not sign: the same bytes. A token that fails now does not keep the CA

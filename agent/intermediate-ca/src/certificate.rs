@@ -89,7 +89,7 @@ pub(crate) fn assemble(tbs: &[u8], signature: &[u8]) -> Result<Vec<u8>, Certific
 }
 
 /// One DER element with the parts as its content.
-fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let length: usize = parts.iter().map(|part| part.len()).sum();
     let mut out = vec![tag];
     let octets: Vec<u8> = length.to_be_bytes().into_iter().skip_while(|octet| *octet == 0).collect();
@@ -107,7 +107,7 @@ fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
 }
 
 /// The `signature` field of a TBSCertificate: the element after version and serialNumber.
-fn inner_algorithm(tbs: &[u8]) -> Option<&[u8]> {
+pub(crate) fn inner_algorithm(tbs: &[u8]) -> Option<&[u8]> {
     let (_, content, rest) = element(tbs, 0x30)?;
     if !rest.is_empty() {
         return None;
@@ -118,7 +118,7 @@ fn inner_algorithm(tbs: &[u8]) -> Option<&[u8]> {
 }
 
 /// The first element: all of it, its content, and what follows.
-fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8], &[u8])> {
+pub(crate) fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8], &[u8])> {
     let (&found, after) = bytes.split_first()?;
     let (&first, after) = after.split_first()?;
     let (length, after) = if first < 0x80 {

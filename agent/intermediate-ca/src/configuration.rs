@@ -1,15 +1,18 @@
 //! `ca.toml`, read with every mistake reported at once.
 
+mod profile;
+
 use std::{net::SocketAddr, path::Path, path::PathBuf};
 
-use issuance::{CommonName, KeyAlgorithm, ProfileName, Purpose};
+use issuance::{CommonName, KeyAlgorithm};
 use service::{
     configuration::{File, Mistakes, Table},
     roles::Callers,
     tls::TlsFiles,
 };
 
-use crate::profile::{AuthoritySettings, CaName, CaProfile, CaSettings, Contradiction, Place, contradictions};
+use crate::profile::{AuthoritySettings, CaName, CaSettings, Contradiction, Place, contradictions};
+use profile::{parse_end, parse_name_constraints, parse_profile};
 
 /// The whole file, parsed.
 #[derive(Debug, Clone)]
@@ -101,7 +104,7 @@ fn parse(root: &Table<'_>, file: &Path) -> Option<(Listen, Callers, Token, Autho
         let name = table.parsed("name", CaName::parse);
         parse_ca(table, name)
     }));
-    let profiles = all(profile_tables.iter().map(parse_profile));
+    let profiles = all(profile_tables.iter().map(|table| parse_profile(table, &callers)));
     let (root_ca, issuers, profiles) = (root_ca?, issuers?, profiles?);
     for Contradiction { place, key, message } in contradictions(&root_ca, &issuers, &profiles) {
         match place {
@@ -133,8 +136,9 @@ fn parse_ca(table: &Table<'_>, name: Option<CaName>) -> Option<CaSettings> {
         text => text,
     };
     let key = table.parsed("key", parse_algorithm);
-    let validity = table.duration("validity");
+    let validity = parse_end(table);
     let path_length = parse_path_length(table);
+    let name_constraints = parse_name_constraints(table);
     Some(CaSettings {
         name: name?,
         common_name: common_name?,
@@ -142,38 +146,8 @@ fn parse_ca(table: &Table<'_>, name: Option<CaName>) -> Option<CaSettings> {
         key: key?,
         validity: validity?,
         path_length,
+        name_constraints,
     })
-}
-
-fn parse_profile(table: &Table<'_>) -> Option<CaProfile> {
-    let name = table.parsed("name", ProfileName::parse);
-    let path_length = parse_path_length(table);
-    let purpose = table.parsed("purpose", |text| match text {
-        "device-ca" | "device-identity" | "server" => Ok(text.to_owned()),
-        _ => Err("must be one of device-ca, device-identity, server"),
-    });
-    let purpose = purpose.and_then(|purpose| match (purpose.as_str(), path_length) {
-        ("device-ca", Some(path_length)) => Some(Purpose::DeviceCa { path_length }),
-        ("device-ca", None) => {
-            if !table.has("path_length") {
-                table.mistake("path_length", "is missing; a device CA needs it: 0 lets it sign leaves only");
-            }
-            None
-        }
-        (_, Some(_)) => {
-            table.mistake("path_length", format!("is for CAs, and {purpose} is a leaf; remove it"));
-            None
-        }
-        ("server", None) => Some(Purpose::Server),
-        _ => Some(Purpose::DeviceIdentity),
-    });
-    let issuer = table.parsed("issuer", CaName::parse);
-    let validity = table.duration("validity");
-    if !table.has("keys") {
-        table.mistake("keys", "is missing; list the accepted ones of P-256, P-384, RSA-2048, RSA-3072, RSA-4096");
-    }
-    let keys = table.parsed_list("keys", parse_algorithm);
-    Some(CaProfile { name: name?, purpose: purpose?, issuer: issuer?, validity: validity?, keys })
 }
 
 fn parse_path_length(table: &Table<'_>) -> Option<u8> {
@@ -200,7 +174,12 @@ fn parse_origin(text: &str) -> Result<String, &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use issuance::Purpose;
+
     use super::*;
+    use crate::profile::{End, ExtensionRules, SubjectRules, Usage};
 
     const GOOD: &str = r#"
 name = "ca-1"
@@ -286,6 +265,102 @@ keys = ["P-256", "P-384", "RSA-2048"]
             all = all.replace(from, to);
         }
         assert!(mistakes(&all).len() >= changes.len(), "{:#?}", mistakes(&all));
+    }
+
+    const FULL: &str = r#"
+[[profile]]
+name = "panel"
+purpose = "server"
+issuer = "device-ca"
+not_after = "9999-12-31T23:59:59Z"
+outlives_issuer = true
+keys = ["RSA-2048", "RSA-3072"]
+signature_hash = "SHA-384"
+callers = ["station-1"]
+key_usages = ["keyEncipherment"]
+extended_key_usages = ["clientAuth", "1.3.6.1.4.1.99999.1"]
+crl_distribution_points = ["http://pki.example/device-ca.crl"]
+ocsp = ["http://ocsp.example"]
+ca_issuers = ["http://pki.example/device-ca.cer"]
+certificate_policies = ["1.3.6.1.4.1.99999.2"]
+critical = ["certificatePolicies", "extendedKeyUsage"]
+[profile.subject]
+common_name = "{serial}.line.example"
+country = "DE"
+organization = "Example Devices"
+organizational_unit = "Panels"
+[profile.subject_alternative_names]
+dns_suffixes = ["line.example"]
+ip_networks = ["10.0.0.0/8", "fd00::/8"]
+uris = ["urn:example:{serial}"]
+"#;
+
+    /// Everything that a profile may say is read as it is said; what it leaves out keeps its default.
+    #[test]
+    fn a_full_profile_is_read() {
+        let file = File::parse(Path::new("/etc/ca/ca.toml"), GOOD.to_owned() + FULL).unwrap();
+        let read = Configuration::parse(file).unwrap();
+        let [plain, full] = read.authority.profiles.as_slice() else { panic!() };
+        assert_eq!((plain.validity, plain.outlives_issuer), (End::After(Duration::from_secs(1_825 * 86_400)), false));
+        assert_eq!((&plain.callers, &plain.subject), (&None, &SubjectRules::default()));
+        assert_eq!((&plain.extensions, plain.signature_hash), (&ExtensionRules::default(), None));
+        assert_eq!((full.validity, full.outlives_issuer), (End::NEVER, true));
+        assert_eq!(full.callers.as_deref(), Some(&["station-1".to_owned()][..]));
+        assert_eq!(full.subject.country.as_deref(), Some("DE"));
+        assert_eq!(full.extensions.usages, [Usage::KeyEncipherment]);
+        assert_eq!(full.extensions.extended_usages.len(), 2);
+        assert!(full.extensions.policies_critical && full.extensions.extended_usages_critical);
+        assert!(full.alternative_names.common_name && !full.alternative_names.critical);
+        let offer = "the CN as dNSName, dNSNames under line.example, iPAddresses in 10.0.0.0/8, iPAddresses in fd00::/8, the URI urn:example:{serial}";
+        assert_eq!(full.alternative_names.offer(), offer);
+    }
+
+    /// Each wrong word of a profile is told at its key, with what would be right; the file with all of them tells all.
+    #[test]
+    fn wrong_words_of_a_profile_are_told() {
+        let changes = [
+            ("not_after = \"9999-12-31T23:59:59Z\"", "not_after = \"9999-12-31\"", "must be a moment such as"),
+            ("outlives_issuer = true", "outlives_issuer = \"yes\"", "outlives_issuer"),
+            ("outlives_issuer = true", "", "nothing outlives its issuer"),
+            ("outlives_issuer = true", "validity = \"1d\"", "keep the span or the moment"),
+            ("\"SHA-384\"", "\"SHA-1\"", "must be one of SHA-256, SHA-384, SHA-512"),
+            ("\"SHA-384\"", "\"SHA-256\"", "signs with SHA-384, not SHA-256"),
+            ("callers = [\"station-1\"]", "callers = [\"station-2\"]", "name some of these by their mark: station-1"),
+            ("\"keyEncipherment\"", "\"keyCertSign\"", "must be one of contentCommitment"),
+            ("\"keyEncipherment\"", "\"keyAgreement\"", "for EC keys alone"),
+            ("\"clientAuth\"", "\"client\"", "must be serverAuth, clientAuth or an object identifier"),
+            ("\"clientAuth\"", "\"2.5.29.37.0\"", "for no device"),
+            ("http://pki.example/device-ca.crl", "https://pki.example/device-ca.crl", "begins with http://"),
+            ("http://ocsp.example", "ocsp.example", "must be a URI"),
+            ("1.3.6.1.4.1.99999.2", "1.3.6.1.4.1.x", "must be an object identifier"),
+            ("\"certificatePolicies\"", "\"keyUsage\"", "is always critical"),
+            ("\"certificatePolicies\"", "\"authorityInfoAccess\"", "is never critical"),
+            ("{serial}.line.example", "panel.line.example", "has no {serial}"),
+            ("{serial}.line.example", "{serial}_", "is no host name"),
+            ("\"DE\"", "\"de\"", "two capital letters"),
+            ("[\"line.example\"]", "[\".line.example\"]", "without a dot before it"),
+            ("fd00::/8", "fd00::1/8", "must be a network"),
+            ("urn:example:{serial}", "urn:example:1", "has no {serial}"),
+            ("uris =", "urls =", "urls"),
+            (
+                "[profile.subject]",
+                "[profile.name_constraints]\n[profile.subject]",
+                "give at least one of permitted_dns",
+            ),
+            (
+                "[profile.subject]",
+                "[profile.name_constraints]\npermitted_dns = [\"a\"]\n[profile.subject]",
+                "a leaf has none",
+            ),
+        ];
+        for (from, to, expected) in changes {
+            assert!(FULL.contains(from), "{from}");
+            let found = mistakes(&(GOOD.to_owned() + &FULL.replace(from, to)));
+            assert!(found.iter().any(|mistake| mistake.contains(expected)), "{to}: {found:?}");
+        }
+        let several =
+            FULL.replace("\"DE\"", "\"de\"").replace("fd00::/8", "x").replace("keyEncipherment", "keyCertSign");
+        assert_eq!(mistakes(&(GOOD.to_owned() + &several)).len(), 3);
     }
 
     /// Contradictions stand at their own table: pathlen, a leaf's pathlen, an issuer that does not exist.

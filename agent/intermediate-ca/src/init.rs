@@ -18,7 +18,7 @@ use crate::{
     certificate::{self, CertificateError},
     hsm,
     pki::{self, CaCertificate, CaCertificateError, PkiError},
-    profile::{AuthoritySettings, CaName, CaSettings, contradictions},
+    profile::{AuthoritySettings, CaName, CaSettings, contradictions, sentences},
 };
 
 /// What `init` did, in words; empty when everything was there.
@@ -95,8 +95,9 @@ pub fn init(
     keystore: &mut dyn Keystore,
     now: Timestamp,
 ) -> Result<Initialised, InitError> {
-    if let Some(found) = contradictions(&settings.root, &settings.issuers, &settings.profiles).first() {
-        return Err(InitError::Contradiction(found.message.clone()));
+    let contradictions = contradictions(&settings.root, &settings.issuers, &settings.profiles);
+    if !contradictions.is_empty() {
+        return Err(InitError::Contradiction(sentences(contradictions)));
     }
     let _lock = lock(&settings.pki)?;
     keystore.identify().map_err(InitError::Token)?;

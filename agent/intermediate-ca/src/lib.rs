@@ -11,8 +11,11 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod authority;
+mod carry;
 mod certificate;
+mod certify;
 mod configuration;
+mod extension;
 mod grpc;
 mod hsm;
 mod init;
@@ -29,6 +32,7 @@ mod server;
 mod token;
 
 pub use authority::{Authority, BATCH_MAX, Issued, OpenError, Outcome, ProfileIssuer, system_clock};
+pub use carry::check;
 pub use certificate::CertificateError;
 pub use configuration::{Configuration, Listen, Token};
 pub use init::{InitError, Initialised, init};
@@ -36,7 +40,8 @@ pub use journaled::Clock;
 pub use pki::{CaCertificate, CaCertificateError, PkiError};
 pub use plan::{Later, Submission};
 pub use profile::{
-    AuthoritySettings, CaName, CaNameError, CaProfile, CaSettings, Contradiction, Place, contradictions,
+    AlternativeNameRules, AuthoritySettings, CaName, CaNameError, CaProfile, CaSettings, Contradiction, End,
+    ExtendedUsage, ExtensionRules, NotAnObjectIdentifier, ObjectIdentifier, Place, SubjectRules, Usage, contradictions,
 };
 pub use refusal::{Reason, Refusal};
 pub use register::{Condition, Unavailable};

@@ -1,123 +1,225 @@
 //! The last look before a TBSCertificate is recorded and signed: what stands in the bytes, not what was asked of the
-//! library that made them.
+//! library that made them. Each rule names its source, and a test shows for each the bytes that it alone refuses.
 
-use issuance::{CommonName, KeyAlgorithm, PublicKey, Purpose};
-use x509_parser::{
-    certificate::TbsCertificate,
-    extensions::{GeneralName, ParsedExtension},
-    prelude::FromDer,
+mod extensions;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::fmt;
+
+use issuance::{CommonName, KeyAlgorithm, PublicKey, certificate::name_constraints::GivenName};
+use x509_parser::{certificate::TbsCertificate, extensions::ParsedExtension, prelude::FromDer, time::ASN1Time};
+
+use crate::{
+    certificate::inner_algorithm,
+    pki::CaCertificate,
+    profile::{CaProfile, Given},
 };
-
-use crate::pki::CaCertificate;
 
 /// What the bytes must say.
 pub(crate) struct Expected<'a> {
     pub(crate) issuer: &'a CaCertificate,
+    pub(crate) profile: &'a CaProfile,
     pub(crate) serial: &'a [u8],
     pub(crate) common_name: &'a CommonName,
     pub(crate) public_key: &'a PublicKey,
-    pub(crate) purpose: Purpose,
+    /// The SAN.
+    pub(crate) names: &'a Given,
     /// Seconds since 1970.
     pub(crate) not_before: i64,
     /// Seconds since 1970.
     pub(crate) not_after: i64,
 }
 
-/// Holds the bytes against what they must say; the error is the first difference.
-pub(crate) fn lint(tbs: &[u8], expected: &Expected<'_>) -> Result<(), String> {
-    let Ok(([], parsed)) = TbsCertificate::from_der(tbs) else {
-        return Err("it is not a TBSCertificate".to_owned());
-    };
-    let must = |holds: bool, problem: &str| if holds { Ok(()) } else { Err(problem.to_owned()) };
-    let issuer = expected.issuer;
-    must(parsed.version().0 == 2, "it is not version 3")?;
-    must(parsed.raw_serial() == expected.serial, "its certificate serial is not the reserved one")?;
-    must(
-        parsed.signature.algorithm.to_id_string() == signature_oid(issuer.public_key.algorithm()),
-        "its signature algorithm is not the issuer's",
-    )?;
-    must(parsed.issuer.as_raw() == issuer.subject, "its issuer is not the CA's subject, byte for byte")?;
-    must(parsed.subject_pki.raw == expected.public_key.spki(), "its key is not the request's, byte for byte")?;
-    let validity = &parsed.validity;
-    must(
-        validity.not_before.timestamp() == expected.not_before && validity.not_after.timestamp() == expected.not_after,
-        "its validity is not the planned one",
-    )?;
-    must(
-        expected.not_before >= issuer.not_before
-            && expected.not_after <= issuer.not_after
-            && expected.not_before < expected.not_after,
-        "its validity is not within its issuer's",
-    )?;
-    let subject: Vec<_> = parsed.subject.iter_attributes().collect();
-    let common_names: Vec<_> = parsed.subject.iter_common_name().filter_map(|name| name.as_str().ok()).collect();
-    must(
-        subject.len() == 1 && common_names == [expected.common_name.as_str()],
-        "its subject is not the request's CN alone",
-    )?;
-    lint_extensions(&parsed, expected, &must)
+/// A rule that the bytes break.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Finding {
+    pub(crate) rule: &'static str,
+    source: &'static str,
+    problem: String,
 }
 
-fn lint_extensions(
-    parsed: &TbsCertificate<'_>,
-    expected: &Expected<'_>,
-    must: &impl Fn(bool, &str) -> Result<(), String>,
-) -> Result<(), String> {
-    let mut seen = [0_u8; 6];
-    let mut saw = |which: usize| {
-        seen[which] += 1;
-        seen[which] == 1
-    };
-    let (is_ca, path_length) = match expected.purpose {
-        Purpose::DeviceCa { path_length } => (true, Some(u32::from(path_length))),
-        Purpose::DeviceIdentity | Purpose::Server => (false, None),
-    };
-    let is_server = expected.purpose == Purpose::Server;
-    for extension in parsed.extensions() {
-        let critical = extension.critical;
-        match extension.parsed_extension() {
-            ParsedExtension::BasicConstraints(constraints) => must(
-                saw(0) && critical && constraints.ca == is_ca && constraints.path_len_constraint == path_length,
-                "its BasicConstraints is not the profile's",
-            )?,
-            ParsedExtension::KeyUsage(usage) => {
-                // RFC 5280 §4.2.1.3: bit 0 digitalSignature, bit 5 keyCertSign.
-                let bits = if is_ca { 1 | 1 << 5 } else { 1 };
-                must(saw(1) && critical && usage.flags == bits, "its KeyUsage is not the profile's")?;
-            }
-            ParsedExtension::ExtendedKeyUsage(usage) => must(
-                saw(2)
-                    && !is_ca
-                    && usage.server_auth == is_server
-                    && usage.client_auth != is_server
-                    && !(usage.any
-                        || usage.code_signing
-                        || usage.email_protection
-                        || usage.time_stamping
-                        || usage.ocsp_signing)
-                    && usage.other.is_empty(),
-                "its ExtendedKeyUsage is not the profile's",
-            )?,
-            ParsedExtension::SubjectKeyIdentifier(identifier) => {
-                must(saw(3) && !critical && identifier.0.len() == 20, "its SubjectKeyIdentifier is not 20 octets")?;
-            }
-            ParsedExtension::AuthorityKeyIdentifier(identifier) => must(
-                saw(4)
-                    && !critical
-                    && identifier.key_identifier.as_ref().is_some_and(|id| id.0 == expected.issuer.key_identifier),
-                "its AuthorityKeyIdentifier is not the issuer's SubjectKeyIdentifier",
-            )?,
-            ParsedExtension::SubjectAlternativeName(names) => must(
-                saw(5)
-                    && is_server
-                    && matches!(names.general_names.as_slice(),
-                        [GeneralName::DNSName(name)] if *name == expected.common_name.as_str()),
-                "its SubjectAltName is not the CN alone",
-            )?,
-            _ => return Err(format!("it has an extension {} that no profile gives", extension.oid)),
-        }
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}, {})", self.problem, self.rule, self.source)
     }
-    must(seen == [1, 1, u8::from(!is_ca), 1, 1, u8::from(is_server)], "an extension that the profile gives is missing")
+}
+
+/// The bytes, as they are and parsed.
+struct Bytes<'a> {
+    raw: &'a [u8],
+    parsed: TbsCertificate<'a>,
+}
+
+/// One rule.
+struct Rule {
+    /// A word for programs and people.
+    name: &'static str,
+    /// Where it is written.
+    source: &'static str,
+    /// Whether the bytes keep it; the error is what they say instead.
+    holds: fn(&Bytes<'_>, &Expected<'_>) -> Result<(), String>,
+}
+
+/// What `holds` says: the condition, or the problem.
+fn must(holds: bool, problem: &str) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(problem.to_owned()) }
+}
+
+/// Holds the bytes against what they must say; the error is everything that differs.
+pub(crate) fn lint(tbs: &[u8], expected: &Expected<'_>) -> Result<(), Vec<Finding>> {
+    let Ok(([], parsed)) = TbsCertificate::from_der(tbs) else {
+        let problem = "it is not one TBSCertificate".to_owned();
+        return Err(vec![Finding { rule: "encoding", source: "RFC 5280 §4.1", problem }]);
+    };
+    let bytes = Bytes { raw: tbs, parsed };
+    let found: Vec<Finding> = RULES
+        .iter()
+        .chain(&extensions::RULES)
+        .filter_map(|rule| {
+            let problem = (rule.holds)(&bytes, expected).err()?;
+            Some(Finding { rule: rule.name, source: rule.source, problem })
+        })
+        .collect();
+    if found.is_empty() { Ok(()) } else { Err(found) }
+}
+
+/// The rules of the fields; those of the extensions are [`extensions::RULES`].
+const RULES: [Rule; 12] = [
+    Rule {
+        name: "version",
+        source: "RFC 5280 §4.1.2.1",
+        holds: |tbs, _| must(tbs.parsed.version().0 == 2, "it is not version 3"),
+    },
+    Rule {
+        name: "serial-number",
+        source: "RFC 5280 §4.1.2.2",
+        // The reserved one has 16 octets and is positive.
+        holds: |tbs, expected| {
+            must(tbs.parsed.raw_serial() == expected.serial, "its certificate serial is not the reserved one")
+        },
+    },
+    Rule {
+        name: "signature-algorithm",
+        source: "RFC 5280 §4.1.2.3, RFC 5758 §3.2, RFC 4055 §5",
+        holds: |tbs, expected| {
+            let own = signature_algorithm(expected.issuer.public_key.algorithm());
+            must(inner_algorithm(tbs.raw) == Some(own), "its signature algorithm is not the issuer's, byte for byte")
+        },
+    },
+    Rule {
+        name: "issuer",
+        source: "RFC 5280 §4.1.2.4",
+        holds: |tbs, expected| {
+            let is_subject = tbs.parsed.issuer.as_raw() == expected.issuer.subject;
+            must(is_subject, "its issuer is not the CA's subject, byte for byte")
+        },
+    },
+    Rule {
+        name: "validity",
+        source: "the profile",
+        holds: |tbs, expected| {
+            let validity = &tbs.parsed.validity;
+            let is_planned = (validity.not_before.timestamp(), validity.not_after.timestamp())
+                == (expected.not_before, expected.not_after);
+            must(is_planned, "its validity is not the planned one")
+        },
+    },
+    Rule {
+        name: "validity-encoding",
+        source: "RFC 5280 §4.1.2.5",
+        holds: |tbs, _| {
+            let validity = &tbs.parsed.validity;
+            let fits = |time: &ASN1Time| time.is_utctime() == (time.to_datetime().year() < 2050);
+            must(
+                fits(&validity.not_before) && fits(&validity.not_after),
+                "a time before 2050 is no UTCTime, or one after it no GeneralizedTime",
+            )
+        },
+    },
+    Rule {
+        name: "validity-within-issuer",
+        source: "the profile's outlives_issuer",
+        holds: |tbs, expected| {
+            let (validity, issuer) = (&tbs.parsed.validity, expected.issuer);
+            let (start, end) = (validity.not_before.timestamp(), validity.not_after.timestamp());
+            must(
+                start >= issuer.not_before
+                    && start < end
+                    && (end <= issuer.not_after || expected.profile.outlives_issuer),
+                "its validity is not within its issuer's",
+            )
+        },
+    },
+    Rule { name: "subject", source: "RFC 5280 §4.1.2.6, the profile", holds: subject },
+    Rule {
+        name: "subject-encoding",
+        source: "RFC 5280 §4.1.2.4, appendix A.1",
+        holds: |tbs, _| {
+            // UTF8String; and PrintableString, which alone a country may be.
+            let fits = tbs.parsed.subject.iter_attributes().all(|attribute| {
+                let tag = attribute.attr_value().tag().0;
+                let is_country = attribute.attr_type().to_id_string() == "2.5.4.6";
+                tag == 19 || tag == 12 && !is_country
+            });
+            must(fits, "its subject has an attribute in another string type than RFC 5280 wants")
+        },
+    },
+    Rule {
+        name: "unique-identifiers",
+        source: "RFC 5280 §4.1.2.8",
+        holds: |tbs, _| {
+            let has_none = tbs.parsed.issuer_uid.is_none() && tbs.parsed.subject_uid.is_none();
+            must(has_none, "it has a unique identifier")
+        },
+    },
+    Rule {
+        name: "public-key",
+        source: "RFC 5280 §4.1.2.7, the request",
+        holds: |tbs, expected| {
+            let is_requests = tbs.parsed.subject_pki.raw == expected.public_key.spki();
+            must(is_requests, "its key is not the request's, byte for byte")
+        },
+    },
+    Rule {
+        name: "issuer-name-constraints",
+        source: "RFC 5280 §4.2.1.10",
+        holds: |tbs, expected| {
+            let names = tbs.parsed.extensions().iter().flat_map(|extension| match extension.parsed_extension() {
+                ParsedExtension::SubjectAlternativeName(names) => {
+                    names.general_names.iter().map(issuance::certificate::name_constraints::given_name).collect()
+                }
+                _ => Vec::new(),
+            });
+            let constraints = &expected.issuer.name_constraints;
+            let mut all = names.chain([GivenName::Other("directoryName")]);
+            all.try_for_each(|name| constraints.permit(&name)).map_err(|error| error.to_string())
+        },
+    },
+];
+
+/// The profile's attributes, widest first, then the request's CN: these and no others.
+fn subject(tbs: &Bytes<'_>, expected: &Expected<'_>) -> Result<(), String> {
+    let rules = &expected.profile.subject;
+    let wanted = [
+        ("2.5.4.6", rules.country.as_deref()),
+        ("2.5.4.10", rules.organization.as_deref()),
+        ("2.5.4.11", rules.organizational_unit.as_deref()),
+        ("2.5.4.3", Some(expected.common_name.as_str())),
+    ];
+    let wanted: Vec<(String, String)> =
+        wanted.iter().filter_map(|(oid, text)| Some(((*oid).to_owned(), (*text)?.to_owned()))).collect();
+    let found: Vec<(String, String)> = tbs
+        .parsed
+        .subject
+        .iter_attributes()
+        .map(|attribute| {
+            // What is in another string type cannot be read as text, and is none of those wanted.
+            let text = attribute.as_str().unwrap_or("(unreadable)");
+            (attribute.attr_type().to_id_string(), text.to_owned())
+        })
+        .collect();
+    must(found == wanted, "its subject is not the profile's attributes and the request's CN alone")
 }
 
 /// Whether a planned TBSCertificate was made for this issuer: its name and its key. One planned before the issuer's
@@ -133,125 +235,13 @@ pub(crate) fn is_issued_by(tbs: &[u8], issuer: &CaCertificate) -> bool {
         })
 }
 
-/// RFC 5758 §3.2, RFC 4055 §5: what `KeyAlgorithm` signs with.
-fn signature_oid(algorithm: KeyAlgorithm) -> &'static str {
+/// The AlgorithmIdentifier of what an issuer's key signs, DER (RFC 5758 §3.2: no parameters; RFC 4055 §5: NULL).
+fn signature_algorithm(algorithm: KeyAlgorithm) -> &'static [u8] {
     match algorithm {
-        KeyAlgorithm::P256 => "1.2.840.10045.4.3.2",
-        KeyAlgorithm::P384 => "1.2.840.10045.4.3.3",
-        KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => "1.2.840.113549.1.1.11",
-    }
-}
-
-#[cfg(test)]
-pub(crate) mod tests {
-    use issuance::Timestamp;
-    use rcgen::{
-        BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-        KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData as _, SanType, SerialNumber, SigningKey as _,
-    };
-
-    use super::*;
-    use crate::{
-        certificate::{IssuedBy, assemble, tbs_certificate},
-        pki::{ca_tbs, moment},
-        profile::tests::ca,
-    };
-
-    const START: i64 = 1_767_225_600;
-    const END: i64 = START + 1_000;
-
-    fn public(key: &KeyPair) -> PublicKey {
-        PublicKey::from_der(&key.subject_public_key_info()).unwrap()
-    }
-
-    pub(crate) fn issuer(name: &str) -> CaCertificate {
-        let key = KeyPair::generate().unwrap();
-        let settings = ca(name, Some(1), 100);
-        let tbs = ca_tbs(&settings, &public(&key), None, Timestamp(START * 1_000)).unwrap();
-        let der = assemble(&tbs, &key.sign(&tbs).unwrap()).unwrap();
-        CaCertificate::parse(&settings, &der, None).unwrap()
-    }
-
-    fn params(purpose: Purpose) -> CertificateParams {
-        let mut params = CertificateParams::default();
-        params.not_before = moment(START).unwrap();
-        params.not_after = moment(END).unwrap();
-        params.serial_number = Some(SerialNumber::from_slice(&[7; 16]));
-        params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, "name.example");
-        params.use_authority_key_identifier_extension = true;
-        params.is_ca = IsCa::ExplicitNoCa;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        match purpose {
-            Purpose::DeviceCa { path_length } => {
-                params.is_ca = IsCa::Ca(BasicConstraints::Constrained(path_length));
-                params.key_usages.push(KeyUsagePurpose::KeyCertSign);
-            }
-            Purpose::DeviceIdentity => params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth],
-            Purpose::Server => {
-                params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-                params.subject_alt_names = vec![SanType::DnsName("name.example".try_into().unwrap())];
-            }
+        KeyAlgorithm::P256 => b"\x30\x0A\x06\x08\x2A\x86\x48\xCE\x3D\x04\x03\x02",
+        KeyAlgorithm::P384 => b"\x30\x0A\x06\x08\x2A\x86\x48\xCE\x3D\x04\x03\x03",
+        KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => {
+            b"\x30\x0D\x06\x09\x2A\x86\x48\x86\xF7\x0D\x01\x01\x0B\x05\x00"
         }
-        params
-    }
-
-    const DEVICE_CA: Purpose = Purpose::DeviceCa { path_length: 0 };
-
-    /// What a profile says passes; each single change of the bytes is told by its own words.
-    #[test]
-    fn each_difference_is_told() {
-        use Purpose::{DeviceIdentity, Server};
-        let (issuer, other) = (issuer("device-ca"), issuer("device-identity"));
-        let key = public(&KeyPair::generate().unwrap());
-        let common_name = CommonName::parse("name.example").unwrap();
-        let found = |params: &CertificateParams, purpose, key_in: &PublicKey, by: &CaCertificate| {
-            let by = IssuedBy::Ca { certificate: &by.der, key: &by.public_key };
-            let expected = Expected {
-                issuer: &issuer,
-                serial: &[7; 16],
-                common_name: &common_name,
-                public_key: &key,
-                purpose,
-                not_before: START,
-                not_after: END,
-            };
-            lint(&tbs_certificate(params, key_in, by).unwrap(), &expected)
-        };
-        for purpose in [DEVICE_CA, DeviceIdentity, Server] {
-            assert_eq!(found(&params(purpose), purpose, &key, &issuer), Ok(()), "{purpose:?}");
-        }
-        type Change = fn(&mut CertificateParams);
-        let changes: [(Purpose, Change, &str); 17] = [
-            (Server, |p| p.serial_number = Some(SerialNumber::from_slice(&[8; 16])), "certificate serial"),
-            (Server, |p| p.not_after = moment(END + 1).unwrap(), "planned one"),
-            (Server, |p| p.not_before = moment(START - 1).unwrap(), "planned one"),
-            (Server, |p| p.distinguished_name.push(DnType::OrganizationName, "O"), "CN alone"),
-            (Server, |p| p.distinguished_name.push(DnType::CommonName, "other"), "CN alone"),
-            (DEVICE_CA, |p| p.is_ca = IsCa::Ca(BasicConstraints::Unconstrained), "BasicConstraints"),
-            (DEVICE_CA, |p| p.is_ca = IsCa::ExplicitNoCa, "BasicConstraints"),
-            (Server, |p| p.is_ca = IsCa::Ca(BasicConstraints::Constrained(0)), "BasicConstraints"),
-            (Server, |p| p.key_usages.push(KeyUsagePurpose::KeyCertSign), "KeyUsage"),
-            (DEVICE_CA, |p| p.key_usages.truncate(1), "KeyUsage"),
-            (DeviceIdentity, |p| p.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth), "ExtendedKeyUsage"),
-            (DEVICE_CA, |p| p.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth), "ExtendedKeyUsage"),
-            (DeviceIdentity, |p| p.extended_key_usages.clear(), "missing"),
-            (Server, |p| p.subject_alt_names.clear(), "missing"),
-            (DeviceIdentity, |p| p.is_ca = IsCa::NoCa, "missing"),
-            (Server, |p| p.use_authority_key_identifier_extension = false, "missing"),
-            (Server, |p| p.key_identifier_method = KeyIdMethod::PreSpecified(vec![1]), "SubjectKeyIdentifier"),
-        ];
-        for (purpose, change, words) in changes {
-            let mut changed = params(purpose);
-            change(&mut changed);
-            let problem = found(&changed, purpose, &key, &issuer).unwrap_err();
-            assert!(problem.contains(words), "{problem} lacks {words:?}");
-        }
-        let mut foreign = params(Server);
-        foreign.custom_extensions = vec![CustomExtension::from_oid_content(&[1, 2, 3], vec![5, 0])];
-        assert!(found(&foreign, Server, &key, &issuer).unwrap_err().contains("1.2.3"));
-        assert!(found(&params(Server), Server, &key, &other).unwrap_err().contains("issuer is not"));
-        let stranger = public(&KeyPair::generate().unwrap());
-        assert!(found(&params(Server), Server, &stranger, &issuer).unwrap_err().contains("key is not"));
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use intermediate_ca::{Authority, Configuration, Server, init, open_token, system_clock};
+use intermediate_ca::{Authority, Configuration, Server, check, init, open_token, system_clock};
 use journal::{Journal, Recovery};
 use serde_json::json;
 use service::{shutdown::Shutdown, telemetry};
@@ -47,9 +47,23 @@ enum Command {
     /// The CA's journal, while the CA does not run.
     #[command(subcommand)]
     Journal(JournalCommand),
+    /// The profiles.
+    #[command(subcommand)]
+    Profile(ProfileCommand),
     /// Serves one keystore to the process that started it. Not for people.
     #[command(hide = true)]
     KeystoreWorker,
+}
+
+#[derive(Debug, Subcommand)]
+enum ProfileCommand {
+    /// Every mistake in the configuration, and every profile that the CA's certificates, where they stand already, cannot
+    /// carry. Needs neither the token nor the journal, and changes nothing.
+    Check {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE", default_value = "ca.toml")]
+        config: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -77,6 +91,7 @@ pub(crate) fn main() -> ExitCode {
         Command::KeystoreWorker => return keystore::worker::run(),
         Command::Init { config } => (config, Box::new(initialise)),
         Command::Serve { config } => (config, Box::new(serve)),
+        Command::Profile(ProfileCommand::Check { config }) => (config, Box::new(check_profiles)),
         Command::Journal(JournalCommand::Repair { config, from, json }) => {
             let (from, json) = (from.clone(), *json);
             (config, Box::new(move |configuration| repair(&configuration, &from, json)))
@@ -112,6 +127,19 @@ fn initialise(configuration: Configuration) -> Result<(), Box<dyn Error>> {
     for line in done.made {
         writeln!(out, "made {line}")?;
     }
+    Ok(())
+}
+
+fn check_profiles(configuration: Configuration) -> Result<(), Box<dyn Error>> {
+    let problems = check(&configuration.authority, system_clock()())?;
+    let mut out = std::io::stdout();
+    for problem in &problems {
+        writeln!(out, "{problem}")?;
+    }
+    if !problems.is_empty() {
+        return Err(format!("{} found; `serve` would refuse to start", problems.len()).into());
+    }
+    writeln!(out, "{} profiles: the chain carries them", configuration.authority.profiles.len())?;
     Ok(())
 }
 

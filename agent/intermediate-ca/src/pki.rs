@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use issuance::{PublicKey, Timestamp, public_key::hex};
+use issuance::{PublicKey, Timestamp, certificate::name_constraints::NameConstraints, public_key::hex};
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyUsagePurpose, SerialNumber};
 use service::crash;
 use time::OffsetDateTime;
@@ -16,6 +16,7 @@ use x509_parser::{certificate::X509Certificate, extensions::ParsedExtension, pre
 use crate::{
     certificate::CertificateError,
     certificate::{CertificateSerial, IssuedBy, tbs_certificate},
+    certify::rcgen_constraints,
     profile::{CaName, CaSettings},
 };
 
@@ -36,6 +37,10 @@ pub struct CaCertificate {
     pub(crate) subject: Vec<u8>,
     /// Its SKI.
     pub(crate) key_identifier: Vec<u8>,
+    /// Its pathLenConstraint.
+    pub(crate) path_length: Option<u8>,
+    /// What the names beneath it must keep to.
+    pub(crate) name_constraints: NameConstraints,
     /// Valid from, seconds since 1970.
     pub(crate) not_before: i64,
     /// Valid to, seconds since 1970.
@@ -136,6 +141,11 @@ impl CaCertificate {
                 text(settings.path_length.map(u32::from))
             ));
         }
+        let name_constraints =
+            NameConstraints::of(&certificate).map_err(|error| error.to_string())?.unwrap_or_default();
+        if name_constraints != settings.name_constraints {
+            return Err("its name constraints are not the configuration's".to_owned());
+        }
         let usage = tbs.key_usage().ok().flatten().ok_or("it has no KeyUsage")?;
         if !usage.critical || !usage.value.key_cert_sign() || !usage.value.crl_sign() {
             return Err("its KeyUsage is not critical with keyCertSign and cRLSign".to_owned());
@@ -156,6 +166,8 @@ impl CaCertificate {
             der: der.to_vec(),
             subject: tbs.subject.as_raw().to_vec(),
             key_identifier,
+            path_length: settings.path_length,
+            name_constraints,
             not_before: tbs.validity.not_before.timestamp(),
             not_after: tbs.validity.not_after.timestamp(),
             public_key,
@@ -200,6 +212,14 @@ pub enum CaCertificateError {
         /// The root's end.
         root: String,
     },
+    /// Its end has passed.
+    #[error("{name}'s certificate would have ended already, {end}: set its not_after anew")]
+    Ended {
+        /// The CA.
+        name: CaName,
+        /// Its end.
+        end: String,
+    },
     /// It would end after the year 9999.
     #[error("{0}'s certificate would end after the year 9999: shorten its validity")]
     TooLong(CaName),
@@ -225,7 +245,10 @@ pub(crate) fn ca_tbs(
     let failed = |source| CaCertificateError::Certificate { name: name(), source };
     let start = now.seconds() - CLOCK_ALLOWANCE.as_secs().cast_signed();
     let start = root.map_or(start, |root| start.max(root.not_before));
-    let end = now.seconds().saturating_add(settings.validity.as_secs().cast_signed());
+    let end = settings.validity.seconds(now);
+    if end <= now.seconds() {
+        return Err(CaCertificateError::Ended { name: name(), end: moment_text(end) });
+    }
     if let Some(root) = root.filter(|root| root.not_after < end) {
         return Err(CaCertificateError::OutlivesRoot {
             name: name(),
@@ -245,6 +268,7 @@ pub(crate) fn ca_tbs(
     params.is_ca =
         IsCa::Ca(settings.path_length.map_or(BasicConstraints::Unconstrained, BasicConstraints::Constrained));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.name_constraints = rcgen_constraints(&settings.name_constraints);
     params.use_authority_key_identifier_extension = root.is_some();
     let issuer = root.map_or(IssuedBy::Itself, |root| IssuedBy::Ca { certificate: &root.der, key: &root.public_key });
     tbs_certificate(&params, key, issuer).map_err(failed)

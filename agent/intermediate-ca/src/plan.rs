@@ -7,19 +7,14 @@ use std::{
 };
 
 use issuance::{
-    CommonName, DeviceSerial, IssuanceId, LotName, ProfileName, Purpose, Timestamp,
-    public_key::sha256,
-    request::{CertificationRequest, RequestedExtensions},
-};
-use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose,
-    SanType, SerialNumber,
+    CommonName, DeviceSerial, IssuanceId, LotName, ProfileName, Timestamp, public_key::sha256,
+    request::CertificationRequest,
 };
 
 use crate::{
-    certificate::{CertificateError, CertificateSerial, IssuedBy, tbs_certificate},
-    lint::{self, Expected},
-    pki::{CLOCK_ALLOWANCE, CaCertificate, moment, moment_text},
+    certificate::CertificateSerial,
+    certify::certify,
+    pki::CaCertificate,
     profile::{CaName, CaProfile},
     refusal::{Reason, Refusal},
 };
@@ -85,6 +80,7 @@ pub(crate) struct Plan {
     pub(crate) certification_request: Vec<u8>,
     pub(crate) tbs_certificate: Vec<u8>,
     pub(crate) certificate_serial: CertificateSerial,
+    pub(crate) outlives_issuer: bool,
 }
 
 /// The profiles and the CAs that they are issued from.
@@ -127,7 +123,7 @@ impl Rules {
             profile: valid(&submission.profile, ProfileName::parse(&submission.profile).is_ok()),
             request_sha256,
             content: content(&submission.device_serial, &submission.lot, &submission.profile, &request_sha256),
-            verdict: self.judge(issuance, submission, now).map_or_else(
+            verdict: self.judge(authenticated_by, issuance, submission, now).map_or_else(
                 |stop| match stop {
                     Stop::Refuse(refusal) => Verdict::Refuse(refusal),
                     Stop::Defer(later) => Verdict::Defer(later),
@@ -137,7 +133,13 @@ impl Rules {
         }
     }
 
-    fn judge(&self, issuance: Option<IssuanceId>, submission: Submission, now: Timestamp) -> Result<Plan, Stop> {
+    fn judge(
+        &self,
+        caller: &str,
+        issuance: Option<IssuanceId>,
+        submission: Submission,
+        now: Timestamp,
+    ) -> Result<Plan, Stop> {
         if issuance.is_none() {
             return refuse(Reason::InvalidIssuance, "issuance is no UUID: send the issuance's id as 36 characters");
         }
@@ -157,6 +159,12 @@ impl Rules {
                 format!("this CA has no profile {name}: it has {}", known.join(", ")),
             );
         };
+        if profile.callers.as_ref().is_some_and(|callers| !callers.iter().any(|known| known == caller)) {
+            return refuse(
+                Reason::ProfileNotAllowed,
+                format!("{caller} may not use the profile {name}: ask where it may be used, or add it to its callers"),
+            );
+        }
         let request = CertificationRequest::from_der(&submission.certification_request)
             .map_err(|error| Stop::Refuse(Refusal::because(Reason::InvalidRequest, &error)))?;
         let algorithm = request.public_key().algorithm();
@@ -167,7 +175,6 @@ impl Rules {
                 format!("the key is {algorithm}: the profile {name} accepts {}", accepted.join(", ")),
             );
         }
-        check_extensions(request.extensions(), profile, request.common_name())?;
         if self.ca_names.contains(&request.common_name().folded()) {
             return refuse(
                 Reason::CommonNameNotAccepted,
@@ -177,7 +184,7 @@ impl Rules {
                 ),
             );
         }
-        let (tbs_certificate, certificate_serial) = certify(&request, profile, issuer, now)?;
+        let certified = certify(&request, &device_serial, profile, issuer, now)?;
         Ok(Plan {
             device_serial,
             lot: submission.lot,
@@ -186,18 +193,20 @@ impl Rules {
             common_name: request.common_name().clone(),
             key_sha256: request.public_key().sha256(),
             certification_request: submission.certification_request,
-            tbs_certificate,
-            certificate_serial,
+            tbs_certificate: certified.tbs_certificate,
+            certificate_serial: certified.certificate_serial,
+            outlives_issuer: certified.outlives_issuer,
         })
     }
 }
 
-enum Stop {
+/// Why there is no plan.
+pub(crate) enum Stop {
     Refuse(Refusal),
     Defer(Later),
 }
 
-fn refuse<T>(reason: Reason, message: impl Into<String>) -> Result<T, Stop> {
+pub(crate) fn refuse<T>(reason: Reason, message: impl Into<String>) -> Result<T, Stop> {
     Err(Stop::Refuse(Refusal::new(reason, message)))
 }
 
@@ -212,167 +221,11 @@ pub(crate) fn content(device_serial: &str, lot: &str, profile: &str, request_sha
     sha256(&bytes)
 }
 
-/// A request may leave extensions to the profile; what it does ask for must be what the profile gives.
-fn check_extensions(asked: &RequestedExtensions, profile: &CaProfile, name: &CommonName) -> Result<(), Stop> {
-    let contradicts = |what: &str, gives: &str| {
-        refuse(
-            Reason::ExtensionsContradictProfile,
-            format!(
-                "the request asks for {what}, and the profile {} gives {gives}: ask for that or leave it out",
-                profile.name
-            ),
-        )
-    };
-    let is_ca = matches!(profile.purpose, Purpose::DeviceCa { .. });
-    if let Some((asks_ca, asks_length)) = asked.basic_constraints {
-        let text = |is_ca: bool| if is_ca { "CA:TRUE" } else { "CA:FALSE" };
-        if asks_ca != is_ca {
-            return contradicts(text(asks_ca), text(is_ca));
-        }
-        if let (Purpose::DeviceCa { path_length }, Some(asked)) = (profile.purpose, asks_length)
-            && asked != u32::from(path_length)
-        {
-            return contradicts(&format!("pathlen:{asked}"), &format!("pathlen:{path_length}"));
-        }
-    }
-    if asked.client_auth && profile.purpose != Purpose::DeviceIdentity {
-        return contradicts("the EKU clientAuth", if is_ca { "no EKU" } else { "serverAuth alone" });
-    }
-    if asked.server_auth && profile.purpose != Purpose::Server {
-        return contradicts("the EKU serverAuth", if is_ca { "no EKU" } else { "clientAuth alone" });
-    }
-    if profile.purpose == Purpose::Server {
-        if !is_host_name(name.as_str()) {
-            return refuse(
-                Reason::CommonNameNotAccepted,
-                format!("the CN {name} is no host name: under {} it becomes the certificate's dNSName", profile.name),
-            );
-        }
-        if let Some(other) = asked.dns_names.iter().find(|other| !other.eq_ignore_ascii_case(name.as_str())) {
-            return contradicts(&format!("the dNSName {other:?}"), &format!("the CN {name} alone"));
-        }
-    } else if !asked.dns_names.is_empty() {
-        return contradicts("a dNSName", "no subjectAltName");
-    }
-    Ok(())
-}
-
-/// RFC 1123 §2.1: labels of letters, digits and inner hyphens.
-fn is_host_name(name: &str) -> bool {
-    name.split('.').all(|label| {
-        (1..=63).contains(&label.len())
-            && label.chars().all(|character| character.is_ascii_alphanumeric() || character == '-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    })
-}
-
-/// Makes and lints what would be signed.
-fn certify(
-    request: &CertificationRequest,
-    profile: &CaProfile,
-    issuer: &CaCertificate,
-    now: Timestamp,
-) -> Result<(Vec<u8>, CertificateSerial), Stop> {
-    let start = (now.seconds() - CLOCK_ALLOWANCE.as_secs().cast_signed()).max(issuer.not_before);
-    let end = now.seconds().saturating_add(profile.validity.as_secs().cast_signed());
-    // Cutting the validity short would hand out something that nobody configured; refusing for good would set aside
-    // devices for an issuer's age.
-    if let Some(message) = outlives(profile, issuer, now) {
-        /// Only an administrator ends this: an hour keeps a waiting queue quiet.
-        const ADMINISTRATOR: Duration = Duration::from_secs(3_600);
-        return Err(Stop::Defer(Later { retry_after: ADMINISTRATOR, message }));
-    }
-    let (Some(not_before), Some(not_after)) = (moment(start), moment(end)) else {
-        return refuse(Reason::LintFailed, "the validity ends after the year 9999 (RFC 5280 §4.1.2.5)");
-    };
-    let serial = CertificateSerial::random().map_err(broken)?;
-    let mut params = CertificateParams::default();
-    params.not_before = not_before;
-    params.not_after = not_after;
-    params.serial_number = Some(SerialNumber::from_slice(serial.as_bytes()));
-    params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, request.common_name().as_str());
-    params.use_authority_key_identifier_extension = true;
-    match profile.purpose {
-        Purpose::DeviceCa { path_length } => {
-            params.is_ca = IsCa::Ca(BasicConstraints::Constrained(path_length));
-            params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign];
-        }
-        Purpose::DeviceIdentity | Purpose::Server => {
-            // `NoCa` would leave out the SKI.
-            params.is_ca = IsCa::ExplicitNoCa;
-            params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        }
-    }
-    match profile.purpose {
-        Purpose::DeviceCa { .. } => {}
-        Purpose::DeviceIdentity => params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth],
-        Purpose::Server => {
-            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-            let name = request.common_name().as_str().try_into().map_err(CertificateError::Encoding).map_err(broken)?;
-            params.subject_alt_names = vec![SanType::DnsName(name)];
-        }
-    }
-    let by = IssuedBy::Ca { certificate: &issuer.der, key: &issuer.public_key };
-    let tbs = tbs_certificate(&params, request.public_key(), by).map_err(broken)?;
-    let expected = Expected {
-        issuer,
-        serial: serial.as_bytes(),
-        common_name: request.common_name(),
-        public_key: request.public_key(),
-        purpose: profile.purpose,
-        not_before: start,
-        not_after: end,
-    };
-    lint::lint(&tbs, &expected).map_err(|problem| {
-        Stop::Refuse(Refusal::new(
-            Reason::LintFailed,
-            format!("what would be signed is not what the profile {} says: {problem}", profile.name),
-        ))
-    })?;
-    Ok((tbs, serial))
-}
-
-/// Why a profile cannot be carried by its issuer now: its certificates would end after the issuer's, or the issuer is
-/// not valid.
-pub(crate) fn outlives(profile: &CaProfile, issuer: &CaCertificate, now: Timestamp) -> Option<String> {
-    let end = now.seconds().saturating_add(profile.validity.as_secs().cast_signed());
-    if now.seconds() < issuer.not_before {
-        return Some(format!(
-            "the issuer {} is valid from {} only, and by this machine's clock it is {}: set the clock right",
-            issuer.name,
-            moment_text(issuer.not_before),
-            moment_text(now.seconds())
-        ));
-    }
-    (end > issuer.not_after).then(|| {
-        format!(
-            "a certificate under the profile {} would be valid until {}, and its issuer {} ends {}: shorten the \
-             profile's validity, or renew the issuer",
-            profile.name,
-            moment_text(end),
-            issuer.name,
-            moment_text(issuer.not_after)
-        )
-    })
-}
-
-/// A key that cannot be copied into a certificate is the request's fault, everything else ours.
-fn broken(error: CertificateError) -> Stop {
-    match error {
-        CertificateError::KeyEncoding(_) => Stop::Refuse(Refusal::because(Reason::KeyNotAccepted, &error)),
-        CertificateError::NoRandomness
-        | CertificateError::Issuer(_)
-        | CertificateError::Encoding(_)
-        | CertificateError::NotDer => {
-            Stop::Defer(Later { retry_after: Duration::from_secs(60), message: service::in_full(&error) })
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use issuance::Purpose;
+    use rcgen::{CertificateParams, DnType};
+
     use super::*;
     use crate::{lint::tests::issuer, profile::tests::profile};
 
@@ -392,7 +245,7 @@ mod tests {
         };
         let verdict = |issuer: CaCertificate| {
             let mut profile = profile("device-ca", Purpose::DeviceCa { path_length: 0 }, "device-ca");
-            profile.validity = Duration::from_secs(3_600);
+            profile.validity = crate::profile::End::After(Duration::from_secs(3_600));
             let rules = Rules::new(&[profile], vec![issuer], HashSet::new());
             rules.propose(&"station-1".into(), submission.clone(), Timestamp(1_767_225_600_000)).verdict
         };

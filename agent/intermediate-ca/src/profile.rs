@@ -1,10 +1,28 @@
 //! What the CA is and what it issues: its root, its issuers and its profiles, and whether they fit together.
 
+mod contradictions;
+mod extensions;
+mod names;
+#[cfg(test)]
+pub(crate) mod tests;
+
 use std::{fmt, path::PathBuf, time::Duration};
 
-use issuance::{CommonName, KeyAlgorithm, KeyLocation, ProfileName, Purpose, public_key::sha256};
+use issuance::{
+    CommonName, KeyAlgorithm, KeyLocation, ProfileName, Purpose, Timestamp,
+    certificate::name_constraints::NameConstraints,
+    public_key::{Hash, sha256},
+};
 use journal::JournalOptions;
 use service::command;
+
+pub(crate) use contradictions::sentences;
+pub use contradictions::{Contradiction, Place, contradictions};
+pub use extensions::{ExtendedUsage, ExtensionRules, NotAnObjectIdentifier, ObjectIdentifier, Usage};
+pub use names::{AlternativeNameRules, SubjectRules};
+pub(crate) use names::{Given, is_host_name};
+
+use crate::pki::moment_text;
 
 /// What an authority is made of, parsed.
 #[derive(Debug, Clone)]
@@ -45,10 +63,12 @@ pub struct CaSettings {
     pub organization: Option<String>,
     /// Its key's algorithm.
     pub key: KeyAlgorithm,
-    /// How long its certificate is valid from when it is made.
-    pub validity: Duration,
+    /// When its certificate ends.
+    pub validity: End,
     /// pathLenConstraint; absent means without limit.
     pub path_length: Option<u8>,
+    /// What the names beneath it must keep to; empty: nothing.
+    pub name_constraints: NameConstraints,
 }
 
 /// One kind of certificate.
@@ -60,10 +80,66 @@ pub struct CaProfile {
     pub purpose: Purpose,
     /// Who issues it.
     pub issuer: CaName,
-    /// How long a certificate is valid from when it is issued.
-    pub validity: Duration,
+    /// When a certificate ends.
+    pub validity: End,
+    /// Whether it may end after its issuer: verifiers refuse it from the issuer's end on, and so the configuration must
+    /// say that this is meant.
+    pub outlives_issuer: bool,
     /// The device keys that are accepted.
     pub keys: Vec<KeyAlgorithm>,
+    /// The hash that the issuer must sign with; `None`: whatever its key's is.
+    pub signature_hash: Option<Hash>,
+    /// The callers that may use it, by the mark that the configuration knows them by; `None`: every station.
+    pub callers: Option<Vec<String>>,
+    /// What the subject says.
+    pub subject: SubjectRules,
+    /// What the SAN says.
+    pub alternative_names: AlternativeNameRules,
+    /// What the other extensions say, beyond what the purpose gives.
+    pub extensions: ExtensionRules,
+}
+
+/// When certificates end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// So long after they are made.
+    After(Duration),
+    /// At this second, since 1970.
+    At(i64),
+}
+
+impl End {
+    /// 9999-12-31T23:59:59Z: a certificate without a well-defined end (RFC 5280 §4.1.2.5), for devices without a clock.
+    pub const NEVER: Self = Self::At(253_402_300_799);
+
+    /// The end of a certificate made now, in seconds since 1970.
+    pub(crate) fn seconds(self, now: Timestamp) -> i64 {
+        match self {
+            Self::After(span) => now.seconds().saturating_add_unsigned(span.as_secs()),
+            Self::At(end) => end,
+        }
+    }
+
+    /// Whether it is known before anything is made that this ends after the other. Of a span and a moment only the
+    /// certificates tell.
+    fn is_after(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::After(own), Self::After(other)) => own > other,
+            (Self::At(own), Self::At(other)) => own > other,
+            // A span that reached it would be thousands of years.
+            (own, Self::After(_)) => own == Self::NEVER,
+            (Self::After(_), Self::At(_)) => false,
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::After(span) => write!(f, "{}d", span.as_secs() / 86_400),
+            Self::At(end) => f.write_str(&moment_text(*end)),
+        }
+    }
 }
 
 /// The name of a root or an issuer: a file's stem and a key's label.
@@ -119,233 +195,5 @@ impl CaName {
 impl fmt::Display for CaName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-/// How many CAs a purpose needs beneath the certificate's issuer.
-fn depth(purpose: Purpose) -> u16 {
-    match purpose {
-        Purpose::DeviceCa { path_length } => u16::from(path_length) + 1,
-        Purpose::DeviceIdentity | Purpose::Server => 0,
-    }
-}
-
-/// Where in the configuration a contradiction stands, and what it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Contradiction {
-    /// The table: `root`, or the index of an issuer or a profile.
-    pub place: Place,
-    /// The key in it.
-    pub key: &'static str,
-    /// What is wrong and what to do.
-    pub message: String,
-}
-
-/// A table of the configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// `[root]`.
-    Root,
-    /// The n-th `[[issuer]]`, counted from 0.
-    Issuer(usize),
-    /// The n-th `[[profile]]`, counted from 0.
-    Profile(usize),
-}
-
-/// Everything that contradicts itself: names given twice, path budget, validity, and purposes that must not share an
-/// issuer.
-#[must_use]
-pub fn contradictions(root: &CaSettings, issuers: &[CaSettings], profiles: &[CaProfile]) -> Vec<Contradiction> {
-    let mut found = Vec::new();
-    let mut say = |place, key, message: String| found.push(Contradiction { place, key, message });
-    for (index, issuer) in issuers.iter().enumerate() {
-        let place = Place::Issuer(index);
-        let earlier = &issuers[..index];
-        if earlier.iter().any(|other| other.name == issuer.name) {
-            say(place, "name", format!("the issuer {} stands twice: give each a name of its own", issuer.name));
-        }
-        // Names are compared without case: a verifier that folds them would take one CA for the other.
-        if std::iter::once(root).chain(earlier).any(|other| other.common_name.folded() == issuer.common_name.folded()) {
-            say(
-                place,
-                "common_name",
-                format!("another CA has the CN {:?}: give each a CN of its own", issuer.common_name.as_str()),
-            );
-        }
-        if issuer.validity > root.validity {
-            say(
-                place,
-                "validity",
-                format!("longer than the root's {}: a CA cannot outlive its issuer", days(root.validity)),
-            );
-        }
-        if let (Some(above), own) = (root.path_length, issuer.path_length.unwrap_or(0))
-            && above <= own
-        {
-            let needed = u16::from(own) + 1;
-            say(
-                Place::Root,
-                "path_length",
-                format!("{above} does not allow the issuer {}: give {needed} or more, or leave it out", issuer.name),
-            );
-        }
-    }
-    for (index, profile) in profiles.iter().enumerate() {
-        let place = Place::Profile(index);
-        if profiles[..index].iter().any(|other| other.name == profile.name) {
-            say(place, "name", format!("the profile {} stands twice", profile.name));
-        }
-        let Some(issuer) = issuers.iter().find(|issuer| issuer.name == profile.issuer) else {
-            say(place, "issuer", format!("no [[issuer]] is named {}: add it, or name another", profile.issuer));
-            continue;
-        };
-        let needed = depth(profile.purpose);
-        for (ca, allows) in [
-            (issuer, issuer.path_length.map(u16::from)),
-            (root, root.path_length.map(|n| u16::from(n).saturating_sub(1))),
-        ] {
-            if allows.is_some_and(|allows| allows < needed) {
-                say(
-                    place,
-                    "path_length",
-                    format!(
-                        "the certificate would have {needed} CA(s) from its issuer down, itself included, and {}'s \
-                         path_length does not allow them: raise that one, or leave it out there",
-                        ca.name
-                    ),
-                );
-            }
-        }
-        if profile.validity > issuer.validity {
-            say(
-                place,
-                "validity",
-                format!(
-                    "longer than the issuer {}'s {}: nothing outlives its issuer",
-                    issuer.name,
-                    days(issuer.validity)
-                ),
-            );
-        }
-        // A device CA can sign anything. Whoever trusts the identity intermediate must not trust what it signs.
-        let is_device_ca = |purpose| matches!(purpose, Purpose::DeviceCa { .. });
-        let clashes = |other: &&CaProfile| {
-            other.issuer == profile.issuer
-                && (is_device_ca(profile.purpose) && other.purpose == Purpose::DeviceIdentity
-                    || profile.purpose == Purpose::DeviceIdentity && is_device_ca(other.purpose))
-        };
-        if let Some(other) = profiles[..index].iter().find(clashes) {
-            say(
-                place,
-                "issuer",
-                format!(
-                    "{} also issues {}: device CAs and device identities need different issuers, or a stolen device CA \
-                     could pass for a neighbour",
-                    profile.issuer, other.name
-                ),
-            );
-        }
-    }
-    found
-}
-
-/// A duration as configuration spells it.
-pub(crate) fn days(duration: Duration) -> String {
-    format!("{}d", duration.as_secs() / 86_400)
-}
-
-#[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-
-    pub(crate) const DAY: Duration = Duration::from_secs(86_400);
-
-    pub(crate) fn ca(name: &str, path_length: Option<u8>, validity_days: u32) -> CaSettings {
-        CaSettings {
-            name: if name == "root" { CaName::root() } else { CaName::parse(name).unwrap() },
-            common_name: CommonName::parse(&format!("Test {name}")).unwrap(),
-            organization: Some("Example Devices".to_owned()),
-            key: KeyAlgorithm::P256,
-            validity: DAY * validity_days,
-            path_length,
-        }
-    }
-
-    pub(crate) fn profile(name: &str, purpose: Purpose, issuer: &str) -> CaProfile {
-        CaProfile {
-            name: ProfileName::parse(name).unwrap(),
-            purpose,
-            issuer: CaName::parse(issuer).unwrap(),
-            validity: DAY * 100,
-            keys: vec![KeyAlgorithm::P256, KeyAlgorithm::P384, KeyAlgorithm::Rsa2048],
-        }
-    }
-
-    const DEVICE_CA: Purpose = Purpose::DeviceCa { path_length: 0 };
-
-    fn found(root: &CaSettings, issuers: &[CaSettings], profiles: &[CaProfile]) -> Vec<(Place, &'static str)> {
-        contradictions(root, issuers, profiles).into_iter().map(|found| (found.place, found.key)).collect()
-    }
-
-    /// A device CA needs pathlen 1 above it and 2 at the root; absent is without limit.
-    #[test]
-    fn the_path_budget_is_checked() {
-        for (root, issuer, expected) in [
-            (None, None, vec![]),
-            (None, Some(1), vec![]),
-            (Some(2), Some(1), vec![]),
-            (Some(2), None, vec![]),
-            (None, Some(0), vec![(Place::Profile(0), "path_length")]),
-            (Some(1), None, vec![(Place::Profile(0), "path_length")]),
-            (Some(1), Some(1), vec![(Place::Root, "path_length"), (Place::Profile(0), "path_length")]),
-            (Some(0), Some(1), vec![(Place::Root, "path_length"), (Place::Profile(0), "path_length")]),
-        ] {
-            let profiles = [profile("device-ca", DEVICE_CA, "device-ca")];
-            let issuers = [ca("device-ca", issuer, 1_000)];
-            assert_eq!(found(&ca("root", root, 2_000), &issuers, &profiles), expected, "{root:?} {issuer:?}");
-        }
-        let deep = [profile("deep", Purpose::DeviceCa { path_length: 255 }, "device-ca")];
-        assert_eq!(found(&ca("root", None, 9), &[ca("device-ca", Some(255), 1)], &deep).len(), 2);
-    }
-
-    /// Names given twice, unknown issuers, validity beyond the issuer's, and purposes that must not meet are all found.
-    #[test]
-    fn every_contradiction_is_found_at_once() {
-        let root = ca("root", None, 1_000);
-        let mut twin = ca("two", None, 2_000);
-        twin.common_name = CommonName::parse("TEST ROOT").unwrap();
-        let issuers = [ca("one", None, 50), ca("one", None, 500), twin];
-        let profiles = [
-            profile("a", DEVICE_CA, "one"),
-            profile("a", Purpose::DeviceIdentity, "one"),
-            profile("b", Purpose::Server, "three"),
-        ];
-        assert_eq!(
-            found(&root, &issuers, &profiles),
-            [
-                (Place::Issuer(1), "name"),
-                (Place::Issuer(1), "common_name"),
-                (Place::Issuer(2), "common_name"),
-                (Place::Issuer(2), "validity"),
-                (Place::Profile(0), "validity"),
-                (Place::Profile(1), "name"),
-                (Place::Profile(1), "validity"),
-                (Place::Profile(1), "issuer"),
-                (Place::Profile(2), "issuer"),
-            ]
-        );
-    }
-
-    /// Issuers' names are what a file, a label and a command line can all carry.
-    #[test]
-    fn issuer_names_are_checked() {
-        assert_eq!(CaName::parse("root"), Err(CaNameError::Root));
-        for wrong in ["", "A", "1a", "../x", "a.b", &"x".repeat(33)] {
-            assert!(matches!(CaName::parse(wrong), Err(CaNameError::Shape(_))), "{wrong:?}");
-        }
-        let KeyLocation::Pkcs11 { cka_id, label } = CaName::parse("device-ca").unwrap().key_location() else {
-            panic!("not in a token");
-        };
-        assert_eq!((cka_id.len(), label.as_str()), (16, "device-ca"));
     }
 }

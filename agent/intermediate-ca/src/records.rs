@@ -59,6 +59,7 @@ pub(crate) fn planned(authenticated_by: &str, request_sha256: &[u8], plan: &Plan
         common_name: plan.common_name.to_string(),
         certificate_serial: plan.certificate_serial.as_bytes().to_vec(),
         key_sha256: plan.key_sha256.to_vec(),
+        outlives_issuer: plan.outlives_issuer,
     })
 }
 

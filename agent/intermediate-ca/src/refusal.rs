@@ -22,6 +22,8 @@ pub enum Reason {
     InvalidLot,
     /// The profile is not one of this CA's.
     UnknownProfile,
+    /// The caller may not use the profile.
+    ProfileNotAllowed,
     /// Not a PKCS#10 that is accepted, or its possession of the key is not proven.
     InvalidRequest,
     /// The key's algorithm or encoding is not accepted under the profile.
@@ -51,6 +53,7 @@ impl Reason {
             Self::InvalidDeviceSerial => "INVALID_DEVICE_SERIAL",
             Self::InvalidLot => "INVALID_LOT",
             Self::UnknownProfile => "UNKNOWN_PROFILE",
+            Self::ProfileNotAllowed => "PROFILE_NOT_ALLOWED",
             Self::InvalidRequest => "INVALID_REQUEST",
             Self::KeyNotAccepted => "KEY_NOT_ACCEPTED",
             Self::ExtensionsContradictProfile => "EXTENSIONS_CONTRADICT_PROFILE",

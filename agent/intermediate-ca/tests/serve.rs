@@ -168,6 +168,32 @@ async fn the_door_is_held() {
     assert!(names.contains(&service) && !names.iter().any(|name| name.starts_with("station")), "{names:?}");
 }
 
+/// `profile check` says before and after `init` what cannot be carried, all of it, without the token; `serve` then does not
+/// start.
+#[test]
+fn profiles_are_checked_before_anything_is_served() {
+    let place = Place::new();
+    assert_eq!(place.run(&["profile", "check"], 0), "3 profiles: the chain carries them\n");
+    place.run(&["init"], 0);
+    assert_eq!(place.run(&["profile", "check"], 0), "3 profiles: the chain carries them\n");
+    let path = place.configuration();
+    let text = fs::read_to_string(&path).unwrap();
+    // The certificates end ten years from now: of a moment they tell more than the configuration.
+    let changed = text
+        .replace("validity = \"1825d\"\nkeys = [\"P-256\"]", "not_after = \"2090-01-01T00:00:00Z\"\nkeys = [\"P-256\"]")
+        .replace("validity = \"365d\"", "not_after = \"2001-01-01T00:00:00Z\"");
+    assert_ne!(changed, text);
+    fs::write(&path, changed).unwrap();
+    let found = place.run(&["profile", "check"], 1);
+    let lines: Vec<&str> = found.lines().collect();
+    assert_eq!(lines.len(), 2, "{found}");
+    assert!(lines[0].contains("profile device-identity would be valid until 2090-01-01"), "{found}");
+    assert!(lines[1].contains("profile server would have ended already"), "{found}");
+    place.run(&["serve"], 1);
+    let output = place.output();
+    assert!(output.contains("until 2090-01-01") && output.contains("would have ended already"), "{output}");
+}
+
 /// A wrong PIN is one attempt, an error that says so and exit code 1; a configuration with mistakes is exit code 2 with
 /// each of them; neither shows the PIN.
 #[test]

@@ -143,6 +143,11 @@ impl Callers {
         callers
     }
 
+    /// Everybody the configuration knows.
+    pub fn iter(&self) -> impl Iterator<Item = Caller> {
+        self.0.iter().map(|(mark, role)| Caller { name: mark.name(), role: *role })
+    }
+
     /// The role of a peer, if the configuration knows it.
     pub fn role_of(&self, peer: &Peer) -> Option<Role> {
         self.caller(peer).map(|caller| caller.role)

@@ -178,3 +178,60 @@ async fn an_issuance_is_one_request() {
     }
     authority.close().await.unwrap();
 }
+
+/// A profile's rules for names and callers: what is given stands in the certificate, what is not given is refused with what
+/// would be.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_and_callers_are_the_profiles() {
+    use issuance::{certificate::name_constraints::IpNetwork, profile::NameTemplate};
+    let mut world = World::blank();
+    let server = &mut world.settings.profiles[2];
+    server.callers = Some(vec!["station-1".to_owned()]);
+    server.subject.common_name = Some(NameTemplate::parse("{serial}.line.example").unwrap());
+    server.alternative_names.dns_suffixes = vec!["line.example".to_owned()];
+    server.alternative_names.ip_networks = vec![IpNetwork::parse("10.0.0.0/8").unwrap()];
+    server.alternative_names.uris = vec![NameTemplate::parse("urn:example:{serial}").unwrap()];
+    init(&world.settings, &mut world.keystore.clone(), world.clock()()).unwrap();
+    let authority = world.open();
+    let asking =
+        |common_name: &str, names: Vec<SanType>| asking("server", common_name, |p| p.subject_alt_names = names);
+    let dns = |name: &str| SanType::DnsName(name.try_into().unwrap());
+    let uri = |uri: &str| SanType::URI(uri.try_into().unwrap());
+    let at = |address: [u8; 4]| SanType::IpAddress(address.into());
+    let cn = "SN-1.line.example";
+    let offer = "dNSNames under line.example, iPAddresses in 10.0.0.0/8, the URI urn:example:{serial}";
+    for (wanted, reason, words) in [
+        (asking("SN-2.line.example", vec![]), Reason::CommonNameNotAccepted, "is not \"SN-1.line.example\""),
+        (asking(cn, vec![dns("a.example")]), Reason::ExtensionsContradictProfile, offer),
+        (asking(cn, vec![dns("*.line.example")]), Reason::ExtensionsContradictProfile, "\"*.line.example\""),
+        (asking(cn, vec![at([11, 0, 0, 1])]), Reason::ExtensionsContradictProfile, "the iPAddress 11.0.0.1"),
+        (asking(cn, vec![uri("urn:example:SN-2")]), Reason::ExtensionsContradictProfile, "urn:example:SN-2"),
+        (
+            asking(cn, vec![SanType::Rfc822Name("a@line.example".try_into().unwrap())]),
+            Reason::ExtensionsContradictProfile,
+            "the rfc822Name",
+        ),
+    ] {
+        assert_refused(&issue_one(&authority, &wanted).await, reason, words);
+    }
+    let names = vec![at([10, 1, 2, 3]), uri("urn:example:SN-1"), dns("b.line.example"), dns("sn-1.line.example")];
+    let wanted = asking(cn, names);
+    let stranger = authority.issue("station-2", vec![wanted.clone()]).await.unwrap().remove(0);
+    assert_refused(&stranger, Reason::ProfileNotAllowed, "station-2 may not use the profile server");
+    let certificate = issued(&issue_one(&authority, &wanted).await).certificate.clone();
+    let (_, parsed) = x509_parser::parse_x509_certificate(&certificate).unwrap();
+    let mut found: Vec<String> =
+        issuance::certificate::name_constraints::given_names(&parsed).iter().map(ToString::to_string).collect();
+    found.sort();
+    assert_eq!(
+        found,
+        [
+            "the URI \"urn:example:SN-1\"",
+            "the dNSName \"SN-1.line.example\"",
+            "the dNSName \"b.line.example\"",
+            "the directoryName",
+            "the iPAddress 10.1.2.3",
+        ]
+    );
+    authority.close().await.unwrap();
+}
