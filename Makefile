@@ -2,6 +2,7 @@
 #   make demo          a whole line on this machine, until Ctrl-C      make demo ONCE=1   the same, once
 #   make test          everything CI runs                              make lint          its first half
 #   make power-cut     a hundred power cuts beneath the journal        make journal-faults   each of its system calls killed
+#   make bench         what DESIGN promises of speed and size, as ratios (SHORT=1: in small, a minute)
 #   make crash         station and CA killed at every boundary, and 200 times at random (KILLS=200, SEED=…)
 
 SHELL := /bin/sh
@@ -15,11 +16,11 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 ARMED := --bin station-agent-crash-points --bin intermediate-ca-crash-points \
 	--features station/crash-points,intermediate-ca/crash-points
 
-.PHONY: demo test lint crash power-cut journal-faults build deps test-deps toolchain help simulate
+.PHONY: bench demo test lint crash power-cut journal-faults build deps test-deps toolchain help simulate
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n '2,5s/^# *//p' Makefile
+	@sed -n '2,6s/^# *//p' Makefile
 
 # All of it is built, as by `make test`: another choice of packages means other features, and most crates built again.
 demo: deps toolchain
@@ -46,6 +47,12 @@ power-cut: test-deps toolchain
 journal-faults: test-deps toolchain
 	$(CARGO) build $(LOCKED) --workspace --bins
 	@$(TARGET)/debug/journal-faults $(JOURNAL_FAULTS)
+
+# With optimisation, as it is installed: unoptimised, Rust's own part is ten times as slow, and every ratio another one.
+# What is measured is all that is built for it. BENCH="--only drain --waiting 20000" and the like go through.
+bench: test-deps toolchain
+	$(CARGO) build $(LOCKED) --release --package bench --package station --package intermediate-ca --bins
+	@$(TARGET)/release/bench $(if $(filter-out 0,$(SHORT)),--short) $(BENCH)
 
 lint: deps toolchain
 	$(CARGO) fmt --all --check

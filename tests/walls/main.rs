@@ -23,15 +23,16 @@ const WALLS: &[(&str, &[&str])] = &[
     ("hsm-sim", &[]),
     ("fault-module", &[]),
     ("line", &["hsm-sim", "proto", "service"]),
+    ("bench", &["hsm-sim", "issuance", "journal", "line", "proto", "service", "station"]),
     ("crash", &["hsm-sim", "journal", "line", "proto", "service"]),
-    ("simulation", &["issuance", "journal", "station"]),
+    ("simulation", &["issuance", "journal", "service", "station"]),
     ("tests", &["keystore"]),
 ];
 
 /// What a factory runs. None of it may contain a simulated device, also not behind a feature.
 const SHIPPED: &[&str] = &["intermediate-ca", "station", "station-ui"];
 /// What only tests and the demo may know.
-const SIMULATED: &[&str] = &["crash", "fault-module", "hsm-sim", "line", "simulation", "tests"];
+const SIMULATED: &[&str] = &["bench", "crash", "fault-module", "hsm-sim", "line", "simulation", "tests"];
 /// Crates that would bring I/O, time or hardware into the heart.
 const OUTSIDE_OF_THE_HEART: &[&str] = &["tokio", "tonic", "cryptoki", "tss-esapi", "sled", "rustix"];
 

@@ -12,9 +12,9 @@ use crate::{
     segment::{self, FIRST_FRAME, Step, Walk},
 };
 
-/// The offset of every so-manieth record is kept in memory: a read far back walks over at most so many, about 300 KB,
-/// and a million records cost 32 KB.
-const MARK_EVERY: u64 = 256;
+/// The offset of every so-manieth record is kept in memory: a read of one record walks over at most so many, about 10 KB,
+/// and a million records cost half a megabyte.
+const MARK_EVERY: u64 = 16;
 
 pub(crate) struct Segment {
     pub(crate) first_index: u64,

@@ -130,11 +130,9 @@ impl Ledger {
             memory.newest = Entry::decode(&bytes).map_or(0, |entry| entry.at.0);
         }
         for (key, value) in ledger.rows.scan(rows::QUEUE, &[], None, false, usize::MAX)? {
-            if let (Ok(index), Some(issuance)) =
-                (key.try_into().map(u64::from_be_bytes), IssuanceId::from_slice(&value))
+            if let (Ok(index), Some((issuance, since))) =
+                (key.try_into().map(u64::from_be_bytes), rows::parse_waiting(&value))
             {
-                let bytes = ledger.journal.read(index..index + 1)?.pop().unwrap_or_default();
-                let since = Entry::decode(&bytes).map_or(Timestamp(0), |entry| entry.at);
                 memory.queue.put(index, Waiting { issuance, since });
             }
         }

@@ -15,7 +15,7 @@ pub const ORDER: &str = "order";
 pub const BY_LOT: &str = "by-lot";
 /// Device serial, 0, index → issuance id.
 pub const BY_SERIAL: &str = "by-serial";
-/// Journal index of the submission → issuance id, while the CA's answer is awaited.
+/// Journal index of the submission → [`waiting`], while the CA's answer is awaited.
 pub const QUEUE: &str = "queue";
 /// Profile, 0, CN without case → issuance id: over everything ever accepted.
 pub const NAMES: &str = "names";
@@ -98,6 +98,19 @@ pub fn indexed(name: &str, index: u64) -> Vec<u8> {
     [name.as_bytes(), &[0], &index.to_be_bytes()].concat()
 }
 
+/// A submission that waits: its issuance's id, then since when, UTC milliseconds, so that a start reads no record for it.
+#[must_use]
+pub fn waiting(id: IssuanceId, since: Timestamp) -> Vec<u8> {
+    [id.as_bytes().as_slice(), &since.0.to_be_bytes()].concat()
+}
+
+/// The parts of [`waiting`].
+#[must_use]
+pub fn parse_waiting(value: &[u8]) -> Option<(IssuanceId, Timestamp)> {
+    let (id, since) = value.split_last_chunk()?;
+    Some((IssuanceId::from_slice(id)?, Timestamp(i64::from_be_bytes(*since))))
+}
+
 /// A row's value.
 pub fn encode<T: Serialize>(row: &T) -> Result<Vec<u8>, String> {
     postcard::to_stdvec(row).map_err(|error| error.to_string())
@@ -109,7 +122,7 @@ pub fn decode<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Result<T, String> {
 }
 
 impl Projection for StationRows {
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
 
     fn apply(&self, index: u64, entry: &[u8], rows: &mut Rows<'_>) -> Result<(), String> {
         let entry = Entry::decode(entry).map_err(|error| error.to_string())?;
@@ -127,12 +140,12 @@ impl Projection for StationRows {
                 rows.put(LOT_CHANGES, &index.to_be_bytes(), row);
                 Ok(())
             }
-            What::Issuance(id, record) => issuance(rows, index, id, &record),
+            What::Issuance(id, record) => issuance(rows, index, entry.at, id, &record),
         }
     }
 }
 
-fn issuance(rows: &mut Rows<'_>, index: u64, id: IssuanceId, record: &Record) -> Result<(), String> {
+fn issuance(rows: &mut Rows<'_>, index: u64, at: Timestamp, id: IssuanceId, record: &Record) -> Result<(), String> {
     let mut row = match record {
         Record::Requested(request) => requested(rows, index, id, request)?,
         _ => {
@@ -153,7 +166,7 @@ fn issuance(rows: &mut Rows<'_>, index: u64, id: IssuanceId, record: &Record) ->
         }
         Record::KeyGenerated { public_key, .. } => rows.put(KEYS, &public_key.sha256(), id.as_bytes().to_vec()),
         Record::Submitted { .. } => {
-            rows.put(QUEUE, &index.to_be_bytes(), id.as_bytes().to_vec());
+            rows.put(QUEUE, &index.to_be_bytes(), waiting(id, at));
             row.submission = Some(index);
         }
         Record::Issued { .. } | Record::Refused { .. } => {

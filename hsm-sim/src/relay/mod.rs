@@ -17,7 +17,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 pub use self::codes::{command, response};
@@ -75,6 +75,7 @@ struct State {
     commands: Vec<u32>,
     struck: Vec<(u32, TpmFault)>,
     latency: Duration,
+    busy: Duration,
     data: PathBuf,
     control: PathBuf,
     released: u64,
@@ -110,6 +111,7 @@ impl Relay {
             commands: Vec::new(),
             struck: Vec::new(),
             latency: Duration::ZERO,
+            busy: Duration::ZERO,
             data: tpm.socket(),
             control: tpm.control_socket(),
             released: 0,
@@ -177,6 +179,12 @@ impl Relay {
         self.told.state().commands.iter().filter(|seen| **seen == command).count()
     }
 
+    /// How long they took, from the command's last octet to the response's, all together.
+    #[must_use]
+    pub fn busy(&self) -> Duration {
+        self.told.state().busy
+    }
+
     /// What struck, and which commands, since the beginning or the last [`forget`](Self::forget).
     #[must_use]
     pub fn struck(&self) -> Vec<(u32, TpmFault)> {
@@ -188,6 +196,7 @@ impl Relay {
         let mut state = self.told.state();
         state.commands.clear();
         state.struck.clear();
+        state.busy = Duration::ZERO;
     }
 
     /// Waits until this command was seen so often, at most so long; false when it was not by then.
@@ -305,6 +314,7 @@ fn listen(door: &Door, told: &Arc<Told>, serve: fn(&Told, &mut Stream) -> io::Re
 
 fn pass_commands(told: &Told, near: &mut Stream) -> io::Result<()> {
     while let Some(command) = frame::read(near)? {
+        let began = Instant::now();
         let Judged { fault, data } = told.judge(frame::code(&command));
         match fault {
             Some(TpmFault::Answer(code)) => {
@@ -334,6 +344,7 @@ fn pass_commands(told: &Told, near: &mut Stream) -> io::Result<()> {
             _ => {}
         }
         near.write_all(&response)?;
+        told.state().busy += began.elapsed();
     }
     Ok(())
 }

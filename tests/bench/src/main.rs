@@ -1,0 +1,100 @@
+//! Measures what DESIGN §11 promises: each figure is printed with its limit, measured in the same run.
+//!
+//! Ends with 0 when every promise was kept and, in the full form, every goal met; with 1 when not; with 2 when it could not
+//! be measured. In the short form, which sees only that all of it works, a missed goal is printed and no failure.
+
+mod device;
+mod drain;
+mod figure;
+mod fixtures;
+mod issuer;
+mod past;
+mod process;
+mod ready;
+mod station;
+
+use std::{error::Error, fmt, path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+
+use crate::figure::Report;
+
+#[derive(Parser)]
+#[command(name = "bench")]
+struct Arguments {
+    /// Small sizes, for the tests.
+    #[arg(long)]
+    short: bool,
+    /// Only these: drain, fixtures, ready.
+    #[arg(long)]
+    only: Vec<String>,
+    /// Where station-agent and intermediate-ca are; else beside this binary.
+    #[arg(long)]
+    binaries: Option<PathBuf>,
+    /// Fixtures that are served at once.
+    #[arg(long)]
+    fixtures: Option<usize>,
+    /// Submissions that wait.
+    #[arg(long)]
+    waiting: Option<usize>,
+    /// Issuances that are completed.
+    #[arg(long)]
+    completed: Option<usize>,
+}
+
+/// Something could not be measured, in words.
+#[derive(Debug)]
+pub(crate) struct Failed(String);
+
+impl Failed {
+    pub(crate) fn new(words: impl Into<String>) -> Self {
+        Self(words.into())
+    }
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Says what was attempted, with the error and its causes.
+pub(crate) fn because<E: Error>(act: &'static str) -> impl Fn(E) -> Failed {
+    move |error| Failed(format!("could not {act}: {}", service::in_full(&error)))
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let own = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("."));
+    let binaries = arguments.binaries.clone().or_else(|| own.parent().map(PathBuf::from)).unwrap_or_default();
+    let mut report = Report::default();
+    let measured = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(because("start the runtime"))
+        .and_then(|runtime| runtime.block_on(measure(&arguments, &binaries, &mut report)));
+    println!("{report}");
+    match measured {
+        Err(failed) => {
+            eprintln!("bench: could not be measured: {failed}");
+            ExitCode::from(2)
+        }
+        Ok(()) if report.is_whole() && (arguments.short || report.missed() == 0) => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::FAILURE,
+    }
+}
+
+async fn measure(arguments: &Arguments, binaries: &std::path::Path, report: &mut Report) -> Result<(), Failed> {
+    let chosen = |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == name);
+    let size = |given: Option<usize>, short, full| given.unwrap_or(if arguments.short { short } else { full });
+    if chosen("ready") {
+        ready::measure(binaries, size(arguments.completed, 500, 200_000), report).await?;
+    }
+    if chosen("fixtures") {
+        fixtures::measure(binaries, size(arguments.fixtures, 3, 16), report).await?;
+    }
+    if chosen("drain") {
+        drain::measure(binaries, size(arguments.waiting, 500, 100_000), report).await?;
+    }
+    Ok(())
+}
