@@ -4,8 +4,13 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 4] =
-    ["station/v1/station.proto", "ca/v1/ca.proto", "journal/v1/station.proto", "journal/v1/ca.proto"];
+const FILES: [&str; 5] = [
+    "station/v1/station.proto",
+    "ca/v1/ca.proto",
+    "ca/v1/lots.proto",
+    "journal/v1/station.proto",
+    "journal/v1/ca.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(FILES, ["."])?;

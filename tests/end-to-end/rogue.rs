@@ -5,7 +5,8 @@ use std::{fs, net::SocketAddr, path::Path, sync::Mutex};
 use issuance::request::CertificationRequest as Pkcs10;
 use line::Line;
 use proto::ca::v1::{
-    Authority, GetAuthorityRequest, IssueBatchRequest, IssueBatchResponse, IssueResult, Issued,
+    Authority, ConfirmBatchRequest, ConfirmBatchResponse, GetAuthorityRequest, IssueBatchRequest, IssueBatchResponse,
+    IssueResult, Issued,
     certificate_authority_service_server::{CertificateAuthorityService, CertificateAuthorityServiceServer},
     issue_result::Outcome,
 };
@@ -133,6 +134,10 @@ impl CertificateAuthorityService for Answers {
         };
         let results = batch.into_inner().requests.into_iter().map(answer).collect();
         Ok(Response::new(IssueBatchResponse { results }))
+    }
+
+    async fn confirm_batch(&self, _: Request<ConfirmBatchRequest>) -> Result<Response<ConfirmBatchResponse>, Status> {
+        Err(Status::unimplemented("nobody asks this"))
     }
 
     async fn get_authority(&self, _: Request<GetAuthorityRequest>) -> Result<Response<Authority>, Status> {

@@ -3,17 +3,22 @@
 //! A batch goes one way: door and plan (`plan.rs`), reserve and sync (`register.rs`), sign and verify (`hsm.rs`), record
 //! and sync, answer. After a crash between the two syncs the same bytes are signed again.
 
+mod lots;
+
 use std::{
     collections::{BTreeMap, HashSet},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use issuance::{Fault, Keystore, ProfileName, Timestamp};
+use issuance::{Fault, Keystore, ProfileName, PublicKey, Timestamp};
 use journal::{Journal, JournalError, Projections};
 use service::crash;
 use tokio::sync::watch;
 use tracing::{info, warn};
+
+pub(crate) use lots::confirmation;
+pub use lots::{Caller, ReportError};
 
 use crate::{
     carry::uncarried,
@@ -46,6 +51,8 @@ struct Inner {
     register: RegisterHandle,
     hsm: Hsm,
     clock: Clock,
+    name: String,
+    brand_owners: Vec<PublicKey>,
 }
 
 /// The answer to one submission.
@@ -152,12 +159,22 @@ impl Authority {
                 info!(done, all, "rebuilding the register");
             })?;
         crash::point("ca.start.rows-open");
-        let mut register = JournaledRegister::new(journal, projections, clock.clone());
+        let mut register = JournaledRegister::new(journal, projections, clock.clone(), settings.lots.clone());
         finish_planned(&mut register, keystore.as_mut(), &rules)?;
 
         let register = RegisterHandle::start(Box::new(register)).map_err(OpenError::Thread)?;
         let hsm = Hsm::start(keystore).map_err(OpenError::Thread)?;
-        Ok(Self { inner: Arc::new(Inner { rules: Arc::new(rules), root, register, hsm, clock }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                rules: Arc::new(rules),
+                root,
+                register,
+                hsm,
+                clock,
+                name: settings.name.clone(),
+                brand_owners: settings.lots.brand_owners.clone(),
+            }),
+        })
     }
 
     /// Issues for each submission, in order. It runs to its end even when the caller goes away.

@@ -1,5 +1,6 @@
 //! `ca.toml`, read with every mistake reported at once.
 
+mod lots;
 mod profile;
 
 use std::{net::SocketAddr, path::Path, path::PathBuf};
@@ -8,7 +9,7 @@ use issuance::{CommonName, KeyAlgorithm};
 use service::{
     configuration::{File, Mistakes, Table},
     roles::Callers,
-    tls::TlsFiles,
+    tls::{self, TlsFiles},
 };
 
 use crate::profile::{AuthoritySettings, CaName, CaSettings, Contradiction, Place, contradictions};
@@ -21,6 +22,8 @@ pub struct Configuration {
     pub listen: Listen,
     /// Who may call.
     pub callers: Callers,
+    /// How the commands that call the running CA do so.
+    pub client: Option<Client>,
     /// Where the keys are.
     pub token: Token,
     /// What the CA is.
@@ -35,6 +38,15 @@ pub struct Listen {
     /// Address and port; port 0 takes a free one.
     pub address: SocketAddr,
     /// The server's certificate and key, and the control plane's root.
+    pub files: TlsFiles,
+}
+
+/// `[client]`.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// `https://host:port`.
+    pub endpoint: String,
+    /// The caller's certificate and key, and the control plane's root.
     pub files: TlsFiles,
 }
 
@@ -69,14 +81,18 @@ impl Configuration {
         let parsed = parse(&file.root(), file.path());
         file.finish()?;
         match parsed {
-            Some((listen, callers, token, authority)) => Ok(Self { listen, callers, token, authority, sha256 }),
+            Some((listen, callers, client, token, authority)) => {
+                Ok(Self { listen, callers, client, token, authority, sha256 })
+            }
             // What is missing was collected as a mistake, and `finish` told it.
             None => Err(Mistakes(Vec::new())),
         }
     }
 }
 
-fn parse(root: &Table<'_>, file: &Path) -> Option<(Listen, Callers, Token, AuthoritySettings)> {
+type Parts = (Listen, Callers, Option<Client>, Token, AuthoritySettings);
+
+fn parse(root: &Table<'_>, file: &Path) -> Option<Parts> {
     let name = root.parsed("name", parse_origin);
     let (journal, pki) = (root.path("journal"), root.path("pki"));
     let listen = root.table("listen").and_then(|table| {
@@ -87,6 +103,13 @@ fn parse(root: &Table<'_>, file: &Path) -> Option<(Listen, Callers, Token, Autho
         Some(Listen { address: address?, files: files? })
     });
     let callers = Callers::from_table(root);
+    // A client that was given wrong is a mistake already.
+    let client = root.optional_table("client").and_then(|table| {
+        let endpoint = table.parsed("endpoint", |text| tls::check_endpoint(text).map(|()| text.to_owned()));
+        let files = TlsFiles::from_table(&table);
+        Some(Client { endpoint: endpoint?, files: files? })
+    });
+    let lots = lots::parse(root);
     let token = root.table("token").and_then(|table| {
         let (module, label, pin_file) = (table.path("module"), table.string("label"), table.path("pin_file"));
         let environment = table.string_map("environment");
@@ -115,8 +138,8 @@ fn parse(root: &Table<'_>, file: &Path) -> Option<(Listen, Callers, Token, Autho
     }
     let file = file.to_owned();
     let authority =
-        AuthoritySettings { file, name: name?, journal: journal?, pki: pki?, root: root_ca, issuers, profiles };
-    Some((listen?, callers, token?, authority))
+        AuthoritySettings { file, name: name?, journal: journal?, pki: pki?, root: root_ca, issuers, profiles, lots };
+    Some((listen?, callers, client, token?, authority))
 }
 
 /// Every one, or none when one is missing; each is asked for, so that each one's mistakes are collected.

@@ -1,6 +1,8 @@
 //! `ca.v1` over gRPC: proto types come in and go out here, and nowhere else.
 
-use proto::ca::v1::{self as wire, certificate_authority_service_server::CertificateAuthorityService, issue_result};
+use proto::ca::v1::{
+    self as wire, certificate_authority_service_server::CertificateAuthorityService, confirm_result, issue_result,
+};
 use service::{
     roles::{Callers, Role},
     status,
@@ -8,11 +10,12 @@ use service::{
 };
 use std::time::Duration;
 use tonic::{Request, Response, Status};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{
-    authority::{Authority, BATCH_MAX, Outcome},
+    authority::{Authority, BATCH_MAX, Outcome, confirmation},
     plan::{Later, Submission},
+    refusal::Refusal,
     register::Unavailable,
 };
 
@@ -70,6 +73,31 @@ impl CertificateAuthorityService for Service {
         Ok(Response::new(wire::IssueBatchResponse { results: results.collect() }))
     }
 
+    async fn confirm_batch(
+        &self,
+        request: Request<wire::ConfirmBatchRequest>,
+    ) -> Result<Response<wire::ConfirmBatchResponse>, Status> {
+        let station = self.station(&request)?;
+        let confirmations = request.into_inner().confirmations;
+        if !(1..=BATCH_MAX).contains(&confirmations.len()) {
+            let problem = format!("holds {}; send 1 to {BATCH_MAX} in one batch", confirmations.len());
+            return Err(status::invalid_argument("confirmations", problem));
+        }
+        let parsed = confirmations.iter().map(|one| confirmation(&one.issuance, &one.certificate_sha256)).collect();
+        let answers = self.authority.confirm(&station, parsed).await.map_err(unavailable)?;
+        let results = confirmations.into_iter().zip(answers).map(|(one, answer)| {
+            let outcome = match answer {
+                Ok(()) => confirm_result::Outcome::Confirmed(wire::Confirmed {}),
+                Err(refusal) => {
+                    warn!(station, issuance = ?one.issuance, reason = refusal.reason.as_str(), message = refusal.message, "a confirmation is refused");
+                    confirm_result::Outcome::Refused(to_wire(refusal))
+                }
+            };
+            wire::ConfirmResult { issuance: one.issuance, outcome: Some(outcome) }
+        });
+        Ok(Response::new(wire::ConfirmBatchResponse { results: results.collect() }))
+    }
+
     async fn get_authority(
         &self,
         request: Request<wire::GetAuthorityRequest>,
@@ -86,8 +114,9 @@ impl CertificateAuthorityService for Service {
 }
 
 fn submission(request: wire::CertificationRequest) -> Submission {
-    let wire::CertificationRequest { issuance, device_serial, lot, profile, certification_request } = request;
-    Submission { issuance, device_serial, lot, profile, certification_request }
+    let wire::CertificationRequest { issuance, device_serial, lot, profile, certification_request, supersedes } =
+        request;
+    Submission { issuance, device_serial, lot, profile, certification_request, supersedes }
 }
 
 fn result(issuance: String, outcome: Outcome) -> wire::IssueResult {
@@ -95,10 +124,7 @@ fn result(issuance: String, outcome: Outcome) -> wire::IssueResult {
         Outcome::Issued(issued) => {
             issue_result::Outcome::Issued(wire::Issued { certificate: issued.certificate, chain: issued.chain })
         }
-        Outcome::Refused(refusal) => issue_result::Outcome::Refused(wire::Refused {
-            reason: refusal.reason.as_str().to_owned(),
-            message: refusal.message,
-        }),
+        Outcome::Refused(refusal) => issue_result::Outcome::Refused(to_wire(refusal)),
         Outcome::Deferred(Later { retry_after, message }) => issue_result::Outcome::Deferred(wire::Deferred {
             // Ours are minutes: they fit.
             retry_after: prost_types::Duration::try_from(retry_after).ok(),
@@ -108,6 +134,10 @@ fn result(issuance: String, outcome: Outcome) -> wire::IssueResult {
     wire::IssueResult { issuance, outcome: Some(outcome) }
 }
 
-fn unavailable(error: Unavailable) -> Status {
+fn to_wire(refusal: Refusal) -> wire::Refused {
+    wire::Refused { reason: refusal.reason.as_str().to_owned(), message: refusal.message }
+}
+
+pub(crate) fn unavailable(error: Unavailable) -> Status {
     status::retry_later("CANNOT_RECORD", error.to_string(), RECORDING_BACK)
 }

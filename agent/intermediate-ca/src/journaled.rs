@@ -1,8 +1,16 @@
 //! The register on the journal: rows answer "is it free?", and every answer is on the disk before it is given.
 
+mod lots;
+mod place;
 mod revocation;
+mod supersede;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use issuance::{IssuanceId, Timestamp, public_key::hex};
 use journal::{Journal, Projections};
@@ -10,13 +18,14 @@ use prost::Message as _;
 use service::crash;
 
 use crate::{
+    lots::{Lot, LotAnswer, LotQuestion, LotRefused, LotSaid, LotSettings},
     plan::{Later, Plan, Proposal, Verdict},
     records::{
         self, CLOCK, CaProjection, CaRecord, CertificatePlanned, CertificateSigned, Event, KEYS, KeyRow, NAMES, NEWEST,
-        PLANNED, PlannedRow, REVOKED, SERIALS, SIGNED, UNSIGNED,
+        PLANNED, PlannedRow, REVOKED, Reserved, SERIALS, SIGNED, UNSIGNED,
     },
     refusal::{Reason, Refusal},
-    register::{Planned, Recorded, Register, RegisterError, Reservation, Signed},
+    register::{Confirmation, Planned, Recorded, Register, RegisterError, Reservation, Signed},
     revocation::{NotRevoked, Revocation, Revoked},
 };
 
@@ -28,6 +37,9 @@ pub(crate) struct JournaledRegister {
     journal: Journal,
     projections: Projections<CaProjection>,
     clock: Clock,
+    lots: LotSettings,
+    /// The devices that authorisations list, by the index of their `LotSet`.
+    lists: RefCell<BTreeMap<u64, Arc<BTreeSet<String>>>>,
     stopped: bool,
 }
 
@@ -41,8 +53,13 @@ enum Draft {
 }
 
 impl JournaledRegister {
-    pub(crate) fn new(journal: Journal, projections: Projections<CaProjection>, clock: Clock) -> Self {
-        Self { journal, projections, clock, stopped: false }
+    pub(crate) fn new(
+        journal: Journal,
+        projections: Projections<CaProjection>,
+        clock: Clock,
+        lots: LotSettings,
+    ) -> Self {
+        Self { journal, projections, clock, lots, lists: RefCell::default(), stopped: false }
     }
 
     /// Plans without a signature, in the order of their issuance ids, after `after`.
@@ -104,22 +121,42 @@ impl JournaledRegister {
         if lag > 0 {
             return Ok(Draft::Deferred(clock_behind(lag)));
         }
-        if let Some(refusal) = taken(stage, plan)? {
-            return Ok(refuse(stage, &proposal, lag, refusal));
-        }
+        let reserved = match self.reserved(stage, plan)? {
+            Ok(reserved) => reserved,
+            Err(refusal) => return Ok(refuse(stage, &proposal, lag, refusal)),
+        };
         if stage.get(SERIALS, plan.certificate_serial.as_bytes())?.is_some() {
             let message = "the random certificate serial was used before: send the request again".to_owned();
             return Ok(Draft::Deferred(Later { retry_after: Duration::from_secs(1), message }));
         }
         // The door plans nothing without an issuance id.
         let issuance = proposal.issuance.ok_or_else(|| broken("a plan has no issuance id"))?;
-        let event = records::planned(&proposal.authenticated_by, &proposal.request_sha256, plan);
+        let event = records::planned(&proposal.authenticated_by, &proposal.request_sha256, plan, &reserved);
         stage.add(Some(issuance), event)?;
         Ok(Draft::Planned(Planned {
             issuance,
             issuer: plan.issuer.to_string(),
             certificate_serial: plan.certificate_serial.as_bytes().to_vec(),
             tbs_certificate: plan.tbs_certificate.clone(),
+        }))
+    }
+
+    /// What a plan takes: its name, its key, its place in the lot and the issuance that it supersedes.
+    fn reserved(&self, stage: &Stage<'_>, plan: &Plan) -> Result<Result<Reserved, Refusal>, RegisterError> {
+        let superseded = match self.superseded(stage, plan)? {
+            Ok(superseded) => superseded,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let supersedes = superseded.as_ref().map(|superseded| superseded.issuance);
+        let key_known = match taken(stage, plan, supersedes)? {
+            Ok(key_known) => key_known,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        Ok(self.place(stage, plan, superseded.as_ref())?.map(|lot_used| Reserved {
+            supersedes,
+            generation: superseded.as_ref().map_or(1, |superseded| superseded.generation + 1),
+            lot_used,
+            key_known,
         }))
     }
 
@@ -222,6 +259,18 @@ impl Register for JournaledRegister {
         self.guard(|register| register.revoke_all(by, revocation))
     }
 
+    fn confirm(&mut self, by: &str, confirmations: &[Confirmation]) -> Result<Vec<Result<(), Refusal>>, RegisterError> {
+        self.guard(|register| register.confirm_all(by, confirmations))
+    }
+
+    fn tell_lot(&mut self, said: LotSaid) -> Result<Result<Lot, LotRefused>, RegisterError> {
+        self.guard(|register| register.say_of_lot(said))
+    }
+
+    fn tell_of_lots(&mut self, question: LotQuestion) -> Result<LotAnswer, RegisterError> {
+        self.guard(|register| register.answer_of_lots(question))
+    }
+
     fn close(&mut self) -> Result<(), RegisterError> {
         self.stopped = true;
         let rows = self.projections.close();
@@ -232,36 +281,42 @@ impl Register for JournaledRegister {
     }
 }
 
-/// Whether name and key are free for this plan; they stay taken for ever.
-fn taken(stage: &Stage<'_>, plan: &Plan) -> Result<Option<Refusal>, RegisterError> {
+/// Whether name and key are free for this plan; they stay taken for ever. A name comes back for the issuance that it is
+/// superseded by. Tells whether the key was brought before.
+fn taken(
+    stage: &Stage<'_>,
+    plan: &Plan,
+    supersedes: Option<IssuanceId>,
+) -> Result<Result<bool, Refusal>, RegisterError> {
     if let Some(first) = stage.get(NAMES, &records::name_key(plan.profile.as_str(), &plan.common_name))? {
         let first = IssuanceId::from_slice(&first).ok_or_else(|| broken("a name's row cannot be read"))?;
-        return Ok(Some(Refusal::new(
-            Reason::CommonNameTaken,
-            format!(
-                "the CN {} was given under the profile {} to the issuance {first} (compared without case): \
-                 a CN is given once; check the device serial",
-                plan.common_name, plan.profile
-            ),
-        )));
-    }
-    if let Some(row) = stage.get(KEYS, &plan.key_sha256)? {
-        let row = KeyRow::decode(&row).ok_or_else(|| broken("a key's row cannot be read"))?;
-        if !row.belongs_to(&plan.profile, plan.device_serial.as_str()) {
-            return Ok(Some(Refusal::new(
-                Reason::KeyTaken,
+        if supersedes != Some(first) {
+            return Ok(Err(Refusal::new(
+                Reason::CommonNameTaken,
                 format!(
-                    "the public key (SHA-256 {}) belongs to the device {} under the profile {} since the issuance {}: \
-                     a key serves one device and one profile; generate another",
-                    hex(&plan.key_sha256),
-                    row.device_serial,
-                    row.profile,
-                    row.issuance
+                    "the CN {} was given under the profile {} to the issuance {first} (compared without case): \
+                     a CN is given once; check the device serial",
+                    plan.common_name, plan.profile
                 ),
             )));
         }
     }
-    Ok(None)
+    let Some(row) = stage.get(KEYS, &plan.key_sha256)? else { return Ok(Ok(false)) };
+    let row = KeyRow::decode(&row).ok_or_else(|| broken("a key's row cannot be read"))?;
+    if row.belongs_to(&plan.profile, plan.device_serial.as_str()) {
+        return Ok(Ok(true));
+    }
+    Ok(Err(Refusal::new(
+        Reason::KeyTaken,
+        format!(
+            "the public key (SHA-256 {}) belongs to the device {} under the profile {} since the issuance {}: \
+             a key serves one device and one profile; generate another",
+            hex(&plan.key_sha256),
+            row.device_serial,
+            row.profile,
+            row.issuance
+        ),
+    )))
 }
 
 /// Records a refusal, unless the clock cannot say when.
@@ -335,6 +390,20 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
+    /// Names the group otherwise than after its first record.
+    fn call(&mut self, word: &'static str) {
+        self.word = word;
+    }
+
+    /// What stands at an index, when it is one of this stage's.
+    fn event(&self, index: u64) -> Result<Option<Event>, RegisterError> {
+        let Some(at) = index.checked_sub(self.first_index).and_then(|at| usize::try_from(at).ok()) else {
+            return Ok(None);
+        };
+        let entry = self.entries.get(at).map(|entry| records::decode(entry));
+        Ok(entry.transpose().map_err(broken)?.map(|(_, event)| event))
+    }
+
     /// For records that change no row but the clock's.
     fn add_unchecked(&mut self, issuance: Option<IssuanceId>, event: Event) {
         self.name(&event);
@@ -343,7 +412,7 @@ impl<'a> Stage<'a> {
     }
 
     fn name(&mut self, event: &Event) {
-        if self.entries.is_empty() {
+        if self.word.is_empty() {
             self.word = records::word(event);
         }
     }

@@ -21,6 +21,7 @@ mod hsm;
 mod init;
 mod journaled;
 mod lint;
+mod lots;
 mod pki;
 mod plan;
 mod profile;
@@ -31,12 +32,18 @@ mod revocation;
 mod server;
 mod token;
 
-pub use authority::{Authority, BATCH_MAX, Issued, OpenError, Outcome, ProfileIssuer, system_clock};
+pub use authority::{
+    Authority, BATCH_MAX, Caller, Issued, OpenError, Outcome, ProfileIssuer, ReportError, system_clock,
+};
 pub use carry::check;
 pub use certificate::CertificateError;
-pub use configuration::{Configuration, Listen, Token};
+pub use configuration::{Client, Configuration, Listen, Token};
 pub use init::{InitError, Initialised, init};
 pub use journaled::Clock;
+pub use lots::{
+    Lot, LotRefused, LotRefusedKind, LotSettings, LotSignature,
+    client::{LotCommand, run as run_lot_command},
+};
 pub use pki::{CaCertificate, CaCertificateError, PkiError};
 pub use plan::{Later, Submission};
 pub use profile::{
@@ -44,7 +51,7 @@ pub use profile::{
     ExtendedUsage, ExtensionRules, NotAnObjectIdentifier, ObjectIdentifier, Place, SubjectRules, Usage, contradictions,
 };
 pub use refusal::{Reason, Refusal};
-pub use register::{Condition, Unavailable};
+pub use register::{Condition, Confirmation, Unavailable};
 pub use revocation::{NotRevoked, Revocation, RevocationReason, Revoked, Target, UnknownReason};
 pub use server::{ServeError, Server};
 pub use token::{TokenError, open_token};

@@ -10,7 +10,9 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use intermediate_ca::{Authority, Configuration, Server, check, init, open_token, system_clock};
+use intermediate_ca::{
+    Authority, Configuration, LotCommand, Server, check, init, open_token, run_lot_command, system_clock,
+};
 use journal::{Journal, Recovery};
 use serde_json::json;
 use service::{shutdown::Shutdown, telemetry};
@@ -50,6 +52,17 @@ enum Command {
     /// The profiles.
     #[command(subcommand)]
     Profile(ProfileCommand),
+    /// Opens, closes, lists and reports lots at the running CA, as the caller of `[client]`.
+    Lot {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE", default_value = "ca.toml", global = true)]
+        config: PathBuf,
+        /// Prints JSON, one lot a line.
+        #[arg(long, global = true)]
+        json: bool,
+        #[command(subcommand)]
+        command: LotCommand,
+    },
     /// Serves one keystore to the process that started it. Not for people.
     #[command(hide = true)]
     KeystoreWorker,
@@ -83,7 +96,7 @@ enum JournalCommand {
     },
 }
 
-type Run = dyn Fn(Configuration) -> Result<(), Box<dyn Error>>;
+type Run = dyn FnOnce(Configuration) -> Result<(), Box<dyn Error>>;
 
 pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -92,6 +105,10 @@ pub(crate) fn main() -> ExitCode {
         Command::Init { config } => (config, Box::new(initialise)),
         Command::Serve { config } => (config, Box::new(serve)),
         Command::Profile(ProfileCommand::Check { config }) => (config, Box::new(check_profiles)),
+        Command::Lot { config, json, command } => {
+            let (json, command) = (*json, command.clone());
+            (config, Box::new(move |configuration| run_lot_command(&configuration, command, json)))
+        }
         Command::Journal(JournalCommand::Repair { config, from, json }) => {
             let (from, json) = (from.clone(), *json);
             (config, Box::new(move |configuration| repair(&configuration, &from, json)))

@@ -32,7 +32,12 @@ pub struct Submission {
     pub profile: String,
     /// PKCS#10, DER.
     pub certification_request: Vec<u8>,
+    /// The issuances that it stands in for, nearest first, UUIDs as text.
+    pub supersedes: Vec<String>,
 }
+
+/// A rework of a rework of a rework: nobody means more.
+pub(crate) const SUPERSEDES_MAX: usize = 16;
 
 /// A submission that went through the door, on its way to the register.
 #[derive(Debug)]
@@ -81,6 +86,8 @@ pub(crate) struct Plan {
     pub(crate) tbs_certificate: Vec<u8>,
     pub(crate) certificate_serial: CertificateSerial,
     pub(crate) outlives_issuer: bool,
+    /// Nearest first.
+    pub(crate) supersedes: Vec<IssuanceId>,
 }
 
 /// The profiles and the CAs that they are issued from.
@@ -109,6 +116,11 @@ impl Rules {
     /// Each profile with its issuer.
     pub(crate) fn profiles(&self) -> impl Iterator<Item = (&CaProfile, &CaCertificate)> {
         self.profiles.values().filter_map(|profile| self.issuers.get(&profile.issuer).map(|issuer| (profile, issuer)))
+    }
+
+    /// The issuer of a profile.
+    pub(crate) fn issuer_of(&self, profile: &ProfileName) -> Option<&CaCertificate> {
+        self.profiles.get(profile).and_then(|profile| self.issuers.get(&profile.issuer))
     }
 
     /// The door.
@@ -140,9 +152,20 @@ impl Rules {
         submission: Submission,
         now: Timestamp,
     ) -> Result<Plan, Stop> {
-        if issuance.is_none() {
+        let Some(issuance_id) = issuance else {
             return refuse(Reason::InvalidIssuance, "issuance is no UUID: send the issuance's id as 36 characters");
-        }
+        };
+        let supersedes: Option<Vec<IssuanceId>> =
+            submission.supersedes.iter().map(|text| IssuanceId::parse(text)).collect();
+        let Some(supersedes) = supersedes.filter(|all| all.len() <= SUPERSEDES_MAX && !all.contains(&issuance_id))
+        else {
+            return refuse(
+                Reason::InvalidIssuance,
+                format!(
+                    "supersedes: name at most {SUPERSEDES_MAX} issuances, UUIDs of 36 characters, not this one itself"
+                ),
+            );
+        };
         let because = |reason| move |error| Stop::Refuse(Refusal::because(reason, &error));
         let device_serial =
             DeviceSerial::parse(&submission.device_serial).map_err(because(Reason::InvalidDeviceSerial))?;
@@ -196,6 +219,7 @@ impl Rules {
             tbs_certificate: certified.tbs_certificate,
             certificate_serial: certified.certificate_serial,
             outlives_issuer: certified.outlives_issuer,
+            supersedes,
         })
     }
 }
@@ -242,6 +266,7 @@ mod tests {
             lot: String::new(),
             profile: "device-ca".to_owned(),
             certification_request: params.serialize_request(&key).unwrap().der().to_vec(),
+            supersedes: Vec::new(),
         };
         let verdict = |issuer: CaCertificate| {
             let mut profile = profile("device-ca", Purpose::DeviceCa { path_length: 0 }, "device-ca");

@@ -22,7 +22,7 @@ pub use extensions::{ExtendedUsage, ExtensionRules, NotAnObjectIdentifier, Objec
 pub use names::{AlternativeNameRules, SubjectRules};
 pub(crate) use names::{Given, is_host_name};
 
-use crate::pki::moment_text;
+use crate::{lots::LotSettings, pki::moment_text};
 
 /// What an authority is made of, parsed.
 #[derive(Debug, Clone)]
@@ -41,6 +41,8 @@ pub struct AuthoritySettings {
     pub issuers: Vec<CaSettings>,
     /// What is issued.
     pub profiles: Vec<CaProfile>,
+    /// What is asked of lots.
+    pub lots: LotSettings,
 }
 
 impl AuthoritySettings {

@@ -4,10 +4,12 @@ use issuance::{CommonName, IssuanceId, ProfileName, Timestamp};
 use journal::{Projection, Rows};
 use prost::Message as _;
 pub(crate) use proto::journal::v1::{
-    CaRecord, CertificatePlanned, CertificateSigned, RequestRefused, Revoked, ca_record::Event,
+    CaRecord, CertificatePlanned, CertificateSigned, DeviceScrapped, IssuanceVerified, LotAuthorisationPart, LotEnded,
+    LotReported, LotSet, LotSignature, RequestRefused, Revoked, ca_record::Event,
 };
 
 use crate::{
+    lots,
     plan::{Plan, Proposal, content},
     refusal::Refusal,
     revocation::{self, RevocationReason},
@@ -31,6 +33,10 @@ pub(crate) const DEVICES: &str = "devices";
 pub(crate) const REVOKED: &str = "revoked";
 /// [`revocation_key`] → [`RevocationRow`]: what an issuer's CRLs list.
 pub(crate) const REVOCATIONS: &str = "revocations";
+/// Issuance id → the id of the one that supersedes it.
+pub(crate) const SUPERSEDED: &str = "superseded";
+/// Issuance id → index of its `IssuanceVerified`.
+pub(crate) const VERIFIED: &str = "verified";
 /// [`NEWEST`] → milliseconds since 1970.
 pub(crate) const CLOCK: &str = "clock";
 /// The newest record's time: below it nothing is signed.
@@ -46,7 +52,7 @@ pub(crate) fn entry(time: Timestamp, issuance: Option<IssuanceId>, event: Event)
 }
 
 /// Intent.
-pub(crate) fn planned(authenticated_by: &str, request_sha256: &[u8], plan: &Plan) -> Event {
+pub(crate) fn planned(authenticated_by: &str, request_sha256: &[u8], plan: &Plan, reserved: &Reserved) -> Event {
     Event::CertificatePlanned(CertificatePlanned {
         authenticated_by: authenticated_by.to_owned(),
         device_serial: plan.device_serial.to_string(),
@@ -60,7 +66,24 @@ pub(crate) fn planned(authenticated_by: &str, request_sha256: &[u8], plan: &Plan
         certificate_serial: plan.certificate_serial.as_bytes().to_vec(),
         key_sha256: plan.key_sha256.to_vec(),
         outlives_issuer: plan.outlives_issuer,
+        supersedes: reserved.supersedes.map(|id| id.as_bytes().to_vec()).unwrap_or_default(),
+        generation: reserved.generation,
+        lot_used: reserved.lot_used,
+        key_known: reserved.key_known,
     })
+}
+
+/// What the register finds for a plan, besides that it is free.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reserved {
+    /// The issuance that it supersedes.
+    pub(crate) supersedes: Option<IssuanceId>,
+    /// 1 for the first certificate of its row.
+    pub(crate) generation: u32,
+    /// How many devices then have their place in the lot; 0 when the CA has no such lot.
+    pub(crate) lot_used: u32,
+    /// Whether an earlier issuance brought the key.
+    pub(crate) key_known: bool,
 }
 
 /// A refusal.
@@ -94,6 +117,11 @@ pub(crate) fn word(event: &Event) -> &'static str {
         Event::CertificateSigned(_) => "signed",
         Event::RequestRefused(_) => "refused",
         Event::Revoked(_) => "revoked",
+        Event::LotAuthorisationPart(_) | Event::LotSet(_) => "lot-set",
+        Event::LotEnded(_) => "lot-ended",
+        Event::DeviceScrapped(_) => "scrapped",
+        Event::IssuanceVerified(_) => "verified",
+        Event::LotReported(_) => "lot-reported",
     }
 }
 
@@ -110,6 +138,12 @@ pub(crate) struct Change {
     pub(crate) key: Vec<u8>,
     /// `None` deletes.
     pub(crate) value: Option<Vec<u8>>,
+}
+
+impl Change {
+    pub(crate) fn put(tree: &'static str, key: &[u8], value: Vec<u8>) -> Self {
+        Self { tree, key: key.to_vec(), value: Some(value) }
+    }
 }
 
 /// What an entry changes. Pure and total: the same entries make the same rows.
@@ -130,9 +164,16 @@ pub(crate) fn changes(index: u64, entry: &[u8]) -> Result<Vec<Change>, String> {
             put(PLANNED, &octets, PlannedRow { index, content }.encode());
             put(UNSIGNED, &octets, Vec::new());
             put(NAMES, &name_key(&planned.profile, &common_name), octets.clone());
-            put(KEYS, &planned.key_sha256, KeyRow::encode(id, &planned.profile, &planned.device_serial));
-            put(SERIALS, &planned.certificate_serial, octets);
+            // The first issuance that brought a key is named when another device brings it again.
+            if !planned.key_known {
+                put(KEYS, &planned.key_sha256, KeyRow::encode(id, &planned.profile, &planned.device_serial));
+            }
+            put(SERIALS, &planned.certificate_serial, octets.clone());
             put(DEVICES, &device_key(&planned.device_serial, id), Vec::new());
+            if !planned.supersedes.is_empty() {
+                put(SUPERSEDED, &planned.supersedes, octets.clone());
+            }
+            lots::rows::planned(index, &octets, &planned, &mut |change| changes.push(change));
         }
         Event::CertificateSigned(_) => {
             let id = of_issuance()?;
@@ -148,6 +189,14 @@ pub(crate) fn changes(index: u64, entry: &[u8]) -> Result<Vec<Change>, String> {
             put(REVOCATIONS, &revocation_key(&revoked.issuer, &revoked.certificate_serial), row.encode());
             // What was planned and never signed will not be signed any more.
             changes.push(Change { tree: UNSIGNED, key: id.as_bytes().to_vec(), value: None });
+        }
+        Event::IssuanceVerified(_) => put(VERIFIED, of_issuance()?.as_bytes(), index.to_be_bytes().to_vec()),
+        Event::LotSet(_)
+        | Event::LotEnded(_)
+        | Event::DeviceScrapped(_)
+        | Event::LotAuthorisationPart(_)
+        | Event::LotReported(_) => {
+            lots::rows::changes(index, record.time_ms, &event, &mut |change| changes.push(change))?;
         }
     }
     Ok(changes)
@@ -252,7 +301,7 @@ impl KeyRow {
 pub(crate) struct CaProjection;
 
 impl Projection for CaProjection {
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
 
     fn apply(&self, index: u64, entry: &[u8], rows: &mut Rows<'_>) -> Result<(), String> {
         for change in changes(index, entry)? {

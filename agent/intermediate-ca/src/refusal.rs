@@ -42,6 +42,32 @@ pub enum Reason {
     LintFailed,
     /// The issuance's certificate was revoked.
     Revoked,
+    /// The CA issues under lots only, and none is named.
+    LotRequired,
+    /// The CA has no such lot.
+    LotUnknown,
+    /// The lot is closed.
+    LotClosed,
+    /// Every place of the lot is taken.
+    LotUsedUp,
+    /// The lot is for another profile.
+    LotOtherProfile,
+    /// What the brand owner signed does not cover this device.
+    LotNotForDevice,
+    /// What the brand owner signed does not hold yet.
+    LotNotYetValid,
+    /// What the brand owner signed holds no longer.
+    LotExpired,
+    /// The device was scrapped out of the lot.
+    DeviceScrapped,
+    /// The device has its place in the lot and a certificate there, which the request does not supersede.
+    DeviceAlreadyIssued,
+    /// What is to be superseded belongs to another device or profile.
+    SupersedesOther,
+    /// What is to be superseded was superseded by another issuance.
+    AlreadySuperseded,
+    /// What is confirmed is not what was issued.
+    ConfirmationMismatch,
 }
 
 impl Reason {
@@ -63,6 +89,19 @@ impl Reason {
             Self::AlreadyExists => "ALREADY_EXISTS",
             Self::LintFailed => "LINT_FAILED",
             Self::Revoked => "REVOKED",
+            Self::LotRequired => "LOT_REQUIRED",
+            Self::LotUnknown => "LOT_UNKNOWN",
+            Self::LotClosed => "LOT_CLOSED",
+            Self::LotUsedUp => "LOT_USED_UP",
+            Self::LotOtherProfile => "LOT_OTHER_PROFILE",
+            Self::LotNotForDevice => "LOT_NOT_FOR_DEVICE",
+            Self::LotNotYetValid => "LOT_NOT_YET_VALID",
+            Self::LotExpired => "LOT_EXPIRED",
+            Self::DeviceScrapped => "DEVICE_SCRAPPED",
+            Self::DeviceAlreadyIssued => "DEVICE_ALREADY_ISSUED",
+            Self::SupersedesOther => "SUPERSEDES_OTHER",
+            Self::AlreadySuperseded => "ALREADY_SUPERSEDED",
+            Self::ConfirmationMismatch => "CONFIRMATION_MISMATCH",
         }
     }
 }

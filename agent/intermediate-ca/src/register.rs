@@ -12,6 +12,7 @@ use tracing::error;
 use crate::{
     hsm::VerifiedSignature,
     lint,
+    lots::{Lot, LotAnswer, LotQuestion, LotRefused, LotSaid},
     pki::CaCertificate,
     plan::{Later, Proposal},
     refusal::Refusal,
@@ -30,6 +31,16 @@ pub(crate) trait Register: Send {
 
     /// Revokes. When it returns, each revocation in the answer is on the disk.
     fn revoke(&mut self, by: &str, revocation: &Revocation) -> Result<Result<Vec<Revoked>, NotRevoked>, RegisterError>;
+
+    /// Records which certificates are verified on their devices, and revokes what they supersede. When it returns, all of
+    /// that is on the disk.
+    fn confirm(&mut self, by: &str, confirmations: &[Confirmation]) -> Result<Vec<Result<(), Refusal>>, RegisterError>;
+
+    /// Does what is said of a lot. When it returns, the answer is on the disk.
+    fn tell_lot(&mut self, said: LotSaid) -> Result<Result<Lot, LotRefused>, RegisterError>;
+
+    /// Tells of lots.
+    fn tell_of_lots(&mut self, question: LotQuestion) -> Result<LotAnswer, RegisterError>;
 
     /// Last sync, then everything is closed.
     fn close(&mut self) -> Result<(), RegisterError>;
@@ -75,6 +86,15 @@ pub(crate) struct Recorded {
     pub(crate) issuer: String,
     pub(crate) tbs_certificate: Vec<u8>,
     pub(crate) signature: Vec<u8>,
+}
+
+/// A certificate that a station verified on its device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confirmation {
+    /// The issuance that it came from.
+    pub issuance: IssuanceId,
+    /// SHA-256 of what was read from the device.
+    pub certificate_sha256: [u8; 32],
 }
 
 /// The register cannot go on.

@@ -2,7 +2,9 @@
 
 use std::{io, net::SocketAddr};
 
-use proto::ca::v1::certificate_authority_service_server::CertificateAuthorityServiceServer;
+use proto::ca::v1::{
+    certificate_authority_service_server::CertificateAuthorityServiceServer, lot_service_server::LotServiceServer,
+};
 use service::{
     crash,
     grpc::server,
@@ -16,6 +18,7 @@ use crate::{
     authority::Authority,
     configuration::Listen,
     grpc::{REQUEST_BYTES_MAX, Service},
+    lots::grpc::Lots,
     register::Condition,
 };
 
@@ -69,8 +72,10 @@ impl Server {
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
                 // The descriptors hold the station's services as well, which do not answer here.
                 .with_service_name("ca.v1.CertificateAuthorityService")
+                .with_service_name("ca.v1.LotService")
                 .with_service_name("grpc.health.v1.Health")
         };
+        let lots = LotServiceServer::new(Lots { authority: authority.clone(), callers: callers.clone() });
         let service = CertificateAuthorityServiceServer::new(Service { authority: authority.clone(), callers })
             .max_decoding_message_size(REQUEST_BYTES_MAX);
         let served = server()
@@ -78,6 +83,7 @@ impl Server {
             .add_service(reflection().build_v1().map_err(ServeError::Reflection)?)
             .add_service(reflection().build_v1alpha().map_err(ServeError::Reflection)?)
             .add_service(service)
+            .add_service(lots)
             .serve_with_incoming_shutdown(listener.incoming(), shutdown)
             .await;
         crash::point("ca.stop.serving-ended");

@@ -1,11 +1,15 @@
 //! The authority on a software keystore: everything but the token itself.
 
+mod authorisations;
 mod batches;
 mod crashes;
 mod initialising;
+mod lots;
 mod openssl;
 mod refusals;
+mod reports;
 mod revoking;
+mod rework;
 mod software;
 
 use std::{
@@ -21,7 +25,7 @@ use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use tempfile::TempDir;
 
 use crate::{
-    Authority, AuthoritySettings, Clock, Issued, OpenError, Outcome, Reason, Submission, init,
+    Authority, AuthoritySettings, Clock, Issued, LotSettings, OpenError, Outcome, Reason, Submission, init,
     profile::tests::{ca, profile},
 };
 use software::SoftwareKeystore;
@@ -59,6 +63,7 @@ impl World {
                 profile("device-identity", Purpose::DeviceIdentity, "device-identity"),
                 profile("server", Purpose::Server, "device-identity"),
             ],
+            lots: LotSettings::default(),
         };
         let time = Arc::new(AtomicI64::new(START));
         Self { settings, keystore: SoftwareKeystore::default(), time, directory }
@@ -112,6 +117,7 @@ fn submission(number: u8) -> Submission {
         lot: "lot-1".to_owned(),
         profile: "device-ca".to_owned(),
         certification_request: request(&params(&format!("SN-{number}.ca")), &key()),
+        supersedes: Vec::new(),
     }
 }
 

@@ -34,6 +34,7 @@ fn request(number: u8, profile: &str) -> CertificationRequest {
         lot: "lot-1".to_owned(),
         profile: profile.to_owned(),
         certification_request: params.serialize_request(&key).unwrap().der().to_vec(),
+        supersedes: Vec::new(),
     }
 }
 

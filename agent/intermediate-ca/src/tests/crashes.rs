@@ -6,9 +6,11 @@ use journal::{Journal, JournalOptions};
 
 use super::*;
 use crate::{
-    Condition,
+    Condition, Confirmation, Lot, LotRefused,
+    lots::{LotAnswer, LotQuestion, LotSaid},
     plan::Proposal,
     records::{self, Event},
+    refusal::Refusal,
     register::{Recorded, Register, RegisterError, RegisterHandle, Reservation, Signed},
     revocation::{NotRevoked, Revocation, Revoked},
 };
@@ -202,6 +204,15 @@ async fn a_journal_that_fails_ends_the_service() {
             Err(RegisterError::Stopped)
         }
         fn revoke(&mut self, _: &str, _: &Revocation) -> Result<Result<Vec<Revoked>, NotRevoked>, RegisterError> {
+            Err(RegisterError::Stopped)
+        }
+        fn confirm(&mut self, _: &str, _: &[Confirmation]) -> Result<Vec<Result<(), Refusal>>, RegisterError> {
+            Err(RegisterError::Stopped)
+        }
+        fn tell_lot(&mut self, _: LotSaid) -> Result<Result<Lot, LotRefused>, RegisterError> {
+            Err(RegisterError::Stopped)
+        }
+        fn tell_of_lots(&mut self, _: LotQuestion) -> Result<LotAnswer, RegisterError> {
             Err(RegisterError::Stopped)
         }
         fn close(&mut self) -> Result<(), RegisterError> {

@@ -1,5 +1,6 @@
 //! A CA's place: a SoftHSM token, a control plane of its own, a configuration, and the binary's runs in it. All of it
 //! goes when this is dropped.
+#![allow(dead_code, reason = "each test program uses its own part of the place")]
 
 use std::{
     collections::BTreeMap,
@@ -42,7 +43,7 @@ impl Place {
     pub(crate) fn new() -> Self {
         let place = Self { token: SoftHsm::create("ca", PIN).unwrap(), directory: tempfile::tempdir().unwrap() };
         place.write_secret(PIN);
-        place.write_control_plane(&["ca-1", "station-1", "mes-1", "nobody"]);
+        place.write_control_plane(&["ca-1", "station-1", "mes-1", "supervisor-1", "auditor-1", "nobody"]);
         let environment: Vec<String> =
             place.token.environment().iter().map(|(key, value)| format!("{key} = {value:?}")).collect();
         let text = format!(
@@ -61,6 +62,12 @@ role = "station"
 [[caller]]
 common_name = "mes-1"
 role = "mes"
+[[caller]]
+common_name = "supervisor-1"
+role = "supervisor"
+[[caller]]
+common_name = "auditor-1"
+role = "auditor"
 [token]
 module = {module:?}
 label = "ca"
@@ -107,6 +114,25 @@ keys = ["P-256"]
         );
         fs::write(place.configuration(), text).unwrap();
         place
+    }
+
+    /// Where everything but the token is.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// More for the configuration.
+    pub(crate) fn add(&self, text: &str) {
+        let all = fs::read_to_string(self.configuration()).unwrap() + text;
+        fs::write(self.configuration(), all).unwrap();
+    }
+
+    /// Has the commands call that server with the certificate of that name.
+    pub(crate) fn add_client(&self, server: &Server, name: &str) {
+        let port = server.port;
+        self.add(&format!(
+            "[client]\nendpoint = \"https://localhost:{port}\"\ncertificate = \"{name}.pem\"\nkey = \"{name}.key\"\ntrust = \"control.pem\"\n"
+        ));
     }
 
     fn path(&self, name: &str) -> PathBuf {

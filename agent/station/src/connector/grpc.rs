@@ -44,6 +44,7 @@ impl Connector for GrpcConnector {
                 lot: submission.lot.to_string(),
                 profile: submission.profile.to_string(),
                 certification_request: submission.certification_request.clone(),
+                supersedes: Vec::new(),
             })
             .collect();
         let mut request = Request::new(wire::IssueBatchRequest { requests });

@@ -1,0 +1,220 @@
+//! `ca.v1.LotService`: proto types come in and go out here.
+
+use std::pin::Pin;
+
+use issuance::{DeviceSerial, LotName, ProfileName, Timestamp};
+use proto::ca::v1::{self as wire, lot_service_server::LotService};
+use service::{
+    roles::{Callers, Role},
+    status,
+    tls::Peer,
+};
+use tokio_stream::Stream;
+use tonic::{Code, Request, Response, Status};
+
+use super::{Lot, LotRefused, LotRefusedKind as Kind, QUANTITY_MAX};
+use crate::{
+    authority::{Authority, Caller, ReportError},
+    grpc::unavailable,
+};
+
+/// Who may look.
+const READERS: &[Role] = &[Role::Supervisor, Role::Mes, Role::Auditor, Role::Administrator, Role::Station];
+/// Who may open and close.
+const PLANNERS: &[Role] = &[Role::Supervisor, Role::Mes];
+/// Who may bring what the brand owner signed.
+const BEARERS: &[Role] = &[Role::Supervisor, Role::Mes, Role::Station];
+/// Who may widen, open again and scrap.
+const SUPERVISORS: &[Role] = &[Role::Supervisor];
+/// Who may have a report signed.
+const REPORTERS: &[Role] = &[Role::Supervisor, Role::Mes, Role::Auditor, Role::Administrator];
+/// A reason is read by people.
+const REASON_MAX: usize = 500;
+/// A page of more would be slow to make and to read.
+const PAGE_MAX: i32 = 1000;
+/// When the caller does not say.
+const PAGE_DEFAULT: i32 = 100;
+/// Characters of a report in one message: far below any client's limit.
+const PART_CHARACTERS: usize = 1 << 20;
+
+/// The lots of one authority.
+pub(crate) struct Lots {
+    pub(crate) authority: Authority,
+    pub(crate) callers: Callers,
+}
+
+impl Lots {
+    fn caller<T>(&self, request: &Request<T>, allowed: &[Role]) -> Result<Caller, Status> {
+        let caller = self.callers.authorise(request.extensions().get::<Peer>(), allowed)?;
+        Ok(Caller { authenticated_by: caller.name, claimed_by: String::new() })
+    }
+}
+
+#[tonic::async_trait]
+impl LotService for Lots {
+    async fn open_lot(&self, request: Request<wire::OpenLotRequest>) -> Result<Response<wire::Lot>, Status> {
+        let caller = self.caller(&request, PLANNERS)?;
+        let request = request.into_inner();
+        let lot = parse("lot", &request.lot, LotName::parse)?;
+        let profile = parse("profile", &request.profile, ProfileName::parse)?;
+        let quantity = quantity(request.quantity)?;
+        answer(self.authority.open_lot(caller, lot, profile, quantity).await.map_err(unavailable)?)
+    }
+
+    async fn authorise_lot(&self, request: Request<wire::AuthoriseLotRequest>) -> Result<Response<wire::Lot>, Status> {
+        let caller = self.caller(&request, BEARERS)?;
+        let jws = request.into_inner().authorisation;
+        answer(self.authority.authorise_lot(caller, jws).await.map_err(unavailable)?)
+    }
+
+    async fn close_lot(&self, request: Request<wire::CloseLotRequest>) -> Result<Response<wire::Lot>, Status> {
+        let caller = self.caller(&request, PLANNERS)?;
+        let lot = parse("lot", &request.into_inner().lot, LotName::parse)?;
+        answer(self.authority.close_lot(caller, lot).await.map_err(unavailable)?)
+    }
+
+    async fn amend_lot(&self, request: Request<wire::AmendLotRequest>) -> Result<Response<wire::Lot>, Status> {
+        let caller = self.caller(&request, SUPERVISORS)?;
+        let request = request.into_inner();
+        let lot = parse("lot", &request.lot, LotName::parse)?;
+        let quantity = quantity(request.quantity)?;
+        let (reason, caller) = decided(caller, request.reason, request.badge)?;
+        answer(self.authority.amend_lot(caller, lot, quantity, reason).await.map_err(unavailable)?)
+    }
+
+    async fn scrap_device(&self, request: Request<wire::ScrapDeviceRequest>) -> Result<Response<wire::Lot>, Status> {
+        let caller = self.caller(&request, SUPERVISORS)?;
+        let request = request.into_inner();
+        let lot = parse("lot", &request.lot, LotName::parse)?;
+        let device_serial = parse("device_serial", &request.device_serial, DeviceSerial::parse)?;
+        let (reason, caller) = decided(caller, request.reason, request.badge)?;
+        answer(self.authority.scrap_device(caller, lot, device_serial, reason).await.map_err(unavailable)?)
+    }
+
+    async fn get_lot(&self, request: Request<wire::GetLotRequest>) -> Result<Response<wire::Lot>, Status> {
+        self.caller(&request, READERS)?;
+        let lot = parse("lot", &request.into_inner().lot, LotName::parse)?;
+        let found = self.authority.lot(lot.clone()).await.map_err(unavailable)?;
+        answer(found.ok_or_else(|| LotRefused::unknown(&lot)))
+    }
+
+    async fn list_lots(
+        &self,
+        request: Request<wire::ListLotsRequest>,
+    ) -> Result<Response<wire::ListLotsResponse>, Status> {
+        self.caller(&request, READERS)?;
+        let wire::ListLotsRequest { page_size, page_token } = request.into_inner();
+        let size = match page_size {
+            0 => PAGE_DEFAULT,
+            1..=PAGE_MAX => page_size,
+            _ => return Err(status::invalid_argument("page_size", format!("give 1 to {PAGE_MAX}, not {page_size}"))),
+        } as usize;
+        let before = match page_token.as_str() {
+            "" => None,
+            token => Some(token.parse().map_err(|_| {
+                status::invalid_argument("page_token", "this is no token of an earlier answer: start without one")
+            })?),
+        };
+        let lots = self.authority.lots(before, size).await.map_err(unavailable)?;
+        let next_page_token = match lots.last() {
+            Some((index, _)) if lots.len() == size => index.to_string(),
+            _ => String::new(),
+        };
+        let lots = lots.into_iter().map(|(_, lot)| to_wire(lot)).collect();
+        Ok(Response::new(wire::ListLotsResponse { lots, next_page_token }))
+    }
+
+    type ReportLotStream = Pin<Box<dyn Stream<Item = Result<wire::LotReportPart, Status>> + Send>>;
+
+    async fn report_lot(
+        &self,
+        request: Request<wire::ReportLotRequest>,
+    ) -> Result<Response<Self::ReportLotStream>, Status> {
+        let caller = self.caller(&request, REPORTERS)?;
+        let lot = parse("lot", &request.into_inner().lot, LotName::parse)?;
+        let report = self.authority.report_lot(caller, lot).await.map_err(|error| match error {
+            ReportError::Refused(error) => refused(error),
+            ReportError::Unavailable(error) => unavailable(error),
+            ReportError::Later(later) => status::retry_later("TOKEN_AWAY", later.message, later.retry_after),
+        })?;
+        // A JWS is ASCII: it may be cut anywhere.
+        let parts: Vec<_> = report
+            .as_bytes()
+            .chunks(PART_CHARACTERS)
+            .map(|part| Ok(wire::LotReportPart { part: String::from_utf8_lossy(part).into_owned() }))
+            .collect();
+        Ok(Response::new(Box::pin(tokio_stream::iter(parts))))
+    }
+}
+
+fn parse<T, E: std::error::Error>(
+    field: &str,
+    text: &str,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<T, Status> {
+    parse(text).map_err(|error| status::invalid_argument(field, service::in_full(&error)))
+}
+
+fn quantity(quantity: u32) -> Result<u32, Status> {
+    if (1..=QUANTITY_MAX).contains(&quantity) {
+        return Ok(quantity);
+    }
+    Err(status::invalid_argument("quantity", format!("{quantity} is no quantity: give 1 to {QUANTITY_MAX}")))
+}
+
+/// A supervisor's reason and badge, for the record.
+fn decided(caller: Caller, reason: String, badge: String) -> Result<(String, Caller), Status> {
+    if reason.trim().is_empty() || reason.chars().count() > REASON_MAX || reason.chars().any(char::is_control) {
+        let message = format!("say why in 1 to {REASON_MAX} printable characters");
+        return Err(status::invalid_argument("reason", message));
+    }
+    if badge.len() > 64 || badge.chars().any(char::is_control) {
+        return Err(status::invalid_argument("badge", "give at most 64 printable characters"));
+    }
+    Ok((reason, Caller { claimed_by: badge, ..caller }))
+}
+
+fn answer(lot: Result<Lot, LotRefused>) -> Result<Response<wire::Lot>, Status> {
+    lot.map(|lot| Response::new(to_wire(lot))).map_err(refused)
+}
+
+fn refused(refused: LotRefused) -> Status {
+    let code = match refused.kind {
+        Kind::Invalid => Code::InvalidArgument,
+        Kind::Denied => Code::PermissionDenied,
+        Kind::NotFound => Code::NotFound,
+        Kind::Exists => Code::AlreadyExists,
+        Kind::Precondition => Code::FailedPrecondition,
+        Kind::NotNow => Code::Unavailable,
+    };
+    status::refused(code, refused.reason, refused.message)
+}
+
+fn to_wire(lot: Lot) -> wire::Lot {
+    let state = if lot.open { wire::lot::State::Open } else { wire::lot::State::Closed };
+    wire::Lot {
+        lot: lot.lot.to_string(),
+        profile: lot.profile.to_string(),
+        quantity: lot.quantity,
+        used: lot.used,
+        state: state.into(),
+        create_time: Some(timestamp(lot.opened)),
+        authorisation: lot.signature.map(|signature| wire::LotAuthorisation {
+            jti: signature.jti,
+            key_sha256: signature.key_sha256.to_vec(),
+            device_serials: signature.device_serials,
+            pattern: signature.pattern,
+            not_before: Some(seconds(signature.not_before)),
+            expire_time: Some(seconds(signature.expires)),
+        }),
+    }
+}
+
+fn timestamp(at: Timestamp) -> prost_types::Timestamp {
+    let nanos = i32::try_from(at.0.rem_euclid(1000)).unwrap_or(0) * 1_000_000;
+    prost_types::Timestamp { seconds: at.seconds(), nanos }
+}
+
+fn seconds(seconds: i64) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds, nanos: 0 }
+}
