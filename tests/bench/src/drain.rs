@@ -103,6 +103,7 @@ fn requests(prefix: &str, count: usize) -> Result<Vec<IssueBatchRequest>, Failed
             device_serial: serial,
             lot: LOT.to_owned(),
             profile: past::PROFILE.to_owned(),
+            supersedes: Vec::new(),
         });
         if batch.len() == BATCH || number + 1 == count {
             batches.push(IssueBatchRequest { requests: std::mem::take(&mut batch) });
