@@ -4,7 +4,8 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
+    "evidence/v1/evidence.proto",
     "station/v1/station.proto",
     "ca/v1/ca.proto",
     "ca/v1/lots.proto",

@@ -14,6 +14,15 @@ pub mod ca {
     }
 }
 
+/// What a device shows of where its key lives.
+pub mod evidence {
+    /// `evidence.v1`.
+    #[allow(missing_docs, clippy::all)]
+    pub mod v1 {
+        tonic::include_proto!("evidence.v1");
+    }
+}
+
 /// What is asked of a station.
 pub mod station {
     /// `station.v1`.

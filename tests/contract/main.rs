@@ -1,11 +1,12 @@
 //! The contract of [`issuance::Keystore`]: one suite for every implementation, on real devices.
 //!
 //! [`suite`] holds what all of them promise and is run for a TPM in this process, a TPM behind a worker and a token
-//! behind a worker (a process loads a PKCS#11 module once, so that tokens are never in this one). [`tpm`], [`pkcs11`] and
+//! behind a worker (a process loads a PKCS#11 module once, so that tokens are never in this one). [`tpm`], [`attest`], [`pkcs11`] and
 //! [`process`] hold what only one of them can show, and [`faults`] what becomes of each when its hardware is in trouble.
 //! Devices are swtpm and SoftHSM.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod attest;
 mod bench;
 mod ca;
 mod faults;

@@ -98,10 +98,15 @@ impl Wire {
 
     /// Makes it a TPM that keeps no EK certificate, as its platform may (TPM2_NV_UndefineSpace).
     pub(crate) fn remove_ek_certificates(&self) {
-        const PLATFORM: u32 = 0x4000_000C;
         for index in self.handles(0x01C0_0000).into_iter().filter(|index| *index < 0x01C0_0100) {
-            self.authorised(0x122, &[PLATFORM, index], 1, &[]).unwrap();
+            self.undefine_as_platform(index);
         }
+    }
+
+    /// Removes an NV index of the platform (TPM2_NV_UndefineSpace).
+    pub(crate) fn undefine_as_platform(&self, index: u32) {
+        const PLATFORM: u32 = 0x4000_000C;
+        self.authorised(0x122, &[PLATFORM, index], 1, &[]).unwrap();
     }
 
     /// Writes into an NV index as its owner (TPM2_NV_Write).

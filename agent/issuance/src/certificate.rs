@@ -1,7 +1,7 @@
 //! What came back from the CA, held against what was asked. Only this file makes a [`ValidatedCertificate`].
 
 pub mod name_constraints;
-mod path;
+pub(crate) mod path;
 #[cfg(test)]
 mod tests;
 
@@ -185,7 +185,7 @@ fn serial(certificate: &X509Certificate<'_>) -> String {
     })
 }
 
-fn parse<'a>(der: &'a [u8], what: &'static str) -> Result<X509Certificate<'a>, CertificateRejected> {
+pub(crate) fn parse<'a>(der: &'a [u8], what: &'static str) -> Result<X509Certificate<'a>, CertificateRejected> {
     match X509Certificate::from_der(der) {
         Ok(([], certificate)) => Ok(certificate),
         _ => Err(CertificateRejected::NotDer(what)),
@@ -272,7 +272,7 @@ fn check_extensions(certificate: &X509Certificate<'_>) -> Result<(), Certificate
     Ok(())
 }
 
-fn check_validity(
+pub(crate) fn check_validity(
     certificate: &X509Certificate<'_>,
     whose: &'static str,
     at: Timestamp,

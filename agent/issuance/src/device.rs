@@ -5,8 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Fault, KeyAlgorithm, PublicKey, ValidatedCertificate,
+    Fault, FaultKind, KeyAlgorithm, PublicKey, ValidatedCertificate,
     public_key::{hex, sha256},
+    residency::{Challenge, credential::Credential},
 };
 
 /// Where a private key is, inside one device.
@@ -132,6 +133,8 @@ pub enum ResidencyEvidence {
         public_area: Vec<u8>,
         /// TPM2B_NAME's content.
         name: Vec<u8>,
+        /// What the TPM says of the key, where that was asked for.
+        attestation: Option<Box<TpmAttestation>>,
     },
     /// From C_GetAttributeValue of the private key: a statement of the token, not a proof.
     Token {
@@ -146,6 +149,40 @@ pub enum ResidencyEvidence {
         /// CKA_NEVER_EXTRACTABLE.
         never_extractable: bool,
     },
+}
+
+/// What a TPM says of one of its keys, and who that TPM is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TpmAttestation {
+    /// The TPM's endorsement key.
+    pub endorsement: Endorsement,
+    /// TPMT_PUBLIC of the attestation key, a primary key of the endorsement hierarchy: the TPM re-creates it at any time,
+    /// so that nothing of it must be kept.
+    pub ak_public_area: Vec<u8>,
+    /// TPMS_ATTEST of TPM2_Certify, marshalled: what the AK signed.
+    pub certify_info: Vec<u8>,
+    /// The AK's signature over SHA-256 of that: DER `ECDSA-Sig-Value`, or PKCS#1 v1.5.
+    pub certify_signature: Vec<u8>,
+}
+
+/// What a credential is made for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttestationKey {
+    /// The TPM's endorsement key.
+    pub endorsement: Endorsement,
+    /// TPMT_PUBLIC of the attestation key.
+    pub ak_public_area: Vec<u8>,
+}
+
+/// An endorsement key: who a TPM is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endorsement {
+    /// Its certificate from NV, DER without padding; `None` when the TPM keeps none.
+    pub certificate: Option<Vec<u8>>,
+    /// The intermediates that the TPM keeps beside it (NV 0x01C00100 and up), DER.
+    pub chain: Vec<Vec<u8>>,
+    /// TPMT_PUBLIC of the EK as this TPM re-created it.
+    pub public_area: Vec<u8>,
 }
 
 /// Keys and certificates of one device, or of one token that belongs to a CA or a station.
@@ -168,8 +205,25 @@ pub trait Keystore: Send {
     /// [`FaultKind::LocationOccupied`](crate::FaultKind::LocationOccupied) when something is there.
     fn generate_key(&mut self, location: &KeyLocation, algorithm: KeyAlgorithm) -> Result<PublicKey, Fault>;
 
-    /// What the device says of where that key lives.
+    /// What the device says of where that key lives. A TPM's own word on it is [`attest`](Self::attest).
     fn residency_evidence(&mut self, location: &KeyLocation) -> Result<ResidencyEvidence, Fault>;
+
+    /// The keys by which a TPM shows that it is that TPM; `None` for a device that has none such.
+    fn attestation_key(&mut self) -> Result<Option<AttestationKey>, Fault> {
+        Ok(None)
+    }
+
+    /// Releases the secret of a credential that was made for this device's [`AttestationKey`].
+    /// [`FaultKind::ResidencyUnproven`](crate::FaultKind::ResidencyUnproven) when it was made for another.
+    fn activate_credential(&mut self, _credential: &Credential) -> Result<Vec<u8>, Fault> {
+        Err(Fault::new(FaultKind::ResidencyUnproven, "could not activate a credential: only a TPM does"))
+    }
+
+    /// Has the TPM attest to that key, over a challenge.
+    /// [`FaultKind::ResidencyUnproven`](crate::FaultKind::ResidencyUnproven) from a device that attests nothing.
+    fn attest(&mut self, _location: &KeyLocation, _challenge: Challenge) -> Result<TpmAttestation, Fault> {
+        Err(Fault::new(FaultKind::ResidencyUnproven, "could not attest to the key: only a TPM does"))
+    }
 
     /// Signs each message with the key, hashed as its algorithm says ([`KeyAlgorithm`]). ECDSA signatures are DER
     /// `ECDSA-Sig-Value`, RSA ones PKCS#1 v1.5. One answer for each message, in order; one call is one visit to the

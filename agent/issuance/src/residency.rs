@@ -1,22 +1,93 @@
 //! Where a private key lives: the evidence, verified structurally.
 
-use crate::{PublicKey, ResidencyEvidence, der, public_key::sha256};
+mod attestation;
+pub mod credential;
+mod endorsement;
+mod public_area;
+mod reader;
+
+pub use attestation::ak_name;
+pub use endorsement::{EndorsementPolicy, Standing, WithoutCertificate, ek_sha256};
+
+use serde::{Deserialize, Serialize};
+
+use self::public_area::{FIXED_PARENT, FIXED_TPM, NameHash, PublicArea, RESTRICTED, SENSITIVE_DATA_ORIGIN, SIGN};
+use crate::{
+    DeviceIdentity, IssuanceId, PublicKey, ResidencyEvidence, Timestamp, certificate::CertificateRejected,
+    public_key::sha256,
+};
 
 /// Why residency evidence was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ResidencyUnproven {
-    /// The bytes are not a TPMT_PUBLIC.
-    #[error("the public area is not a TPMT_PUBLIC (TPM 2.0 part 2, 12.2.4)")]
+    /// The bytes are not what a TPM marshals.
+    #[error("the evidence is not as a TPM marshals it (TPM 2.0 part 2)")]
     Malformed,
     /// The name is not the digest of the public area.
     #[error("the key's name is not the digest of its public area")]
     WrongName,
     /// An attribute is not as it must be.
-    #[error("the key's {0}")]
-    Attribute(&'static str),
+    #[error("the {whose}'s {problem}")]
+    Attribute {
+        /// Whose.
+        whose: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// The public area holds another key.
     #[error("the public area is of another key")]
     OtherKey,
+    /// The EK certificate is not of this EK.
+    #[error("the EK certificate is of another TPM's key")]
+    OtherEk,
+    /// The EK certificate is not that of an EK.
+    #[error("the EK certificate {0}")]
+    EkCertificate(&'static str),
+    /// The EK certificate does not lead to a root that is trusted for TPMs.
+    #[error("the EK certificate is not trusted")]
+    UntrustedEk(#[from] CertificateRejected),
+    /// The TPM has no EK certificate, and the profile wants one.
+    #[error("the TPM holds no EK certificate, and the profile requires one (SHA-256 of the EK: {0})")]
+    NoEkCertificate(String),
+    /// The TPM has no EK certificate, and its EK is not on the list.
+    #[error("the TPM holds no EK certificate, and its EK is not on the profile's list (SHA-256 of the EK: {0})")]
+    NotOnList(String),
+    /// The AK's statement is not about this key, now.
+    #[error("the TPM2_Certify statement does not hold: {0}")]
+    Certify(&'static str),
+    /// The evidence lacks the attestation that was asked for.
+    #[error("the device gave no attestation, and the profile requires a TPM's")]
+    NotAttested,
+    /// The evidence is of another device than was identified.
+    #[error("the evidence is of another device than the one that was identified")]
+    OtherDevice,
+}
+
+/// What evidence must answer, 32 bytes: a nonce, the issuance and the request together, so that no evidence serves twice
+/// and none can be mixed from two issuances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Challenge(pub [u8; 32]);
+
+impl Challenge {
+    /// Of the station's nonce, the issuance, and CertificationRequestInfo (RFC 2986 §4.1), DER: what will be signed.
+    #[must_use]
+    pub fn new(nonce: &[u8; 32], issuance: IssuanceId, request_info: &[u8]) -> Self {
+        let parts = [b"station-agent residency 1".as_slice(), nonce, issuance.as_bytes(), &sha256(request_info)];
+        Self(sha256(&parts.concat()))
+    }
+}
+
+/// What the evidence of one key must be.
+#[derive(Debug, Clone, Copy)]
+pub struct Attested<'a> {
+    /// Who the device is.
+    pub identity: &'a DeviceIdentity,
+    /// What it had to answer.
+    pub challenge: &'a Challenge,
+    /// Which TPMs are believed.
+    pub policy: &'a EndorsementPolicy,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// Holds evidence against the key that it is about.
@@ -26,7 +97,7 @@ pub enum ResidencyUnproven {
 /// CKA_ALWAYS_SENSITIVE and CKA_NEVER_EXTRACTABLE true, CKA_EXTRACTABLE false.
 pub fn verify(evidence: &ResidencyEvidence, public_key: &PublicKey) -> Result<(), ResidencyUnproven> {
     match evidence {
-        ResidencyEvidence::Tpm { public_area, name } => verify_tpm(public_area, name, public_key),
+        ResidencyEvidence::Tpm { public_area, name, .. } => verify_tpm(public_area, name, public_key),
         ResidencyEvidence::Token { local, sensitive, always_sensitive, extractable, never_extractable } => {
             for (holds, problem) in [
                 (*local, "CKA_LOCAL is false: it was not generated in the token"),
@@ -36,7 +107,7 @@ pub fn verify(evidence: &ResidencyEvidence, public_key: &PublicKey) -> Result<()
                 (*never_extractable, "CKA_NEVER_EXTRACTABLE is false"),
             ] {
                 if !holds {
-                    return Err(ResidencyUnproven::Attribute(problem));
+                    return Err(ResidencyUnproven::Attribute { whose: "key", problem });
                 }
             }
             Ok(())
@@ -44,116 +115,50 @@ pub fn verify(evidence: &ResidencyEvidence, public_key: &PublicKey) -> Result<()
     }
 }
 
-// TPM 2.0 part 2, table 31 (TPMA_OBJECT).
-const FIXED_TPM: u32 = 1 << 1;
-const FIXED_PARENT: u32 = 1 << 4;
-const SENSITIVE_DATA_ORIGIN: u32 = 1 << 5;
-const RESTRICTED: u32 = 1 << 16;
-const SIGN: u32 = 1 << 18;
-const TPM_ALG_RSA: u16 = 0x0001;
-const TPM_ALG_SHA256: u16 = 0x000B;
-const TPM_ALG_NULL: u16 = 0x0010;
-const TPM_ALG_ECC: u16 = 0x0023;
+/// Holds a TPM's evidence against the key and against what was asked: besides [`verify`], that the TPM of the identity,
+/// and one that the policy believes, says so of this key in answer to this challenge. Whether EK and AK are in one TPM is
+/// what credential activation shows, to whoever made the [credential](credential::make).
+pub fn verify_attested(
+    evidence: &ResidencyEvidence,
+    public_key: &PublicKey,
+    expected: Attested<'_>,
+) -> Result<Standing, ResidencyUnproven> {
+    verify(evidence, public_key)?;
+    let (ResidencyEvidence::Tpm { name, attestation, .. }, DeviceIdentity::Tpm { ek_certificate, srk_name, .. }) =
+        (evidence, expected.identity)
+    else {
+        return Err(ResidencyUnproven::NotAttested);
+    };
+    let attestation = attestation.as_ref().ok_or(ResidencyUnproven::NotAttested)?;
+    if attestation.endorsement.certificate != *ek_certificate {
+        return Err(ResidencyUnproven::OtherDevice);
+    }
+    attestation::check(attestation, name, srk_name, expected.challenge, expected.policy, expected.at)
+}
 
 fn verify_tpm(public_area: &[u8], name: &[u8], public_key: &PublicKey) -> Result<(), ResidencyUnproven> {
-    let mut reader = Reader(public_area);
-    let algorithm = reader.u16()?;
-    let name_algorithm = reader.u16()?;
-    let attributes = reader.u32()?;
-    if name_algorithm != TPM_ALG_SHA256 {
-        return Err(ResidencyUnproven::Attribute("nameAlg is not SHA-256"));
+    let area = PublicArea::parse(public_area)?;
+    if area.name_hash != NameHash::Sha256 {
+        return Err(ResidencyUnproven::Attribute { whose: "key", problem: "nameAlg is not SHA-256" });
     }
-    let mut expected = name_algorithm.to_be_bytes().to_vec();
-    expected.extend(sha256(public_area));
-    if name != expected {
+    if name != area.name() {
         return Err(ResidencyUnproven::WrongName);
     }
-    for (bit, set, problem) in [
-        (FIXED_TPM, true, "fixedTPM is clear: it may leave this TPM"),
-        (FIXED_PARENT, true, "fixedParent is clear: it may be moved"),
-        (SENSITIVE_DATA_ORIGIN, true, "sensitiveDataOrigin is clear: it was not generated in the TPM"),
-        (SIGN, true, "sign is clear"),
-        (RESTRICTED, false, "restricted is set: it cannot sign a certification request"),
-    ] {
-        if (attributes & bit != 0) != set {
-            return Err(ResidencyUnproven::Attribute(problem));
-        }
-    }
-    let _auth_policy = reader.sized()?;
-    // TPMS_ASYM_PARMS of a signing key: symmetric is NULL, then the scheme, with its hash unless it is NULL.
-    if reader.u16()? != TPM_ALG_NULL {
+    area.check(
+        "key",
+        &[
+            (FIXED_TPM, true, "fixedTPM is clear: it may leave this TPM"),
+            (FIXED_PARENT, true, "fixedParent is clear: it may be moved"),
+            (SENSITIVE_DATA_ORIGIN, true, "sensitiveDataOrigin is clear: it was not generated in the TPM"),
+            (SIGN, true, "sign is clear"),
+            (RESTRICTED, false, "restricted is set: it cannot sign a certification request"),
+        ],
+    )?;
+    // A signing key protects no children.
+    if area.symmetric.is_some() {
         return Err(ResidencyUnproven::Malformed);
     }
-    if reader.u16()? != TPM_ALG_NULL {
-        reader.u16()?;
-    }
-    let raw = match algorithm {
-        TPM_ALG_ECC => {
-            let _curve = reader.u16()?;
-            let _kdf = reader.u16()?;
-            let (x, y) = (reader.sized()?, reader.sized()?);
-            let width = (public_key.raw().len().saturating_sub(1)) / 2;
-            // A TPM may drop leading zero octets of a coordinate.
-            if x.len() > width || y.len() > width {
-                return Err(ResidencyUnproven::OtherKey);
-            }
-            let mut point = vec![0x04];
-            for coordinate in [x, y] {
-                point.extend(vec![0; width - coordinate.len()]);
-                point.extend(coordinate);
-            }
-            point
-        }
-        TPM_ALG_RSA => {
-            let _bits = reader.u16()?;
-            let exponent = match reader.u32()? {
-                0 => 65_537,
-                other => other,
-            };
-            rsa_public_key(reader.sized()?, exponent)
-        }
-        _ => return Err(ResidencyUnproven::Malformed),
-    };
-    if !reader.0.is_empty() {
-        return Err(ResidencyUnproven::Malformed);
-    }
-    if raw != public_key.raw() { Err(ResidencyUnproven::OtherKey) } else { Ok(()) }
-}
-
-/// RSAPublicKey (RFC 8017 A.1.1), DER.
-fn rsa_public_key(modulus: &[u8], exponent: u32) -> Vec<u8> {
-    fn integer(value: &[u8]) -> Vec<u8> {
-        let mut digits: Vec<u8> = value.iter().copied().skip_while(|byte| *byte == 0).collect();
-        if digits.first().is_none_or(|first| first & 0x80 != 0) {
-            digits.insert(0, 0);
-        }
-        der::element(0x02, &digits)
-    }
-    let body = [integer(modulus), integer(&exponent.to_be_bytes())].concat();
-    der::element(0x30, &body)
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, count: usize) -> Result<&'a [u8], ResidencyUnproven> {
-        let (taken, rest) = self.0.split_at_checked(count).ok_or(ResidencyUnproven::Malformed)?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn u16(&mut self) -> Result<u16, ResidencyUnproven> {
-        Ok(self.take(2)?.iter().fold(0, |sum, byte| sum << 8 | u16::from(*byte)))
-    }
-
-    fn u32(&mut self) -> Result<u32, ResidencyUnproven> {
-        Ok(self.take(4)?.iter().fold(0, |sum, byte| sum << 8 | u32::from(*byte)))
-    }
-
-    fn sized(&mut self) -> Result<&'a [u8], ResidencyUnproven> {
-        let size = self.u16()?;
-        self.take(usize::from(size))
-    }
+    if area.key.raw() != public_key.raw() { Err(ResidencyUnproven::OtherKey) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -1,15 +1,16 @@
 //! The journal's entries: the heart's records, to and from protobuf. Beside the gRPC files, the only place that knows
 //! the proto types.
 
+mod evidence;
+
 use issuance::{
     CertificateLocation, CommonName, DeviceIdentity, DeviceSerial, FixtureName, IssuanceId, KeyAlgorithm, KeyLocation,
-    LotName, ProfileName, PublicKey, Record, ResidencyEvidence, Timestamp,
+    LotName, ProfileName, PublicKey, Record, Timestamp,
     record::{Provenance, Requested, Stop, Verification},
 };
 use prost::Message as _;
 use proto::journal::v1::{
-    self as wire, Place, device_identified::Identity, place::Place as PlaceKind, residency_proven::Evidence,
-    station_record::Event,
+    self as wire, Place, device_identified::Identity, place::Place as PlaceKind, station_record::Event,
 };
 
 /// One entry of the station's journal.
@@ -125,7 +126,7 @@ fn event(record: &Record) -> Event {
             reused: *reused,
         }),
         Record::ResidencyProven { evidence } => {
-            Event::ResidencyProven(wire::ResidencyProven { evidence: Some(evidence_to_wire(evidence)) })
+            Event::ResidencyProven(wire::ResidencyProven { evidence: Some(evidence::to_wire(evidence)) })
         }
         Record::RequestSigned { certification_request } => {
             Event::RequestSigned(wire::RequestSigned { certification_request: certification_request.clone() })
@@ -190,7 +191,7 @@ fn record(event: Event) -> Result<Record, EntryError> {
             reused: generated.reused,
         },
         Event::ResidencyProven(proven) => Record::ResidencyProven {
-            evidence: evidence_from_wire(proven.evidence.ok_or(EntryError::Field("evidence"))?),
+            evidence: evidence::from_wire(proven.evidence.ok_or(EntryError::Field("evidence"))?),
         },
         Event::RequestSigned(signed) => Record::RequestSigned { certification_request: signed.certification_request },
         Event::Submitted(submitted) => Record::Submitted { authority: submitted.authority },
@@ -301,24 +302,6 @@ fn identity_from_wire(identity: Identity) -> DeviceIdentity {
     }
 }
 
-fn evidence_to_wire(evidence: &ResidencyEvidence) -> Evidence {
-    match evidence.clone() {
-        ResidencyEvidence::Tpm { public_area, name } => Evidence::Tpm(wire::TpmEvidence { public_area, name }),
-        ResidencyEvidence::Token { local, sensitive, always_sensitive, extractable, never_extractable } => {
-            Evidence::Token(wire::TokenEvidence { local, sensitive, always_sensitive, extractable, never_extractable })
-        }
-    }
-}
-
-fn evidence_from_wire(evidence: Evidence) -> ResidencyEvidence {
-    match evidence {
-        Evidence::Tpm(wire::TpmEvidence { public_area, name }) => ResidencyEvidence::Tpm { public_area, name },
-        Evidence::Token(wire::TokenEvidence { local, sensitive, always_sensitive, extractable, never_extractable }) => {
-            ResidencyEvidence::Token { local, sensitive, always_sensitive, extractable, never_extractable }
-        }
-    }
-}
-
 fn key_place(location: &KeyLocation) -> Place {
     match location {
         KeyLocation::TpmHandle(handle) => place(PlaceKind::TpmHandle(*handle)),
@@ -368,6 +351,18 @@ fn array(field: &'static str, bytes: &[u8]) -> Result<[u8; 32], EntryError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use issuance::{
+        ResidencyEvidence,
+        device::{Endorsement, TpmAttestation},
+    };
+
+    fn attested() -> ResidencyEvidence {
+        let endorsement =
+            Endorsement { certificate: Some(vec![3]), chain: vec![vec![4], vec![5]], public_area: vec![6] };
+        let attestation =
+            TpmAttestation { endorsement, ak_public_area: vec![7], certify_info: vec![8], certify_signature: vec![9] };
+        ResidencyEvidence::Tpm { public_area: vec![1], name: vec![2], attestation: Some(Box::new(attestation)) }
+    }
 
     fn round_trip(what: What) {
         let entry = Entry { at: Timestamp(1_790_000_000_123), what };
@@ -417,7 +412,10 @@ mod tests {
                 location: KeyLocation::TpmHandle(0x8100_0010),
                 algorithm: KeyAlgorithm::P384,
             },
-            Record::ResidencyProven { evidence: ResidencyEvidence::Tpm { public_area: vec![1], name: vec![2] } },
+            Record::ResidencyProven { evidence: attested() },
+            Record::ResidencyProven {
+                evidence: ResidencyEvidence::Tpm { public_area: vec![1], name: vec![2], attestation: None },
+            },
             Record::RequestSigned { certification_request: vec![3] },
             Record::Submitted { authority: "ca-1".into() },
             Record::Issued { certificate: vec![4], chain: vec![vec![5], vec![6]] },

@@ -38,6 +38,21 @@ pub(super) fn find(
     Ok(walk.path.iter().map(|certificate| certificate.as_raw().to_vec()).collect())
 }
 
+/// Whether a path leads from `certificate` over some of `intermediates` to one of `roots`, all DER: for certificates that
+/// others issued, whose first step is not pinned.
+pub(crate) fn to_root(
+    certificate: &X509Certificate<'_>,
+    intermediates: &[Vec<u8>],
+    roots: &[Vec<u8>],
+    at: Timestamp,
+) -> Result<(), Rejected> {
+    let roots = parse_all(roots, "root certificate")?;
+    let intermediates = parse_all(intermediates, "intermediate certificate")?;
+    let above: Vec<_> = roots.iter().chain(&intermediates).collect();
+    let mut walk = Walk { certificate, roots: &roots, above: above.clone(), at, path: Vec::new(), signatures: 0 };
+    walk.up(certificate, &above, 0)
+}
+
 fn parse_all<'a>(certificates: &'a [Vec<u8>], what: &'static str) -> Result<Vec<X509Certificate<'a>>, Rejected> {
     certificates.iter().map(|der| parse(der, what)).collect()
 }

@@ -28,8 +28,17 @@ pub(super) fn check_identity(identity: &DeviceIdentity) -> Result<(), Fault> {
 }
 
 pub(super) fn check_evidence(evidence: &ResidencyEvidence, key: &DeviceKey) -> Result<(), Fault> {
-    if let ResidencyEvidence::Tpm { public_area, name } = evidence {
-        check_size(public_area.len() + name.len(), "residency evidence")?;
+    if let ResidencyEvidence::Tpm { public_area, name, attestation } = evidence {
+        let attested = attestation.as_ref().map_or(0, |said| {
+            let ek = &said.endorsement;
+            let certificates = ek.certificate.iter().chain(&ek.chain).map(Vec::len).sum::<usize>();
+            certificates
+                + ek.public_area.len()
+                + said.ak_public_area.len()
+                + said.certify_info.len()
+                + said.certify_signature.len()
+        });
+        check_size(public_area.len() + name.len() + attested, "residency evidence")?;
     }
     residency::verify(evidence, &key.public_key).map_err(|problem| {
         let act = format!("could not prove that the key at {} lives in the device", key.location);

@@ -246,7 +246,7 @@ fn what_does_not_fit_is_set_aside() {
     };
     let leaks = ResidencyEvidence::Token { local, sensitive, always_sensitive, extractable: true, never_extractable };
     stopped(&world, &issuance, Input::EvidenceGiven(leaks), "RESIDENCY_UNPROVEN", true);
-    let large = ResidencyEvidence::Tpm { public_area: vec![0; 70_000], name: vec![] };
+    let large = ResidencyEvidence::Tpm { public_area: vec![0; 70_000], name: vec![], attestation: None };
     stopped(&world, &issuance, Input::EvidenceGiven(large), "MISMATCH", true);
 
     let (world, issuance) = stands_in("ResidencyProven");

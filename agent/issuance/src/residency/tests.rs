@@ -1,4 +1,9 @@
-use super::*;
+mod attested;
+
+use super::{
+    public_area::{TPM_ALG_ECC, TPM_ALG_NULL, TPM_ALG_RSA, TPM_ALG_SHA256},
+    *,
+};
 use crate::{KeyAlgorithm, simulated::*};
 use x509_parser::{prelude::FromDer, public_key::PublicKey as ParsedKey, x509::SubjectPublicKeyInfo};
 
@@ -38,7 +43,7 @@ fn public_area(key: &PublicKey, attributes: u32, strip: bool) -> Vec<u8> {
 
 fn evidence(public_area: Vec<u8>) -> ResidencyEvidence {
     let name = [TPM_ALG_SHA256.to_be_bytes().as_slice(), &sha256(&public_area)].concat();
-    ResidencyEvidence::Tpm { public_area, name }
+    ResidencyEvidence::Tpm { public_area, name, attestation: None }
 }
 
 fn keys() -> Vec<PublicKey> {
@@ -90,14 +95,16 @@ fn each_attribute_counts() {
 #[test]
 fn the_name_is_the_digest() {
     let key = public_key(&generate(KeyAlgorithm::P256));
-    let ResidencyEvidence::Tpm { public_area, name } = evidence(public_area(&key, ATTRIBUTES, false)) else { panic!() };
+    let ResidencyEvidence::Tpm { public_area, name, .. } = evidence(public_area(&key, ATTRIBUTES, false)) else {
+        panic!()
+    };
     for bit in 0..name.len() * 8 {
         let mut wrong = name.clone();
         wrong[bit / 8] ^= 1 << (bit % 8);
-        let evidence = ResidencyEvidence::Tpm { public_area: public_area.clone(), name: wrong };
+        let evidence = ResidencyEvidence::Tpm { public_area: public_area.clone(), name: wrong, attestation: None };
         assert_eq!(verify(&evidence, &key), Err(ResidencyUnproven::WrongName), "bit {bit}");
     }
-    let evidence = ResidencyEvidence::Tpm { public_area, name: vec![] };
+    let evidence = ResidencyEvidence::Tpm { public_area, name: vec![], attestation: None };
     assert_eq!(verify(&evidence, &key), Err(ResidencyUnproven::WrongName));
 }
 

@@ -53,7 +53,9 @@ fn any_record() -> impl Strategy<Value = Record> {
         Record::Failed(stop()),
         Record::Quarantined(stop()),
         Record::Completed,
-        Record::ResidencyProven { evidence: ResidencyEvidence::Tpm { public_area: vec![], name: vec![] } },
+        Record::ResidencyProven {
+            evidence: ResidencyEvidence::Tpm { public_area: vec![], name: vec![], attestation: None },
+        },
     ]);
     records.push(Record::Released { claimed_by: "s".into(), authenticated_by: "s".into() });
     records.push(Record::Cancelled { reason: "r".into(), claimed_by: "s".into(), authenticated_by: "s".into() });

@@ -121,7 +121,7 @@ pub(super) fn evidence(context: &mut Context, handle: u32) -> Result<ResidencyEv
         let act = || format!("could not read the key at {handle:#010x}");
         let (public, name, _) = context.read_public(key).map_err(|error| fault::during(act())(error))?;
         let public_area = public.marshall().map_err(|error| fault::during(act())(error))?;
-        Ok(ResidencyEvidence::Tpm { public_area, name: name.value().to_vec() })
+        Ok(ResidencyEvidence::Tpm { public_area, name: name.value().to_vec(), attestation: None })
     })
 }
 
@@ -306,7 +306,7 @@ fn signing_key(public: &Public, handle: u32) -> Result<PublicKey, Fault> {
     PublicKey::from_der(&spki).map_err(|error| occupied(handle, error))
 }
 
-fn with_key<T>(
+pub(super) fn with_key<T>(
     context: &mut Context,
     handle: u32,
     act: impl FnOnce(&mut Context, KeyHandle) -> Result<T, Fault>,
@@ -319,7 +319,7 @@ fn with_key<T>(
     act(held.context(), key)
 }
 
-fn must_be_there(context: &mut Context, handle: u32) -> Result<(), Fault> {
+pub(super) fn must_be_there(context: &mut Context, handle: u32) -> Result<(), Fault> {
     match is_there(context, handle)? {
         true => Ok(()),
         false => Err(Fault::new(FaultKind::NotFound, format!("no key stands at {handle:#010x}"))),

@@ -13,6 +13,7 @@
 //! A busy TPM is waited for, and a lost link or a full slot heals by a new connection, once. Each connection after
 //! [`identify`](Keystore::identify) makes sure that the same TPM is still there, until the next one.
 
+mod attest;
 mod fault;
 mod identity;
 mod key;
@@ -25,6 +26,8 @@ mod tcti;
 use issuance::{
     CertificateLocation, DeviceIdentity, Fault, FaultKind, KeyAlgorithm, KeyLocation, Keystore, PublicKey,
     ResidencyEvidence, ValidatedCertificate,
+    device::{AttestationKey, TpmAttestation},
+    residency::{Challenge, credential::Credential},
 };
 use tss_esapi::Context;
 
@@ -161,9 +164,22 @@ impl Keystore for Tpm {
         self.visit(|context| key::generate(context, handle, algorithm, srk.as_deref(), &mut was_absent))
     }
 
+    fn attestation_key(&mut self) -> Result<Option<AttestationKey>, Fault> {
+        self.visit(attest::attestation_key).map(Some)
+    }
+
+    fn activate_credential(&mut self, credential: &Credential) -> Result<Vec<u8>, Fault> {
+        self.visit(|context| attest::activate(context, credential))
+    }
+
     fn residency_evidence(&mut self, location: &KeyLocation) -> Result<ResidencyEvidence, Fault> {
         let handle = key::handle(location)?;
         self.visit(|context| key::evidence(context, handle))
+    }
+
+    fn attest(&mut self, location: &KeyLocation, challenge: Challenge) -> Result<TpmAttestation, Fault> {
+        let handle = key::handle(location)?;
+        self.visit(|context| attest::attest(context, handle, challenge))
     }
 
     fn sign(&mut self, location: &KeyLocation, messages: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Fault> {

@@ -11,6 +11,9 @@ pub struct Deadlines {
     pub identify: Duration,
     /// [`generate_key`](issuance::Keystore::generate_key).
     pub generate: Duration,
+    /// [`attestation_key`](issuance::Keystore::attestation_key),
+    /// [`activate_credential`](issuance::Keystore::activate_credential) and [`attest`](issuance::Keystore::attest).
+    pub attest: Duration,
     /// [`find_key`](issuance::Keystore::find_key), [`residency_evidence`](issuance::Keystore::residency_evidence) and
     /// [`read_certificate`](issuance::Keystore::read_certificate).
     pub read: Duration,
@@ -28,6 +31,8 @@ impl Deadlines {
     const IDENTIFY: Duration = Duration::from_secs(60);
     /// RSA-2048 took a TPM of 2016 up to two minutes; primes are luck.
     const GENERATE: Duration = Duration::from_secs(300);
+    /// A primary RSA key is found anew from its seed: as long as one is generated.
+    const ATTEST: Duration = Duration::from_secs(300);
     /// A read is tens of milliseconds, and a lost session is healed once in between.
     const READ: Duration = Duration::from_secs(30);
     /// NV writes are rate-limited by some TPMs to one in several seconds.
@@ -42,6 +47,8 @@ impl Deadlines {
             Call::Identify => self.identify,
             Call::GenerateKey(..) => self.generate,
             Call::FindKey(_) | Call::ResidencyEvidence(_) | Call::ReadCertificate(_) => self.read,
+            // Primary keys are re-created for these: seconds for an RSA one.
+            Call::AttestationKey | Call::ActivateCredential(_) | Call::Attest(..) => self.attest,
             Call::WriteCertificate(..) => self.write,
             Call::Sign(_, messages) => {
                 self.sign + self.each_signature.saturating_mul(u32::try_from(messages.len()).unwrap_or(u32::MAX))
@@ -55,6 +62,7 @@ impl Default for Deadlines {
         Self {
             identify: Self::IDENTIFY,
             generate: Self::GENERATE,
+            attest: Self::ATTEST,
             read: Self::READ,
             write: Self::WRITE,
             sign: Self::SIGN,

@@ -5,6 +5,8 @@ use std::fmt;
 use issuance::{
     CertificateExpectation, CertificateLocation, DeviceIdentity, Fault, KeyAlgorithm, KeyLocation, PublicKey,
     ResidencyEvidence,
+    device::{AttestationKey, TpmAttestation},
+    residency::{Challenge, credential::Credential},
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
 
@@ -14,7 +16,10 @@ pub(super) enum Call {
     Identify,
     FindKey(KeyLocation),
     GenerateKey(KeyLocation, KeyAlgorithm),
+    AttestationKey,
+    ActivateCredential(Credential),
     ResidencyEvidence(KeyLocation),
+    Attest(KeyLocation, Challenge),
     Sign(KeyLocation, Vec<Bytes>),
     ReadCertificate(CertificateLocation),
     /// The DER and what it was held against: a `ValidatedCertificate` cannot be sent, only made anew.
@@ -28,6 +33,9 @@ impl Call {
             Self::Identify => "identify itself",
             Self::FindKey(_) => "find its key",
             Self::GenerateKey(..) => "generate a key",
+            Self::AttestationKey => "show its attestation key",
+            Self::ActivateCredential(_) => "activate a credential",
+            Self::Attest(..) => "attest to its key",
             Self::ResidencyEvidence(_) => "give its residency evidence",
             Self::Sign(..) => "sign",
             Self::ReadCertificate(_) => "give its certificate back",
@@ -47,7 +55,10 @@ pub(super) enum Answer {
     Identity(DeviceIdentity),
     Found(Option<PublicKey>),
     Generated(PublicKey),
+    AttestationKey(Option<AttestationKey>),
+    Secret(Bytes),
     Evidence(ResidencyEvidence),
+    Attested(Box<TpmAttestation>),
     Signatures(Vec<Bytes>),
     Certificate(Option<Bytes>),
     Written,

@@ -24,6 +24,8 @@ use std::{collections::BTreeSet, io, time::Instant};
 use issuance::{
     CertificateLocation, DeviceIdentity, Fault, FaultKind, KeyAlgorithm, KeyLocation, Keystore, PublicKey,
     ResidencyEvidence, ValidatedCertificate,
+    device::{AttestationKey, TpmAttestation},
+    residency::{Challenge, credential::Credential},
 };
 
 pub use self::{
@@ -195,8 +197,20 @@ impl Keystore for Worker {
         answer!(self, Call::GenerateKey(location.clone(), algorithm), Answer::Generated(key) => key)
     }
 
+    fn attestation_key(&mut self) -> Result<Option<AttestationKey>, Fault> {
+        answer!(self, Call::AttestationKey, Answer::AttestationKey(key) => key)
+    }
+
+    fn activate_credential(&mut self, credential: &Credential) -> Result<Vec<u8>, Fault> {
+        answer!(self, Call::ActivateCredential(credential.clone()), Answer::Secret(secret) => secret.0)
+    }
+
     fn residency_evidence(&mut self, location: &KeyLocation) -> Result<ResidencyEvidence, Fault> {
         answer!(self, Call::ResidencyEvidence(location.clone()), Answer::Evidence(evidence) => evidence)
+    }
+
+    fn attest(&mut self, location: &KeyLocation, challenge: Challenge) -> Result<TpmAttestation, Fault> {
+        answer!(self, Call::Attest(location.clone(), challenge), Answer::Attested(attestation) => *attestation)
     }
 
     fn sign(&mut self, location: &KeyLocation, messages: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Fault> {
