@@ -224,7 +224,7 @@ impl Knowledge {
         for fixture in &self.station.fixtures {
             let Some(issuance) = &fixture.issuance else { continue };
             let began = match state(issuance) {
-                State::Failed | State::Quarantined | State::Cancelled => {
+                State::Failed | State::Quarantined | State::Cancelled | State::InDoubt => {
                     self.began.remove(&fixture.name);
                     continue;
                 }

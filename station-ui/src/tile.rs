@@ -52,7 +52,7 @@ impl Kind {
             State::Issued => Self::ScanAgain,
             State::Completed => Self::ShipIt,
             State::Failed | State::Cancelled => Self::Stopped,
-            State::Quarantined => Self::SetAside,
+            State::Quarantined | State::InDoubt => Self::SetAside,
         }
     }
 
@@ -192,6 +192,7 @@ impl Tile {
         };
         let step = match kind {
             Kind::Working => Step::of(state),
+            Kind::SetAside if state == State::InDoubt => Step::of(State::Submitted),
             Kind::Stopped | Kind::SetAside => Step::of(issuance.stopped_in()),
             _ => None,
         };
@@ -271,7 +272,8 @@ mod tests {
             State::Completed => State::Failed,
             State::Failed => State::Quarantined,
             State::Quarantined => State::Cancelled,
-            State::Cancelled => return None,
+            State::Cancelled => State::InDoubt,
+            State::InDoubt => return None,
         })
     }
 
@@ -317,6 +319,7 @@ mod tests {
         expected.extend([(Working, WaitsForAuthority), (Working, ScanAgain)]);
         expected.extend([(Working, Working); 3]);
         expected.extend([(ShipIt, ShipIt), (Stopped, Stopped), (SetAside, SetAside), (Stopped, Stopped)]);
+        expected.push((SetAside, SetAside));
         assert_eq!(kinds, expected);
     }
 

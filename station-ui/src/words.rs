@@ -111,6 +111,7 @@ pub fn step(state: State) -> &'static str {
         State::Failed => "Stopped",
         State::Quarantined => "Set aside",
         State::Cancelled => "Cancelled",
+        State::InDoubt => "In doubt",
     }
 }
 

@@ -17,6 +17,7 @@ use crate::{
     names::FixtureName,
     profile::KeystoreKind,
     record::{Stop, Verification},
+    submission::{Repeats, Terms},
 };
 use checks::{check_algorithm, check_answer, check_evidence, check_identity, check_request, verify_on_device};
 
@@ -34,6 +35,8 @@ pub struct Context<'a> {
     pub roots: &'a [Vec<u8>],
     /// The CA that gets the request.
     pub authority: &'a str,
+    /// What that CA promises.
+    pub terms: Terms,
     /// The fixture at work.
     pub fixture: &'a FixtureName,
     /// What is behind it.
@@ -67,6 +70,18 @@ pub enum Input {
     RequestSigned(Vec<u8>),
     /// The request is about to be handed to the queue.
     Submitting,
+    /// The request is about to be sent, for the first time or again.
+    Sending,
+    /// The send reached no CA, or one that said it did nothing.
+    NotTaken {
+        /// One sentence.
+        message: String,
+    },
+    /// Nobody knows whether a CA has taken the request.
+    AnswerLost {
+        /// One sentence: how it was lost.
+        message: String,
+    },
     /// The CA sent a certificate.
     Issued {
         /// DER.
@@ -203,7 +218,8 @@ impl Issuance {
             State::Written(placed) | State::Verified(placed, _) => {
                 Action::Verify(placed.location.clone(), placed.issued.key.location.clone())
             }
-            State::Refused(_)
+            State::InDoubt(..)
+            | State::Refused(_)
             | State::Completed(..)
             | State::Failed(..)
             | State::Quarantined(..)
@@ -217,14 +233,18 @@ impl Issuance {
             return Ok(self.stopped(&fault, attempt));
         }
         let records = match (&self.state, input) {
-            (_, Input::Issued { certificate, chain }) if self.state.awaits_answer().is_some() => {
+            (_, input @ (Input::Sending | Input::NotTaken { .. } | Input::AnswerLost { .. })) => {
+                self.send(&input, context.authority, context.terms)
+            }
+            (_, Input::Issued { certificate, chain }) if self.state.submission().is_some() => {
                 return Ok(self.answered(certificate, chain, context, now));
             }
-            (_, Input::Refused { reason, message }) if self.state.awaits_answer().is_some() => {
+            (_, Input::Refused { reason, message }) if self.state.submission().is_some() => {
                 return Ok(self.refused(reason, message, context, now));
             }
+            (_, Input::Issued { certificate, chain }) => self.unawaited(certificate, chain),
             // A repeated answer is the one that is already here.
-            (_, Input::Issued { .. } | Input::Refused { .. }) => vec![],
+            (_, Input::Refused { .. }) => vec![],
             (State::Failed(..) | State::Quarantined(..) | State::Completed(..) | State::Cancelled(..), input) => {
                 return Err(self.unexpected(&input));
             }
@@ -256,7 +276,8 @@ impl Issuance {
                 }
             }
             (State::RequestSigned(_), Input::Submitting) => {
-                vec![Record::Submitted { authority: context.authority.to_owned() }]
+                let sends_recorded = context.terms.repeats == Repeats::New;
+                vec![Record::Submitted { authority: context.authority.to_owned(), sends_recorded }]
             }
             (State::Issued(issued), Input::Writing) => {
                 vec![Record::WriteStarted { location: certificate_place(&issued.key.location, context.profile) }]
@@ -416,6 +437,16 @@ impl Issuance {
         self.after(records, context, now)
     }
 
+    /// A certificate that nobody awaits. One that is known is the same answer repeated; any other was made besides it.
+    pub fn unawaited(&self, certificate: Vec<u8>, chain: Vec<Vec<u8>>) -> Vec<Record> {
+        let own = self.state.issued().is_some_and(|issued| issued.certificate == certificate);
+        // What no record can hold is no certificate.
+        if own || self.surplus.contains(&certificate) || check_answer(&certificate, &chain).is_err() {
+            return vec![];
+        }
+        vec![Record::Surplus { certificate, chain }]
+    }
+
     fn refused(&self, reason: String, message: String, context: Context<'_>, now: Timestamp) -> Decision {
         let stop = Stop::of(&Fault::new(FaultKind::RequestRefused, format!("the CA refused: {message} ({reason})")));
         // Another program's words: what is kept of them is bounded like a stop's.
@@ -432,6 +463,9 @@ impl Issuance {
             Input::EvidenceGiven(_) => "EvidenceGiven",
             Input::RequestSigned(_) => "RequestSigned",
             Input::Submitting => "Submitting",
+            Input::Sending => "Sending",
+            Input::NotTaken { .. } => "NotTaken",
+            Input::AnswerLost { .. } => "AnswerLost",
             Input::Issued { .. } => "Issued",
             Input::Refused { .. } => "Refused",
             Input::Writing => "Writing",

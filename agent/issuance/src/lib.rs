@@ -20,6 +20,7 @@ pub mod rule;
 #[cfg(test)]
 mod simulated;
 pub mod state;
+pub mod submission;
 
 pub use certificate::{CertificateExpectation, ValidatedCertificate};
 pub use decide::{Action, Context, Decision, Input};

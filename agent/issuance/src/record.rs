@@ -47,6 +47,42 @@ pub enum Record {
     Submitted {
         /// The CA's name in the station's configuration.
         authority: String,
+        /// Whether each send is recorded, because the CA does not answer the same request twice alike.
+        sends_recorded: bool,
+    },
+    /// Intent: the request is being sent to a CA that makes a second certificate of the same request.
+    SendStarted {
+        /// The CA's name in the station's configuration.
+        authority: String,
+    },
+    /// Outcome: that send reached no CA, or one that said it did nothing. The request waits as before.
+    NotTaken {
+        /// One sentence.
+        message: String,
+    },
+    /// Nobody knows whether a CA made a certificate.
+    InDoubt {
+        /// One sentence: how the answer was lost.
+        message: String,
+    },
+    /// Intent: what was in doubt goes to the queue again.
+    Resubmitted {
+        /// The CA's name in the station's configuration.
+        authority: String,
+        /// As of a submission.
+        sends_recorded: bool,
+        /// Who asked, as a pseudonym; empty when the configuration says so.
+        claimed_by: String,
+        /// The client certificate that asked; empty when the configuration says so.
+        authenticated_by: String,
+    },
+    /// A certificate that came besides the issuance's own, or when none was awaited: recorded so that it can be revoked,
+    /// and never written.
+    Surplus {
+        /// DER.
+        certificate: Vec<u8>,
+        /// DER, issuer first, no root.
+        chain: Vec<Vec<u8>>,
     },
     /// The CA's answer: a certificate. Recorded as it came, validated before each write.
     Issued {
@@ -198,10 +234,13 @@ impl Stop {
 
 /// A record has at most 65,535 bytes, and what a library or a CA says of a fault has no bound: a screenful is kept.
 fn shortened(fault: &Fault) -> String {
+    shortened_words(&fault.to_string())
+}
+
+pub(crate) fn shortened_words(message: &str) -> String {
     const CHARACTERS_MOST: usize = 2000;
-    let message = fault.to_string();
     match message.char_indices().nth(CHARACTERS_MOST) {
         Some((end, _)) => format!("{}…", &message[..end]),
-        None => message,
+        None => message.to_owned(),
     }
 }

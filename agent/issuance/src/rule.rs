@@ -1,11 +1,15 @@
 //! What a supervisor may decide on an issuance, whatever its device and its CA do.
 
-use crate::{Issuance, Record, State};
+use crate::{
+    Issuance, Record, State,
+    submission::{self, Terms},
+};
 
 /// A supervisor's word.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ruling {
-    /// Let a quarantined issuance go on: what the CA refused is asked again, everything else goes on where it stands.
+    /// Let a quarantined issuance go on: what the CA refused is asked again, everything else goes on where it stands. What
+    /// is in doubt is submitted again, and may get a second certificate.
     Release,
     /// End it. Its device may be started anew; what the CA may still answer is recorded and not used.
     Cancel {
@@ -17,8 +21,8 @@ pub enum Ruling {
 /// A ruling on what it cannot be given on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RulingRefused {
-    /// Only what is set aside can be let go on.
-    #[error("only a quarantined issuance can be released")]
+    /// Only what is set aside or in doubt can be let go on.
+    #[error("only an issuance that is quarantined or in doubt can be released")]
     NotQuarantined,
     /// It is done, or was cancelled before.
     #[error("it is completed or cancelled already: nothing is left to cancel")]
@@ -26,10 +30,21 @@ pub enum RulingRefused {
 }
 
 impl Issuance {
-    /// The record that a ruling makes. `claimed_by` is the supervisor's pseudonym, `authenticated_by` the client certificate.
-    pub fn rule(&self, ruling: Ruling, claimed_by: String, authenticated_by: String) -> Result<Record, RulingRefused> {
+    /// The record that a ruling makes. `claimed_by` is the supervisor's pseudonym, `authenticated_by` the client certificate,
+    /// `authority` the CA that is asked now.
+    pub fn rule(
+        &self,
+        ruling: Ruling,
+        claimed_by: String,
+        authenticated_by: String,
+        (authority, terms): (&str, Terms),
+    ) -> Result<Record, RulingRefused> {
+        let ended = matches!(self.state, State::Cancelled(..));
         match (ruling, &self.state) {
             (Ruling::Release, State::Quarantined(..)) => Ok(Record::Released { claimed_by, authenticated_by }),
+            (Ruling::Release, state) if !ended && matches!(state.underlying(), State::InDoubt(..)) => {
+                Ok(submission::resubmitted(authority, terms, claimed_by, authenticated_by))
+            }
             (Ruling::Release, _) => Err(RulingRefused::NotQuarantined),
             (Ruling::Cancel { .. }, State::Completed(..) | State::Cancelled(..)) => Err(RulingRefused::Ended),
             (Ruling::Cancel { reason }, _) => Ok(Record::Cancelled { reason, claimed_by, authenticated_by }),
@@ -58,7 +73,7 @@ mod tests {
     }
 
     fn rule(issuance: &Issuance, ruling: Ruling) -> Result<Issuance, RulingRefused> {
-        let record = issuance.rule(ruling, "badge".into(), "supervisor-1".into())?;
+        let record = issuance.rule(ruling, "badge".into(), "supervisor-1".into(), ("ca-1", Terms::default()))?;
         Ok(apply(issuance, &record))
     }
 

@@ -10,6 +10,7 @@ use crate::{
     der::element as der,
     profile::{KeystoreKind, NameTemplate, Pkcs11Places, TpmPlaces},
     record::{Provenance, Requested},
+    submission::Terms,
 };
 
 /// 2026-01-01.
@@ -285,6 +286,7 @@ pub(crate) struct World {
     pub(crate) generated: u32,
     pub(crate) certificate: Option<Vec<u8>>,
     pub(crate) known_as: Option<DeviceSerial>,
+    pub(crate) terms: Terms,
 }
 
 impl World {
@@ -301,6 +303,7 @@ impl World {
             generated: 0,
             certificate: None,
             known_as: None,
+            terms: Terms::default(),
         }
     }
 
@@ -310,6 +313,7 @@ impl World {
             issuers: &self.issuers,
             roots: &self.roots,
             authority: "ca-1",
+            terms: self.terms,
             fixture: &self.fixture,
             keystore: KeystoreKind::Pkcs11,
         }

@@ -3,7 +3,8 @@
 //! ```text
 //! Requested → DeviceIdentified → KeyGenerationStarted → KeyGenerated → ResidencyProven → RequestSigned
 //!     → Submitted → Issued → WriteStarted → Written → Verified → Completed
-//! Submitted → Quarantined(Refused)
+//! Submitted ⇄ InDoubt → Issued
+//! Submitted, InDoubt → Quarantined(Refused)
 //! any of them but Completed → Failed ⇄ (Resumed: back to where it stopped), → Quarantined → (Released) Failed
 //! any of them but Completed → Cancelled
 //! ```
@@ -12,6 +13,7 @@ use crate::{
     CertificateLocation, DeviceIdentity, Fault, FaultKind, FixtureName, IssuanceId, KeyAlgorithm, KeyLocation,
     PublicKey, Record, Timestamp,
     record::{Requested, Stop, Verification},
+    submission::Submission,
 };
 
 /// The life of one certificate for one device.
@@ -31,6 +33,8 @@ pub struct Issuance {
     pub updated: Timestamp,
     /// Where it stands.
     pub state: State,
+    /// Certificates that a CA made for it besides the one that counts, DER: to be revoked, never written.
+    pub surplus: Vec<Vec<u8>>,
 }
 
 /// Where an issuance stands, with what is known there.
@@ -49,7 +53,9 @@ pub enum State {
     /// The device signed its request.
     RequestSigned(SignedRequest),
     /// The request is on its way.
-    Submitted(SignedRequest),
+    Submitted(Submission),
+    /// A CA may have made a certificate that did not arrive; the request is in no queue.
+    InDoubt(Submission, Stop),
     /// The CA refused the request for good. Only ever inside [`State::Quarantined`].
     Refused(SignedRequest),
     /// The certificate is here.
@@ -135,7 +141,7 @@ impl State {
     #[must_use]
     pub fn stop(&self) -> Option<&Stop> {
         match self {
-            Self::Failed(_, stop) | Self::Quarantined(_, stop) => Some(stop),
+            Self::Failed(_, stop) | Self::Quarantined(_, stop) | Self::InDoubt(_, stop) => Some(stop),
             _ => None,
         }
     }
@@ -155,7 +161,8 @@ impl State {
     pub fn key(&self) -> Option<&DeviceKey> {
         match self.underlying() {
             Self::KeyGenerated(key) | Self::ResidencyProven(key) => Some(key),
-            Self::RequestSigned(request) | Self::Submitted(request) | Self::Refused(request) => Some(&request.key),
+            Self::RequestSigned(request) | Self::Refused(request) => Some(&request.key),
+            Self::Submitted(submission) | Self::InDoubt(submission, _) => Some(&submission.request.key),
             state => state.issued().map(|issued| &issued.key),
         }
     }
@@ -185,7 +192,16 @@ impl State {
     #[must_use]
     pub fn awaits_answer(&self) -> Option<&SignedRequest> {
         match self.underlying() {
-            Self::Submitted(request) => Some(request),
+            Self::Submitted(submission) => Some(&submission.request),
+            _ => None,
+        }
+    }
+
+    /// The submission whose answer would move it: one that is awaited, or in doubt.
+    #[must_use]
+    pub fn submission(&self) -> Option<&Submission> {
+        match self.underlying() {
+            Self::Submitted(submission) | Self::InDoubt(submission, _) => Some(submission),
             _ => None,
         }
     }
@@ -199,6 +215,7 @@ impl State {
             Self::ResidencyProven(_) => "ResidencyProven",
             Self::RequestSigned(_) => "RequestSigned",
             Self::Submitted(_) => "Submitted",
+            Self::InDoubt(..) => "InDoubt",
             Self::Refused(_) => "Refused",
             Self::Issued(_) => "Issued",
             Self::WriteStarted(_) => "WriteStarted",
@@ -230,6 +247,7 @@ impl Issuance {
             created: at,
             updated: at,
             state: State::Requested,
+            surplus: Vec::new(),
         }
     }
 
@@ -242,6 +260,9 @@ impl Issuance {
             Record::Resumed { fixture, claimed_by, .. } => {
                 self.fixture = fixture.clone();
                 self.claimed_by = claimed_by.clone();
+            }
+            Record::Surplus { certificate, .. } if !self.surplus.contains(certificate) => {
+                self.surplus.push(certificate.clone());
             }
             _ => {}
         }
@@ -258,6 +279,15 @@ fn step(state: State, record: &Record) -> State {
         (State::Quarantined(inner, stop), Record::Issued { .. }) => {
             State::Quarantined(Box::new(step(*inner, record)), stop)
         }
+        // What is sent does not hang on the device.
+        (
+            State::Failed(inner, stop),
+            Record::SendStarted { .. } | Record::NotTaken { .. } | Record::InDoubt { .. } | Record::Resubmitted { .. },
+        ) => State::Failed(Box::new(step(*inner, record)), stop),
+        (
+            State::Quarantined(inner, stop),
+            Record::SendStarted { .. } | Record::NotTaken { .. } | Record::InDoubt { .. } | Record::Resubmitted { .. },
+        ) => State::Quarantined(Box::new(step(*inner, record)), stop),
         // A refusal sets aside by itself: a crash may cut the record of the quarantine that follows it.
         (State::Failed(inner, stop), Record::Refused { .. }) => match step(*inner, record) {
             refused @ State::Quarantined(..) => refused,
@@ -267,7 +297,7 @@ fn step(state: State, record: &Record) -> State {
             State::Quarantined(refused, _) => State::Quarantined(refused, stop),
             inner => State::Quarantined(Box::new(inner), stop),
         },
-        (State::Cancelled(inner, reason), Record::Issued { .. }) => {
+        (State::Cancelled(inner, reason), Record::Issued { .. } | Record::NotTaken { .. } | Record::InDoubt { .. }) => {
             State::Cancelled(Box::new(step(*inner, record)), reason)
         }
         (cancelled @ State::Cancelled(..), _) => cancelled,
@@ -283,6 +313,7 @@ fn step(state: State, record: &Record) -> State {
             | State::ResidencyProven(_)
             | State::RequestSigned(_)
             | State::Submitted(_)
+            | State::InDoubt(..)
             | State::Refused(_)
             | State::Issued(_)
             | State::WriteStarted(_)
@@ -310,15 +341,43 @@ fn step(state: State, record: &Record) -> State {
         (State::ResidencyProven(key), Record::RequestSigned { certification_request }) => {
             State::RequestSigned(SignedRequest { key, certification_request: certification_request.clone() })
         }
-        (State::RequestSigned(request), Record::Submitted { .. }) => State::Submitted(request),
-        (State::Submitted(request), Record::Issued { certificate, chain }) => State::Issued(IssuedCertificate {
-            key: request.key,
-            certificate: certificate.clone(),
-            chain: chain.clone(),
-        }),
-        (State::Submitted(request), Record::Refused { reason, message }) => {
+        (State::RequestSigned(request), Record::Submitted { authority, sends_recorded }) => {
+            State::Submitted(Submission {
+                request,
+                authority: authority.clone(),
+                sends_recorded: *sends_recorded,
+                under_way: false,
+                doubts: 0,
+            })
+        }
+        (State::Submitted(before), Record::SendStarted { authority }) => {
+            State::Submitted(Submission { authority: authority.clone(), under_way: true, ..before })
+        }
+        (State::Submitted(before), Record::NotTaken { .. }) => {
+            State::Submitted(Submission { under_way: false, ..before })
+        }
+        (State::Submitted(before), Record::InDoubt { message }) => {
+            let stop = before.stop(message);
+            State::InDoubt(Submission { under_way: false, doubts: before.doubts.saturating_add(1), ..before }, stop)
+        }
+        (State::InDoubt(before, _), Record::Resubmitted { authority, sends_recorded, .. }) => {
+            State::Submitted(Submission {
+                authority: authority.clone(),
+                sends_recorded: *sends_recorded,
+                under_way: false,
+                ..before
+            })
+        }
+        (State::Submitted(answered) | State::InDoubt(answered, _), Record::Issued { certificate, chain }) => {
+            State::Issued(IssuedCertificate {
+                key: answered.request.key,
+                certificate: certificate.clone(),
+                chain: chain.clone(),
+            })
+        }
+        (State::Submitted(answered) | State::InDoubt(answered, _), Record::Refused { reason, message }) => {
             let refused = Fault::new(FaultKind::RequestRefused, format!("the CA refused: {message} ({reason})"));
-            State::Quarantined(Box::new(State::Refused(request)), Stop::of(&refused))
+            State::Quarantined(Box::new(State::Refused(answered.request)), Stop::of(&refused))
         }
         (State::Issued(issued), Record::WriteStarted { location }) => {
             State::WriteStarted(PlacedCertificate { issued, location: location.clone() })

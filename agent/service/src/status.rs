@@ -71,6 +71,33 @@ pub fn is_lost_connection(status: &Status) -> bool {
     false
 }
 
+/// Whether a status tells of a connection that never came up, so that the server certainly did not get the request: it was
+/// refused, its name is unknown, TLS failed. A call waits for its connection, and is not sent again on another one.
+pub fn never_connected(status: &Status) -> bool {
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        if error.is::<tonic::ConnectError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Whether the server may have done what it was asked, although it answered with this status. Not when it was never
+/// connected to, nor when the server itself says that it did nothing: the caller may not, there is no such call, or come
+/// back later ([`retry_later`]).
+pub fn may_have_been_done(status: &Status) -> bool {
+    if status.source().is_some() {
+        return !never_connected(status);
+    }
+    match status.code() {
+        Code::PermissionDenied | Code::Unauthenticated | Code::Unimplemented => false,
+        Code::Unavailable | Code::ResourceExhausted => retry_after(status).is_none(),
+        _ => true,
+    }
+}
+
 /// A status in one line with the causes that tonic leaves to `source`, for logs and pages: a failed connection says
 /// only "transport error" of itself.
 pub fn in_full(status: &Status) -> String {

@@ -12,6 +12,7 @@ use issuance::{
     FixtureName, KeyAlgorithm, Profile, ProfileName, Purpose, certificate,
     profile::{KeystoreKind, NameTemplate, Pkcs11Places, TpmPlaces},
     public_key::sha256,
+    submission::Terms,
 };
 use journal::JournalOptions;
 use keystore::KeystoreSettings;
@@ -24,6 +25,8 @@ use service::{
 };
 
 use crate::profiles::{PinnedProfile, Profiles};
+
+mod authority;
 
 /// A station's configuration.
 #[derive(Debug)]
@@ -87,6 +90,8 @@ pub struct AuthoritySettings {
     pub endpoint: String,
     /// This station's certificate, key and trust for it.
     pub tls: TlsFiles,
+    /// What it does with the same request, sent twice, and what follows from a lost answer.
+    pub terms: Terms,
 }
 
 /// Bounds and times of the queue.
@@ -154,7 +159,7 @@ impl StationConfiguration {
         let devices = root.path("devices");
         let listen = root.table("listen").and_then(|table| listen(&table));
         let callers = Callers::from_table(root);
-        let authority = root.table("authority").and_then(|table| authority(&table));
+        let authority = root.table("authority").and_then(|table| authority::read(&table));
         let queue = queue(root.optional_table("queue").as_ref());
         let profiles = profiles(root);
         let client = root.optional_table("client").map(|table| client(&table));
@@ -190,13 +195,6 @@ fn listen(table: &Table<'_>) -> Option<ListenSettings> {
     });
     let tls = TlsFiles::from_table(table);
     Some(ListenSettings { address: address?, tls: tls? })
-}
-
-fn authority(table: &Table<'_>) -> Option<AuthoritySettings> {
-    let name = table.string("name");
-    let endpoint = table.parsed("endpoint", |text| tls::check_endpoint(text).map(|()| text.to_owned()));
-    let tls = TlsFiles::from_table(table);
-    Some(AuthoritySettings { name: name?, endpoint: endpoint?, tls: tls? })
 }
 
 fn client(table: &Table<'_>) -> Option<ClientSettings> {

@@ -55,11 +55,31 @@ pub struct Unanswered {
     pub message: String,
     /// Not before this long, when the CA said so.
     pub retry_after: Option<Duration>,
+    /// Whether the CA may have taken it all the same. `false` only where that is certain: nobody was reached, or the CA
+    /// itself said that it did nothing.
+    pub may_have_arrived: bool,
+}
+
+impl Unanswered {
+    /// It certainly was not taken.
+    pub fn not_taken(message: impl Into<String>) -> Self {
+        Self { message: message.into(), retry_after: None, may_have_arrived: false }
+    }
+
+    /// Nobody knows whether it was taken.
+    pub fn lost(message: impl Into<String>) -> Self {
+        Self { message: message.into(), retry_after: None, may_have_arrived: true }
+    }
 }
 
 /// A CA that takes batches.
 pub trait Connector: Send + Sync + 'static {
-    /// Submits a batch. Answers come for what was answered, each with its issuance; what has none is submitted again.
+    /// Whether the CA can be reached, without asking it for anything: asked before each send to a CA that makes a second
+    /// certificate of the same request.
+    fn reach(&self) -> impl Future<Output = Result<(), Unanswered>> + Send;
+
+    /// Submits a batch. Answers come for what was answered, each with its issuance; what becomes of the others hangs on
+    /// what the CA promises ([`issuance::submission::Repeats`]).
     fn submit(
         &self,
         batch: &[Submission],

@@ -200,7 +200,10 @@ fn nonce() -> Result<Vec<u8>, Fault> {
 /// Whether nothing is to be done with the device until somebody asks.
 #[must_use]
 pub fn is_settled(state: &State) -> bool {
-    matches!(state, State::Completed(..) | State::Failed(..) | State::Quarantined(..) | State::Cancelled(..))
+    matches!(
+        state,
+        State::Completed(..) | State::Failed(..) | State::Quarantined(..) | State::Cancelled(..) | State::InDoubt(..)
+    )
 }
 
 #[cfg(test)]

@@ -101,6 +101,8 @@ impl StationApi {
         let appended = self.ledger.rule(id, ruling, badge, caller.name).map_err(refused)?;
         appended.synced().await.map_err(|error| refused(error.into()))?;
         crash::point("station.ruling.synced");
+        // What was in doubt may be in the queue again.
+        self.ledger.ring();
         Ok(Response::new(self.issuance(id)?))
     }
 }
@@ -210,7 +212,11 @@ impl StationService for StationApi {
         self.authorise(&request, READERS)?;
         let request = request.into_inner();
         let of = match (request.lot.as_str(), request.device_serial.as_str()) {
+            ("", "") if request.in_doubt => Listed::InDoubt,
             ("", "") => Listed::All,
+            _ if request.in_doubt => {
+                return Err(status::invalid_argument("in_doubt", "give it without lot and device_serial"));
+            }
             (lot, "") => Listed::Lot(parse("lot", lot, LotName::parse)?),
             ("", serial) => Listed::Device(parse("device_serial", serial, DeviceSerial::parse)?),
             _ => return Err(status::invalid_argument("lot", "give lot or device_serial, not both")),

@@ -9,8 +9,7 @@ use std::{
 
 use issuance::{
     Action, DeviceIdentity, DeviceSerial, FixtureName, Input, Issuance, IssuanceId, KeyLocation, LotName, PublicKey,
-    Record, State, Timestamp,
-    rule::{Ruling, RulingRefused},
+    Record, State, Timestamp, submission::Terms,
 };
 use journal::{Appended, Journal, JournalError, Projections};
 use service::crash;
@@ -26,6 +25,7 @@ use crate::{
 mod lots;
 mod memory;
 mod read;
+mod ruling;
 mod start;
 
 use memory::Memory;
@@ -39,6 +39,8 @@ pub struct Ledger {
     rows: Projections<StationRows>,
     profiles: Profiles,
     queue_bound: usize,
+    /// The CA that is configured, and what it promises.
+    authority: (String, Terms),
     memory: Mutex<Memory>,
     /// Changes in journal order, for whoever tells them once they are synced.
     changes: mpsc::UnboundedSender<Change>,
@@ -122,8 +124,16 @@ impl Ledger {
         queue_bound: usize,
         changes: mpsc::UnboundedSender<Change>,
     ) -> Result<Self, JournalError> {
-        let ledger =
-            Self { journal, rows, profiles, queue_bound, memory: Mutex::default(), changes, queued: Notify::new() };
+        let ledger = Self {
+            journal,
+            rows,
+            profiles,
+            queue_bound,
+            authority: Default::default(),
+            memory: Mutex::default(),
+            changes,
+            queued: Notify::new(),
+        };
         let mut memory = Memory::default();
         if let Some(last) = ledger.journal.length().checked_sub(1) {
             let bytes = ledger.journal.read(last..last + 1)?.pop().unwrap_or_default();
@@ -136,8 +146,24 @@ impl Ledger {
                 memory.queue.put(index, Waiting { issuance, since });
             }
         }
+        for (_, value) in ledger.rows.scan(rows::DOUBTS, &[], None, false, usize::MAX)? {
+            memory.doubts.extend(IssuanceId::from_slice(&value));
+        }
         *ledger.lock() = memory;
         Ok(ledger)
+    }
+
+    /// The same, for a CA of this name that promises this. Without it, a CA without a name that answers the same request
+    /// with the same certificate.
+    #[must_use]
+    pub fn with_authority(self, name: &str, terms: Terms) -> Self {
+        Self { authority: (name.to_owned(), terms), ..self }
+    }
+
+    /// The name of the CA that is configured, and what it promises.
+    #[must_use]
+    pub fn authority(&self) -> (&str, Terms) {
+        (&self.authority.0, self.authority.1)
     }
 
     /// The profiles it issues under.
@@ -178,6 +204,7 @@ impl Ledger {
             issuers: &named.issuers,
             roots: &named.roots,
             authority,
+            terms: self.authority.1,
             fixture,
             keystore,
         };
@@ -198,49 +225,6 @@ impl Ledger {
         Ok((decision.action, Some(appended)))
     }
 
-    /// A supervisor's word on an issuance.
-    pub fn rule(
-        &self,
-        id: IssuanceId,
-        ruling: Ruling,
-        claimed_by: String,
-        authenticated_by: String,
-    ) -> Result<Appended, LedgerRefused> {
-        let mut memory = self.lock();
-        let before = self.issuance(&mut memory, id)?;
-        let record = before.rule(ruling, claimed_by, authenticated_by).map_err(|refused| {
-            let reason = match refused {
-                RulingRefused::NotQuarantined => "NOT_QUARANTINED",
-                RulingRefused::Ended => "ALREADY_ENDED",
-            };
-            LedgerRefused::precondition(reason, format!("issuance {id} stands in {}: {refused}", before.state))
-        })?;
-        self.append(&mut memory, id, vec![record])
-    }
-
-    /// Whoever took a profile out of the configuration did not take back what is under way: an answer is recorded as it
-    /// came, to be validated before it is written, and everything else waits until the profile is back.
-    fn without_profile(
-        &self,
-        memory: &mut Memory,
-        before: &Issuance,
-        input: Input,
-    ) -> Result<(Action, Option<Appended>), LedgerRefused> {
-        let record = match input {
-            Input::Issued { certificate, chain } => Record::Issued { certificate, chain },
-            Input::Refused { reason, message } => Record::Refused { reason, message },
-            _ => {
-                let profile = &before.request.profile;
-                let message = format!("the profile {profile} of {} is no longer configured: put it back", before.id);
-                return Err(LedgerRefused::precondition("PROFILE_GONE", message));
-            }
-        };
-        if before.state.awaits_answer().is_none() {
-            return Ok((Action::Rest, None));
-        }
-        Ok((Action::Rest, Some(self.append(memory, before.id, vec![record])?)))
-    }
-
     /// The certificate of an issuance, validated anew.
     pub fn validated_certificate(
         &self,
@@ -259,6 +243,7 @@ impl Ledger {
             issuers: &named.issuers,
             roots: &named.roots,
             authority: "",
+            terms: self.authority.1,
             fixture,
             keystore,
         };
@@ -377,8 +362,19 @@ impl Ledger {
             (_, None) => return Ok(None),
         };
         match &record {
-            Record::Submitted { .. } => memory.queue.put(index, Waiting { issuance: id, since: entry.at }),
-            Record::Issued { .. } | Record::Refused { .. } | Record::Cancelled { .. } => memory.queue.remove(id),
+            Record::Submitted { .. } | Record::Resubmitted { .. } => {
+                memory.doubts.remove(&id);
+                memory.queue.put(index, Waiting { issuance: id, since: entry.at });
+            }
+            // One that was cancelled meanwhile is in no queue, and nobody is to decide it.
+            Record::InDoubt { .. } if memory.queue.contains(id) => {
+                memory.queue.remove(id);
+                memory.doubts.insert(id);
+            }
+            Record::Issued { .. } | Record::Refused { .. } | Record::Cancelled { .. } => {
+                memory.queue.remove(id);
+                memory.doubts.remove(&id);
+            }
             _ => {}
         }
         touched.insert(id, after.clone());

@@ -131,7 +131,23 @@ fn event(record: &Record) -> Event {
         Record::RequestSigned { certification_request } => {
             Event::RequestSigned(wire::RequestSigned { certification_request: certification_request.clone() })
         }
-        Record::Submitted { authority } => Event::Submitted(wire::Submitted { authority: authority.clone() }),
+        Record::Submitted { authority, sends_recorded } => {
+            Event::Submitted(wire::Submitted { authority: authority.clone(), sends_recorded: *sends_recorded })
+        }
+        Record::SendStarted { authority } => Event::SendStarted(wire::SendStarted { authority: authority.clone() }),
+        Record::NotTaken { message } => Event::NotTaken(wire::NotTaken { message: message.clone() }),
+        Record::InDoubt { message } => Event::InDoubt(wire::InDoubt { message: message.clone() }),
+        Record::Resubmitted { authority, sends_recorded, claimed_by, authenticated_by } => {
+            Event::Resubmitted(wire::Resubmitted {
+                authority: authority.clone(),
+                sends_recorded: *sends_recorded,
+                claimed_by: claimed_by.clone(),
+                authenticated_by: authenticated_by.clone(),
+            })
+        }
+        Record::Surplus { certificate, chain } => {
+            Event::Surplus(wire::Surplus { certificate: certificate.clone(), chain: chain.clone() })
+        }
         Record::Issued { certificate, chain } => {
             Event::Issued(wire::Issued { certificate: certificate.clone(), chain: chain.clone() })
         }
@@ -194,7 +210,16 @@ fn record(event: Event) -> Result<Record, EntryError> {
             evidence: evidence::from_wire(proven.evidence.ok_or(EntryError::Field("evidence"))?),
         },
         Event::RequestSigned(signed) => Record::RequestSigned { certification_request: signed.certification_request },
-        Event::Submitted(submitted) => Record::Submitted { authority: submitted.authority },
+        Event::Submitted(wire::Submitted { authority, sends_recorded }) => {
+            Record::Submitted { authority, sends_recorded }
+        }
+        Event::SendStarted(started) => Record::SendStarted { authority: started.authority },
+        Event::NotTaken(wire::NotTaken { message }) => Record::NotTaken { message },
+        Event::InDoubt(wire::InDoubt { message }) => Record::InDoubt { message },
+        Event::Resubmitted(wire::Resubmitted { authority, sends_recorded, claimed_by, authenticated_by }) => {
+            Record::Resubmitted { authority, sends_recorded, claimed_by, authenticated_by }
+        }
+        Event::Surplus(wire::Surplus { certificate, chain }) => Record::Surplus { certificate, chain },
         Event::Issued(issued) => Record::Issued { certificate: issued.certificate, chain: issued.chain },
         Event::Refused(refused) => Record::Refused { reason: refused.reason, message: refused.message },
         Event::WriteStarted(started) => Record::WriteStarted { location: certificate_location(started.location)? },
@@ -417,7 +442,17 @@ mod tests {
                 evidence: ResidencyEvidence::Tpm { public_area: vec![1], name: vec![2], attestation: None },
             },
             Record::RequestSigned { certification_request: vec![3] },
-            Record::Submitted { authority: "ca-1".into() },
+            Record::Submitted { authority: "ca-1".into(), sends_recorded: true },
+            Record::SendStarted { authority: "ca-1".into() },
+            Record::NotTaken { message: "m".into() },
+            Record::InDoubt { message: "m".into() },
+            Record::Resubmitted {
+                authority: "ca-2".into(),
+                sends_recorded: true,
+                claimed_by: "badge".into(),
+                authenticated_by: "supervisor-1".into(),
+            },
+            Record::Surplus { certificate: vec![4], chain: vec![vec![5], vec![6]] },
             Record::Issued { certificate: vec![4], chain: vec![vec![5], vec![6]] },
             Record::Refused { reason: "R".into(), message: "m".into() },
             Record::WriteStarted { location: CertificateLocation::NvIndex(0x0180_0010) },

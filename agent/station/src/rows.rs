@@ -17,6 +17,8 @@ pub const BY_LOT: &str = "by-lot";
 pub const BY_SERIAL: &str = "by-serial";
 /// Journal index of the submission → [`waiting`], while the CA's answer is awaited.
 pub const QUEUE: &str = "queue";
+/// Journal index of the doubt → issuance id, while a supervisor is to decide.
+pub const DOUBTS: &str = "doubts";
 /// Profile, 0, CN without case → issuance id: over everything ever accepted.
 pub const NAMES: &str = "names";
 /// Lot, 0, device serial, 0, profile → issuance id: the station's key for "the same".
@@ -51,6 +53,8 @@ pub struct IssuanceRow {
     pub profile: ProfileName,
     /// Where its submission stands in [`QUEUE`].
     pub submission: Option<u64>,
+    /// Where it stands in [`DOUBTS`].
+    pub doubt: Option<u64>,
     /// Its records, ascending.
     pub indexes: Vec<u64>,
 }
@@ -122,7 +126,7 @@ pub fn decode<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Result<T, String> {
 }
 
 impl Projection for StationRows {
-    const VERSION: u32 = 5;
+    const VERSION: u32 = 6;
 
     fn apply(&self, index: u64, entry: &[u8], rows: &mut Rows<'_>) -> Result<(), String> {
         let entry = Entry::decode(entry).map_err(|error| error.to_string())?;
@@ -165,22 +169,23 @@ fn issuance(rows: &mut Rows<'_>, index: u64, at: Timestamp, id: IssuanceId, reco
             rows.put(FIXTURES, fixture.as_str().as_bytes(), id.as_bytes().to_vec());
         }
         Record::KeyGenerated { public_key, .. } => rows.put(KEYS, &public_key.sha256(), id.as_bytes().to_vec()),
-        Record::Submitted { .. } => {
+        Record::Submitted { .. } | Record::Resubmitted { .. } => {
+            leave_queue(rows, &mut row);
             rows.put(QUEUE, &index.to_be_bytes(), waiting(id, at));
             row.submission = Some(index);
         }
-        Record::Issued { .. } | Record::Refused { .. } => {
-            if let Some(submission) = row.submission.take() {
-                rows.delete(QUEUE, &submission.to_be_bytes());
-            }
+        // One that was cancelled meanwhile is in no queue, and nobody is to decide it.
+        Record::InDoubt { .. } if row.submission.is_some() => {
+            leave_queue(rows, &mut row);
+            rows.put(DOUBTS, &index.to_be_bytes(), id.as_bytes().to_vec());
+            row.doubt = Some(index);
         }
+        Record::Issued { .. } | Record::Refused { .. } => leave_queue(rows, &mut row),
         Record::Completed => {
             change_lot(rows, &row.lot, index, |lot| lot.completed += 1)?;
         }
         Record::Cancelled { .. } => {
-            if let Some(submission) = row.submission.take() {
-                rows.delete(QUEUE, &submission.to_be_bytes());
-            }
+            leave_queue(rows, &mut row);
             // The same request starts anew; its name stays with the device.
             rows.delete(SUBJECTS, &key(&[row.lot.as_str(), row.device_serial.as_str(), row.profile.as_str()]));
         }
@@ -191,12 +196,26 @@ fn issuance(rows: &mut Rows<'_>, index: u64, at: Timestamp, id: IssuanceId, reco
         | Record::KeyGenerationStarted { .. }
         | Record::ResidencyProven { .. }
         | Record::RequestSigned { .. }
+        | Record::SendStarted { .. }
+        | Record::NotTaken { .. }
+        | Record::InDoubt { .. }
+        | Record::Surplus { .. }
         | Record::WriteStarted { .. }
         | Record::Written
         | Record::Verified(_) => {}
     }
     rows.put(ISSUANCES, id.as_bytes(), encode(&row)?);
     Ok(())
+}
+
+/// What is answered or ended neither waits nor is in doubt.
+fn leave_queue(rows: &mut Rows<'_>, row: &mut IssuanceRow) {
+    if let Some(submission) = row.submission.take() {
+        rows.delete(QUEUE, &submission.to_be_bytes());
+    }
+    if let Some(doubt) = row.doubt.take() {
+        rows.delete(DOUBTS, &doubt.to_be_bytes());
+    }
 }
 
 fn requested(rows: &mut Rows<'_>, index: u64, id: IssuanceId, request: &Requested) -> Result<IssuanceRow, String> {
@@ -222,6 +241,7 @@ fn requested(rows: &mut Rows<'_>, index: u64, id: IssuanceId, request: &Requeste
         device_serial: request.device_serial.clone(),
         profile: request.profile.clone(),
         submission: None,
+        doubt: None,
         indexes: vec![],
     })
 }

@@ -12,9 +12,9 @@ use std::{
 
 use issuance::{
     Action, DeviceIdentity, DeviceSerial, Fault, FixtureName, Input, Issuance, IssuanceId, KeyLocation, Keystore as _,
-    PublicKey, ValidatedCertificate, profile::KeystoreKind, record::Provenance,
+    PublicKey, ValidatedCertificate, profile::KeystoreKind, record::Provenance, submission::Repeats,
 };
-use journal::{Journal, JournalError, Projections};
+use journal::{Appended, Journal, JournalError, Projections};
 use keystore::worker::{Deadlines, Worker, WorkerSettings};
 use proto::station::v1::station_service_server::StationServiceServer;
 use service::{
@@ -101,7 +101,9 @@ pub async fn run(
     make_directory(&configuration.journal)?;
     make_directory(devices)?;
     let listener = Listener::bind(listen.address, &listen.tls).await?;
-    let connector = GrpcConnector::new(authority, queue.timeout)?;
+    // Whoever makes a second certificate when asked again is listened to for longer than the queue waits.
+    let longer = if authority.terms.repeats == Repeats::New { submission::LATE_MOST } else { Duration::ZERO };
+    let connector = GrpcConnector::new(authority, queue.timeout + longer)?;
 
     let (changes, changed) = mpsc::unbounded_channel();
     let ledger = Arc::new(open_ledger(&configuration, changes)?);
@@ -190,7 +192,10 @@ fn open_ledger(
         Projections::open(&journal, &directory.join("projections"), StationRows, &mut progress).map_err(failed)?;
     crash::point("station.start.rows-open");
     info!(records = recovery.records, "the journal is open");
-    Ledger::new(journal, rows, configuration.profiles.clone(), configuration.queue.bound, changes).map_err(failed)
+    let authority = &configuration.authority;
+    Ledger::new(journal, rows, configuration.profiles.clone(), configuration.queue.bound, changes)
+        .map(|ledger| ledger.with_authority(&authority.name, authority.terms))
+        .map_err(failed)
 }
 
 fn provenance(configuration: &StationConfiguration) -> Provenance {
@@ -425,17 +430,47 @@ impl Answered for AnswerDesk {
     }
 
     fn record(&self, issuance: IssuanceId, input: Input) -> bool {
-        let Ok(Some((before, _))) = self.ledger.get(issuance) else { return false };
+        self.decide(issuance, input).is_ok()
+    }
+
+    async fn sending(&self, issuances: &[IssuanceId]) -> bool {
+        let mut last = None;
+        for issuance in issuances {
+            match self.decide(*issuance, Input::Sending) {
+                Ok(appended) => last = appended.or(last),
+                Err(_) => return false,
+            }
+        }
+        // They are on the disk in their order.
+        match last.map(Appended::synced) {
+            Some(synced) => match synced.await {
+                Ok(()) => true,
+                Err(error) => {
+                    self.board.halt(&halted(error.into()).0);
+                    false
+                }
+            },
+            None => true,
+        }
+    }
+}
+
+impl AnswerDesk {
+    fn decide(&self, issuance: IssuanceId, input: Input) -> Result<Option<Appended>, Halted> {
+        let Ok(Some((before, _))) = self.ledger.get(issuance) else {
+            return Err(Halted(format!("there is no issuance {issuance} in the journal")));
+        };
         let kind = self.fixtures.get(&before.fixture).map_or(KeystoreKind::Tpm, |fixture| fixture.kind);
         match self.ledger.decide(issuance, &before.fixture, kind, &self.authority, input) {
-            Ok(_) => true,
+            Ok((_, appended)) => Ok(appended),
             Err(LedgerRefused::Precondition { message, .. }) => {
                 warn!(%issuance, %message, "the CA's answer was not awaited");
-                true
+                Ok(None)
             }
             Err(refused) => {
-                self.board.halt(&halted(refused).0);
-                false
+                let halted = halted(refused);
+                self.board.halt(&halted.0);
+                Err(halted)
             }
         }
     }

@@ -3,13 +3,14 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    future::Future,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use issuance::{Input, IssuanceId, Timestamp};
 use service::{crash, shutdown::Shutdown};
-use tokio::{sync::watch, time::Instant};
+use tokio::{sync::watch, task::JoinSet, time::Instant};
 use tracing::{info, warn};
 
 use crate::{
@@ -17,6 +18,13 @@ use crate::{
     connector::{Answer, Connector, Submission, Unanswered},
     ledger::Ledger,
 };
+
+mod recorded;
+
+pub use recorded::LATE_MOST;
+
+/// At an orderly end an answer that is under way is awaited this long: without it the request would be in doubt.
+const STOP_MOST: Duration = Duration::from_secs(10);
 
 /// A CA's word on when to come back is a minimum; a mistaken one is not allowed to stop the line for a day.
 const RETRY_AFTER_MOST: Duration = Duration::from_secs(3600);
@@ -42,8 +50,10 @@ pub struct Link {
 pub trait Answered: Send + Sync + 'static {
     /// The CA answered for this issuance, and that is recorded.
     fn answered(&self, issuance: IssuanceId);
-    /// Makes records of an answer. Returns whether the station goes on.
+    /// Makes records of an answer, or of what became of a send. Returns whether the station goes on.
     fn record(&self, issuance: IssuanceId, input: Input) -> bool;
+    /// Makes records that these are being sent, and waits until the disk has them. Returns whether it has.
+    fn sending(&self, issuances: &[IssuanceId]) -> impl Future<Output = bool> + Send;
 }
 
 /// Sends what waits until shutdown is requested. One attempt is under way at a time: while the CA is away that is the
@@ -56,27 +66,31 @@ pub async fn run(
     link: watch::Sender<Link>,
     shutdown: Shutdown,
 ) {
-    let mut sender = Sender {
-        ledger,
-        connector,
-        answered,
-        settings,
-        link,
-        deferred: HashMap::new(),
-        unanswered: HashSet::new(),
-        suspects: HashSet::new(),
-        failures: 0,
-    };
     let mut stop = std::pin::pin!(shutdown.requested());
+    let mut sender = Sender::new(ledger, connector, answered, settings, link, shutdown);
+    let records_sends = sender.records_sends();
+    sender.look_over();
     loop {
-        let pause = tokio::select! {
-            () = &mut stop => return,
-            pause = sender.send_next() => pause,
+        let pause = {
+            let mut turn = std::pin::pin!(sender.send_next());
+            tokio::select! {
+                () = &mut stop => {
+                    if records_sends {
+                        let _ = tokio::time::timeout(STOP_MOST, turn).await;
+                    }
+                    return;
+                }
+                pause = &mut turn => pause,
+            }
         };
         let ledger = Arc::clone(&sender.ledger);
-        tokio::select! {
-            () = &mut stop => return,
-            () = wait(pause, &ledger) => {}
+        let mut waiting = std::pin::pin!(wait(pause, &ledger));
+        loop {
+            tokio::select! {
+                () = &mut stop => return,
+                Some(late) = sender.late.join_next() => sender.take_late(late),
+                () = &mut waiting => break,
+            }
         }
     }
 }
@@ -109,10 +123,13 @@ async fn wait(pause: Pause, ledger: &Ledger) {
 
 struct Sender<C, A> {
     ledger: Arc<Ledger>,
-    connector: C,
+    connector: Arc<C>,
     answered: Arc<A>,
     settings: QueueSettings,
     link: watch::Sender<Link>,
+    stopping: Shutdown,
+    /// Calls whose answer nobody waits for any more, and which is taken when it comes.
+    late: JoinSet<recorded::Late>,
     /// What the CA asked to have later, and when. It does not hold up the rest.
     deferred: HashMap<IssuanceId, Instant>,
     /// Probes that were not answered since the link went down: the next one is another submission, so that one which the
@@ -125,24 +142,59 @@ struct Sender<C, A> {
 }
 
 impl<C: Connector, A: Answered> Sender<C, A> {
+    fn new(
+        ledger: Arc<Ledger>,
+        connector: C,
+        answered: Arc<A>,
+        settings: QueueSettings,
+        link: watch::Sender<Link>,
+        stopping: Shutdown,
+    ) -> Self {
+        Self {
+            ledger,
+            connector: Arc::new(connector),
+            answered,
+            settings,
+            link,
+            stopping,
+            late: JoinSet::new(),
+            deferred: HashMap::new(),
+            unanswered: HashSet::new(),
+            suspects: HashSet::new(),
+            failures: 0,
+        }
+    }
+
     async fn send_next(&mut self) -> Pause {
         let now = Instant::now();
         self.deferred.retain(|_, due| *due > now);
-        let batch = self.batch();
+        let mut batch = self.batch();
         if batch.is_empty() {
-            return match self.deferred.values().min() {
-                Some(due) => Pause::QueuedOr(*due),
+            // What was put into the queue by itself, and not by a device, rings for nobody once it is on the disk.
+            let unsynced = self.ledger.queue().0 > self.deferred.len();
+            let look = unsynced.then(|| now + self.settings.retry_first);
+            return match self.deferred.values().copied().chain(look).min() {
+                Some(due) => Pause::QueuedOr(due),
                 None => Pause::Queued,
             };
         }
         let suspected = !std::mem::take(&mut self.suspects).is_empty();
+        if let Err(unanswered) = self.begin(&mut batch).await {
+            return self.back_off(&batch, unanswered);
+        }
+        if batch.is_empty() {
+            return Pause::None;
+        }
         crash::point("station.submission.intended");
-        let submitted = self.connector.submit(&batch).await;
+        let submitted = self.call(&batch).await;
         crash::point("station.submission.done");
+        let mut answered = HashSet::new();
         let outcome = match submitted {
-            Ok(answers) => self.take(&batch, answers),
+            Ok(answers) => self.take(&batch, answers, &mut answered),
             Err(unanswered) => Err(unanswered),
         };
+        let rest = Unanswered::lost("the CA answered for others of its batch, and not for it");
+        self.settle(&batch, &answered, outcome.as_ref().err().unwrap_or(&rest));
         match outcome {
             Ok(()) => Pause::None,
             // The CA answers others: these are asked again with time between, and say nothing about the link.
@@ -172,13 +224,30 @@ impl<C: Connector, A: Answered> Sender<C, A> {
         probe
     }
 
+    /// The first that may be sent. What nobody knows the fate of is put in doubt instead; where that is all, the next ones.
     fn read(&self, most: usize, skip: impl Fn(IssuanceId) -> bool) -> Vec<Submission> {
+        loop {
+            let (batch, doubts) = self.read_once(most, &skip);
+            if !batch.is_empty() || doubts == 0 {
+                return batch;
+            }
+        }
+    }
+
+    fn read_once(&self, most: usize, skip: impl Fn(IssuanceId) -> bool) -> (Vec<Submission>, usize) {
+        let (authority, terms) = self.ledger.authority();
         let waiting = self.ledger.waiting(most, skip);
         let mut batch = Vec::with_capacity(waiting.len());
+        let mut doubts = 0;
         for waiting in waiting {
             match self.ledger.get(waiting.issuance) {
                 Ok(Some((issuance, _))) => {
+                    let submission = issuance.state.submission();
                     if let Some(signed) = issuance.state.awaits_answer() {
+                        if let Some(message) = submission.and_then(|submission| submission.doubt(authority, terms)) {
+                            doubts += usize::from(self.put_in_doubt(issuance.id, message));
+                            continue;
+                        }
                         batch.push(Submission {
                             issuance: issuance.id,
                             device_serial: issuance.request.device_serial.clone(),
@@ -192,11 +261,17 @@ impl<C: Connector, A: Answered> Sender<C, A> {
                 Err(error) => warn!(issuance = %waiting.issuance, %error, "a submission cannot be read"),
             }
         }
-        batch
+        (batch, doubts)
     }
 
-    fn take(&mut self, batch: &[Submission], answers: Vec<(IssuanceId, Answer)>) -> Result<(), Unanswered> {
-        let unanswered = |message: &str| Err(Unanswered { message: message.to_owned(), retry_after: None });
+    /// Records the answers of a batch, and says for whom there was one.
+    fn take(
+        &mut self,
+        batch: &[Submission],
+        answers: Vec<(IssuanceId, Answer)>,
+        answered: &mut HashSet<IssuanceId>,
+    ) -> Result<(), Unanswered> {
+        let unanswered = |message: &str| Err(Unanswered::lost(message));
         let mut got = 0;
         let mut first_deferral = None;
         for (id, answer) in answers {
@@ -206,10 +281,12 @@ impl<C: Connector, A: Answered> Sender<C, A> {
                 continue;
             }
             got += 1;
+            answered.insert(id);
             let input = match answer {
                 Answer::Issued { certificate, chain } => Input::Issued { certificate, chain },
                 Answer::Refused { reason, message } => Input::Refused { reason, message },
                 Answer::Deferred { after, message } => {
+                    self.answered.record(id, Input::NotTaken { message: message.clone() });
                     self.defer(id, after);
                     first_deferral.get_or_insert(message);
                     continue;
@@ -248,7 +325,7 @@ impl<C: Connector, A: Answered> Sender<C, A> {
         after.max(first).min(RETRY_AFTER_MOST.max(first))
     }
 
-    fn back_off(&mut self, batch: &[Submission], Unanswered { message, retry_after }: Unanswered) -> Pause {
+    fn back_off(&mut self, batch: &[Submission], Unanswered { message, retry_after, .. }: Unanswered) -> Pause {
         self.failures = self.failures.saturating_add(1);
         if self.unanswered.len() >= PROBES_MOST {
             self.unanswered.clear();

@@ -8,6 +8,7 @@ use issuance::{
     ResidencyEvidence, ValidatedCertificate,
     profile::{KeystoreKind, NameTemplate, Pkcs11Places},
     record::Provenance,
+    submission::Terms,
 };
 use journal::{Journal, JournalOptions, Projections};
 use rcgen::{
@@ -96,6 +97,8 @@ pub(crate) struct Desk {
     pub(crate) authority: Authority,
     pub(crate) ledger: std::sync::Arc<Ledger>,
     pub(crate) told: mpsc::UnboundedReceiver<Change>,
+    /// The CA's name and promises.
+    pub(crate) asked: (&'static str, Terms),
 }
 
 impl Desk {
@@ -103,10 +106,17 @@ impl Desk {
     pub(crate) fn new(queue_bound: usize) -> Self {
         let (directory, authority) = (tempfile::tempdir().unwrap(), Authority::new());
         let profiles = Profiles::new(vec![authority.profile("device-ca"), authority.profile("other")]);
-        let (ledger, told) = open(directory.path(), profiles, queue_bound);
-        let desk = Self { directory, authority, ledger: ledger.into(), told };
+        let asked = ("ca-1", Terms::default());
+        let (ledger, told) = open(directory.path(), profiles, queue_bound, asked);
+        let desk = Self { directory, authority, ledger: ledger.into(), told, asked };
         desk.open_lot("lot-1", 100).unwrap();
         desk
+    }
+
+    /// The same directory, configured for this CA.
+    pub(crate) fn asking(mut self, authority: &'static str, terms: Terms) -> Self {
+        self.asked = (authority, terms);
+        self.reopened(false)
     }
 
     /// The same directory opened again, as after a crash; `rebuilt`: without the rows that were there.
@@ -116,7 +126,7 @@ impl Desk {
             std::fs::remove_dir_all(self.directory.path().join("projections")).unwrap();
         }
         let (profiles, bound) = (self.ledger.profiles().clone(), self.ledger.queue_bound());
-        let (ledger, told) = open(self.directory.path(), profiles, bound);
+        let (ledger, told) = open(self.directory.path(), profiles, bound, self.asked);
         (self.ledger, self.told) = (ledger.into(), told);
         self
     }
@@ -125,7 +135,7 @@ impl Desk {
     pub(crate) fn with_profiles(mut self, names: &[&str]) -> Self {
         self.ledger.close().unwrap();
         let profiles = Profiles::new(names.iter().map(|name| self.authority.profile(name)).collect());
-        let (ledger, told) = open(self.directory.path(), profiles, self.ledger.queue_bound());
+        let (ledger, told) = open(self.directory.path(), profiles, self.ledger.queue_bound(), self.asked);
         (self.ledger, self.told) = (ledger.into(), told);
         self
     }
@@ -153,7 +163,8 @@ impl Desk {
 
     pub(crate) fn decide(&self, id: IssuanceId, input: Input) -> Result<Action, LedgerRefused> {
         let fixture = FixtureName::parse(FIXTURE).unwrap();
-        self.ledger.decide(id, &fixture, KeystoreKind::Pkcs11, "ca-1", input).map(|(action, _)| action)
+        let authority = self.ledger.authority().0;
+        self.ledger.decide(id, &fixture, KeystoreKind::Pkcs11, authority, input).map(|(action, _)| action)
     }
 
     pub(crate) fn issuance(&self, id: IssuanceId) -> Issuance {
@@ -202,11 +213,17 @@ impl Desk {
     }
 }
 
-fn open(directory: &Path, profiles: Profiles, queue_bound: usize) -> (Ledger, mpsc::UnboundedReceiver<Change>) {
+fn open(
+    directory: &Path,
+    profiles: Profiles,
+    queue_bound: usize,
+    (authority, terms): (&str, Terms),
+) -> (Ledger, mpsc::UnboundedReceiver<Change>) {
     let (changes, told) = mpsc::unbounded_channel();
     let (journal, _) = Journal::open(&JournalOptions::new(directory, "station-agent/test")).unwrap();
     let rows = Projections::open(&journal, &directory.join("projections"), StationRows, &mut |_, _| {}).unwrap();
-    (Ledger::new(journal, rows, profiles, queue_bound, changes).unwrap(), told)
+    let ledger = Ledger::new(journal, rows, profiles, queue_bound, changes).unwrap();
+    (ledger.with_authority(authority, terms), told)
 }
 
 /// A request for a device in lot-1 at a free fixture.

@@ -45,7 +45,13 @@ pub fn issuance(issuance: &Issuance, index: u64) -> wire::Issuance {
         chain: issued.map(|issued| issued.chain.clone()).unwrap_or_default(),
         claimed_by: issuance.claimed_by.clone(),
         authenticated_by: issuance.request.authenticated_by.clone(),
+        surplus: issuance.surplus.iter().map(|der| surplus(der)).collect(),
     }
+}
+
+fn surplus(der: &[u8]) -> wire::SurplusCertificate {
+    let certificate_serial = certificate::certificate_serial(der).unwrap_or_default();
+    wire::SurplusCertificate { certificate_serial, certificate: der.to_vec() }
 }
 
 fn failure(state: &State) -> Option<wire::Failure> {
@@ -99,6 +105,7 @@ pub fn station(ledger: &Ledger, fixtures: &Fixtures, board: &Board) -> wire::Sta
             link_time: time(link.changed),
             next_attempt_time: time(link.next_attempt),
             last_error: link.last_error,
+            in_doubt: ledger.in_doubt() as u64,
         }),
         profiles: ledger.profiles().iter().map(|pinned| pinned.profile.name.to_string()).collect(),
         halted: board.halted().unwrap_or_default(),
@@ -132,6 +139,7 @@ fn wire_state(state: &State) -> WireState {
         State::RequestSigned(_) => WireState::RequestSigned,
         // Refused is told by the quarantine's reason; what it stopped in is the submission.
         State::Submitted(_) | State::Refused(_) => WireState::Submitted,
+        State::InDoubt(..) => WireState::InDoubt,
         State::Issued(_) => WireState::Issued,
         State::WriteStarted(_) => WireState::WriteStarted,
         State::Written(_) => WireState::Written,
@@ -158,7 +166,7 @@ fn next_action(state: &State) -> &str {
         State::Refused(_) => "Set the device aside for a supervisor.",
         State::Issued(_) => "The certificate is here. If the device was taken out, put it back and scan it again.",
         State::Completed(..) => "Take it out and ship it.",
-        State::Failed(_, stop) | State::Quarantined(_, stop) => &stop.next_action,
+        State::Failed(_, stop) | State::Quarantined(_, stop) | State::InDoubt(_, stop) => &stop.next_action,
         State::Cancelled(..) => "Cancelled by a supervisor. Scan the device again to start anew.",
     }
 }

@@ -121,7 +121,9 @@ address = "127.0.0.1:{port}"
 [authority]
 name = "ca-1"
 endpoint = "https://127.0.0.1:{ca}"
-{authority}
+# The same request gets the same certificate. With repeats = "new", for a CA that makes a second one, each send is recorded
+# first, and after a lost answer in_doubt = "ask" has a supervisor decide, "resubmit" sends it again.
+{repeats}{authority}
 # With this the commands `issue`, `status` and `watch` call the station.
 [client]
 endpoint = "https://127.0.0.1:{port}"
@@ -129,6 +131,7 @@ endpoint = "https://127.0.0.1:{port}"
 "#,
         port = ports.station,
         ca = ports.ca,
+        repeats = options.repeats,
         listen = tls(&plane.files("station-1-server")),
         authority = tls(&plane.files("station-1")),
         client = tls(&plane.files("mes-1")),

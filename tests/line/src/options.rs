@@ -22,6 +22,8 @@ pub struct Options {
     pub page_port: Option<u16>,
     /// The key of the profile `device-ca`: `P-256`, `P-384` or `RSA-2048`.
     pub key: String,
+    /// What the station is told of the CA's promises, in its table `[authority]`.
+    pub repeats: String,
     /// Added to the end of station.toml, such as more `[[profile]]` tables.
     pub station_extra: String,
     /// Added to the end of ca.toml.
@@ -44,6 +46,7 @@ impl Default for Options {
             page: true,
             page_port: None,
             key: "P-256".into(),
+            repeats: "repeats = \"same\"\n".into(),
             station_extra: String::new(),
             ca_extra: String::new(),
             faults: false,

@@ -56,6 +56,16 @@ fn any_record() -> impl Strategy<Value = Record> {
         Record::ResidencyProven {
             evidence: ResidencyEvidence::Tpm { public_area: vec![], name: vec![], attestation: None },
         },
+        Record::SendStarted { authority: "ca-1".into() },
+        Record::NotTaken { message: "m".into() },
+        Record::InDoubt { message: "m".into() },
+        Record::Resubmitted {
+            authority: "ca-2".into(),
+            sends_recorded: true,
+            claimed_by: "s".into(),
+            authenticated_by: "s".into(),
+        },
+        Record::Surplus { certificate: vec![9], chain: vec![] },
     ]);
     records.push(Record::Released { claimed_by: "s".into(), authenticated_by: "s".into() });
     records.push(Record::Cancelled { reason: "r".into(), claimed_by: "s".into(), authenticated_by: "s".into() });
@@ -81,6 +91,18 @@ proptest! {
             match &before.state {
                 State::Completed(..) => prop_assert_eq!(&issuance.state, &before.state),
                 State::Cancelled(..) => prop_assert!(matches!(issuance.state, State::Cancelled(..))),
+                // It leaves doubt by an answer, a supervisor's word, or the device's own trouble.
+                State::InDoubt(..) => {
+                    let follows = matches!((&issuance.state, record),
+                    (State::InDoubt(..), _)
+                        | (State::Submitted(_), Record::Resubmitted { .. })
+                        | (State::Issued(_), Record::Issued { .. })
+                        | (State::Quarantined(..), Record::Refused { .. } | Record::Quarantined(_))
+                        | (State::Failed(..), Record::Failed(_))
+                        | (State::Cancelled(..), Record::Cancelled { .. })
+                    );
+                    prop_assert!(follows, "{} after {record:?}", issuance.state);
+                }
                 State::Quarantined(_, stop) if !matches!(record, Record::Released { .. } | Record::Cancelled { .. }) => {
                     prop_assert_eq!(issuance.state.stop(), Some(stop));
                 }
@@ -89,6 +111,7 @@ proptest! {
             if before.state.issued().is_some() {
                 prop_assert_eq!(issuance.state.issued(), before.state.issued());
             }
+            prop_assert!(issuance.surplus.starts_with(&before.surplus), "what is to be revoked is never forgotten");
             if before.state.key().is_some() {
                 prop_assert_eq!(issuance.state.key(), before.state.key());
             }

@@ -7,7 +7,10 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use issuance::{Fault, FaultKind, Keystore as _, Purpose};
+use issuance::{
+    Fault, FaultKind, Keystore as _, Purpose,
+    submission::{Repeats, WhenInDoubt},
+};
 use keystore::worker::{Deadlines, Worker, WorkerSettings};
 use serde_json::json;
 use service::tls::{self, TlsFiles};
@@ -108,6 +111,7 @@ fn examine(configuration: &StationConfiguration, findings: &mut Vec<Finding>) {
         profile(pinned, findings);
     }
     reach(configuration, findings);
+    terms(configuration, findings);
     fixtures(configuration, findings);
 }
 
@@ -234,6 +238,28 @@ fn reach(configuration: &StationConfiguration, findings: &mut Vec<Finding>) {
             remedy: "Start the CA, or correct the endpoint: until then submissions wait in the queue.".to_owned(),
         });
     }
+}
+
+/// What the station does when the CA's answer is lost: to be known before it happens.
+fn terms(configuration: &StationConfiguration, findings: &mut Vec<Finding>) {
+    let authority = &configuration.authority;
+    let (what, remedy) = match (authority.terms.repeats, authority.terms.in_doubt) {
+        (Repeats::Same, _) => return,
+        (Repeats::New, WhenInDoubt::Ask) => (
+            "a lost answer leaves its issuances in doubt until a supervisor decides",
+            "in_doubt = \"resubmit\" does not ask.",
+        ),
+        (Repeats::New, WhenInDoubt::Resubmit) => (
+            "a lost answer is submitted again, and makes a second certificate",
+            "Revoke what `surplus` lists; in_doubt = \"ask\" asks a supervisor first.",
+        ),
+    };
+    findings.push(Finding {
+        severity: Severity::Notice,
+        about: format!("authority {}", authority.name),
+        message: format!("repeats = \"new\": {what}, up to queue.batch = {} at a time", configuration.queue.batch),
+        remedy: remedy.to_owned(),
+    });
 }
 
 fn fixtures(configuration: &StationConfiguration, findings: &mut Vec<Finding>) {

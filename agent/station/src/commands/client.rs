@@ -84,7 +84,10 @@ pub(super) fn state_name(issuance: &wire::Issuance) -> &'static str {
 
 /// Whether nothing more happens to it by itself.
 pub(super) fn is_settled(issuance: &wire::Issuance) -> bool {
-    matches!(issuance.state(), State::Completed | State::Failed | State::Quarantined | State::Cancelled)
+    matches!(
+        issuance.state(),
+        State::Completed | State::Failed | State::Quarantined | State::Cancelled | State::InDoubt
+    )
 }
 
 /// One line about an issuance.
@@ -98,6 +101,10 @@ pub(super) fn line(issuance: &wire::Issuance) -> String {
     );
     if let Some(failure) = &issuance.failure {
         line.push_str(&format!(" ({}: {})", failure.reason, failure.message));
+    }
+    let surplus: Vec<_> = issuance.surplus.iter().map(|surplus| surplus.certificate_serial.as_str()).collect();
+    if !surplus.is_empty() {
+        line.push_str(&format!(" (to be revoked, made besides its own: {})", surplus.join(", ")));
     }
     line
 }
@@ -118,5 +125,6 @@ pub(super) fn as_json(issuance: &wire::Issuance) -> Value {
         "key": issuance.key,
         "certificate_location": issuance.certificate_location,
         "certificate_serial": issuance.certificate_serial,
+        "surplus_serials": issuance.surplus.iter().map(|surplus| &surplus.certificate_serial).collect::<Vec<_>>(),
     })
 }

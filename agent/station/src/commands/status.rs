@@ -2,14 +2,24 @@
 
 use std::path::Path;
 
-use proto::station::v1::{GetStationRequest, fixture::State};
+use proto::station::v1::{GetStationRequest, Issuance, ListIssuancesRequest, fixture::State};
 use serde_json::json;
 
 use super::client::{self, Failed};
 
+/// What is in doubt is named up to a screenful.
+const DOUBTS_MOST: i32 = 20;
+
 pub(super) async fn run(path: &Path, json: bool) -> Result<(), Failed> {
-    let station = client::connect(path)?.get_station(GetStationRequest {}).await?.into_inner();
+    let mut client = client::connect(path)?;
+    let station = client.get_station(GetStationRequest {}).await?.into_inner();
     let queue = station.queue.unwrap_or_default();
+    let in_doubt: Vec<Issuance> = if queue.in_doubt == 0 {
+        vec![]
+    } else {
+        let request = ListIssuancesRequest { page_size: DOUBTS_MOST, in_doubt: true, ..Default::default() };
+        client.list_issuances(request).await?.into_inner().issuances
+    };
     if json {
         let fixtures: Vec<_> = station
             .fixtures
@@ -32,7 +42,9 @@ pub(super) async fn run(path: &Path, json: bool) -> Result<(), Failed> {
                 "bound": queue.bound,
                 "link_up": queue.link_up,
                 "last_error": queue.last_error,
+                "in_doubt": queue.in_doubt,
             },
+            "in_doubt": in_doubt.iter().map(client::as_json).collect::<Vec<_>>(),
         });
         client::say(status)?;
         return Ok(());
@@ -47,6 +59,12 @@ pub(super) async fn run(path: &Path, json: bool) -> Result<(), Failed> {
         (false, error) => format!("down: {error}"),
     };
     client::say(format!("queue    {} of {} wait for the CA; the link is {link}", queue.length, queue.bound))?;
+    if queue.in_doubt > 0 {
+        client::say(format!("IN DOUBT {} wait for a supervisor's word", queue.in_doubt))?;
+    }
+    for issuance in &in_doubt {
+        client::say(format!("{} {}", issuance.name, client::line(issuance)))?;
+    }
     for fixture in &station.fixtures {
         let name = fixture.name.trim_start_matches("fixtures/");
         match &fixture.issuance {

@@ -2,6 +2,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
 use crate::testing::Authority;
+use issuance::submission::{Repeats, WhenInDoubt};
 use tempfile::TempDir;
 
 const GOOD: &str = r#"station = "station-1"
@@ -93,6 +94,10 @@ fn a_good_file_is_read() {
     assert_eq!(read.queue.bound, 500);
     assert_eq!((read.queue.batch, read.queue.retry_first), (256, Duration::from_secs(1)));
     assert!(read.client.is_none());
+    assert_eq!(read.authority.terms, Terms::default());
+    let promises_nothing = "name = \"ca-1\"\nrepeats = \"new\"\nin_doubt = \"resubmit\"";
+    let terms = self::read(&place, &GOOD.replacen("name = \"ca-1\"", promises_nothing, 1)).unwrap().authority.terms;
+    assert_eq!((terms.repeats, terms.in_doubt), (Repeats::New, WhenInDoubt::Resubmit));
     let profile = read.profiles.iter().next().unwrap();
     assert_eq!(profile.profile.purpose, Purpose::DeviceCa { path_length: 0 });
     assert_eq!(profile.profile.common_name.as_str(), "{serial}.ca");
@@ -113,6 +118,8 @@ fn each_mistake_is_reported_at_its_place() {
         ("journal = \"journal\"\n", "\n", "journal", "missing"),
         ("address = \"127.0.0.1:7070\"", "address = \"localhost\"", "listen.address", "write it as 127.0.0.1:7070"),
         ("endpoint = \"https://127.0.0.1:7071\"", "endpoint = \"127.0.0.1:7071\"", "authority.endpoint", "https"),
+        ("name = \"ca-1\"", "name = \"ca-1\"\nrepeats = \"often\"", "authority.repeats", "use \"same\" when the CA"),
+        ("name = \"ca-1\"", "name = \"ca-1\"\nin_doubt = \"shrug\"", "authority.in_doubt", "use \"ask\" for"),
         ("bound = 500", "bound = 0", "queue.bound", "0"),
         ("bound = 500", "bund = 500", "queue.bund", "did you mean `bound`"),
         ("retry_first = \"1s\"", "retry_first = \"1min\"", "queue.retry_first", "longer than retry_most"),

@@ -1,14 +1,15 @@
-//! Our own `intermediate-ca`, over gRPC. It answers the same request with the same certificate, so a lost answer is
-//! simply asked for again.
+//! A CA over gRPC, `ca.v1`. Our own `intermediate-ca` answers the same request with the same certificate, so a lost answer
+//! is simply asked for again; of another the configuration says whether it does.
 
-use std::time::Duration;
+use std::{error::Error as _, time::Duration};
 
 use issuance::IssuanceId;
 use proto::ca::v1::{
     self as wire, certificate_authority_service_client::CertificateAuthorityServiceClient, issue_result::Outcome,
 };
 use service::{grpc::MESSAGE_BYTES_MAX, status, tls};
-use tonic::{Request, transport::Channel};
+use tonic::{Code, Request, Status, transport::Channel};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use super::{Answer, Connector, Submission, Unanswered};
 use crate::configuration::AuthoritySettings;
@@ -16,10 +17,14 @@ use crate::configuration::AuthoritySettings;
 /// Until the TCP and TLS handshakes are done. On a factory's own network they take milliseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Until a CA said whether it serves: a connection and one small answer.
+const REACH_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// A connection to an `intermediate-ca`.
 #[derive(Debug, Clone)]
 pub struct GrpcConnector {
     client: CertificateAuthorityServiceClient<Channel>,
+    health: HealthClient<Channel>,
     timeout: Duration,
 }
 
@@ -27,14 +32,34 @@ impl GrpcConnector {
     /// A connector that connects when it is first asked. `timeout` bounds one batch.
     pub fn new(settings: &AuthoritySettings, timeout: Duration) -> Result<Self, tls::TlsError> {
         let channel = tls::channel(&settings.endpoint, &settings.tls, CONNECT_TIMEOUT)?;
-        let client = CertificateAuthorityServiceClient::new(channel)
+        let client = CertificateAuthorityServiceClient::new(channel.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        Ok(Self { client, timeout })
+        Ok(Self { client, health: HealthClient::new(channel), timeout })
     }
 }
 
 impl Connector for GrpcConnector {
+    async fn reach(&self) -> Result<(), Unanswered> {
+        let mut health = self.health.clone();
+        let checked = tokio::time::timeout(REACH_TIMEOUT, health.check(HealthCheckRequest::default())).await;
+        match checked.map(|answered| answered.map(|answer| answer.into_inner().status())) {
+            Ok(Ok(ServingStatus::NotServing)) => Err(Unanswered::not_taken("the CA says that it does not serve")),
+            Ok(Ok(_)) => Ok(()),
+            // It is there, whether or not it speaks of its health.
+            Ok(Err(status))
+                if status.source().is_none()
+                    && matches!(status.code(), Code::Unimplemented | Code::NotFound | Code::PermissionDenied) =>
+            {
+                Ok(())
+            }
+            Ok(Err(status)) => Err(Unanswered { may_have_arrived: false, ..unanswered(&status) }),
+            Err(_) => {
+                Err(Unanswered::not_taken(format!("the CA does not answer within {} s", REACH_TIMEOUT.as_secs())))
+            }
+        }
+    }
+
     async fn submit(&self, batch: &[Submission]) -> Result<Vec<(IssuanceId, Answer)>, Unanswered> {
         let requests = batch
             .iter()
@@ -51,23 +76,19 @@ impl Connector for GrpcConnector {
         request.set_timeout(self.timeout);
         let mut client = self.client.clone();
         // The deadline in the request asks the server; this one holds when nobody answers at all.
-        let answered = tokio::time::timeout(self.timeout, client.issue_batch(request)).await;
-        let response = match answered {
-            Ok(Ok(response)) => response.into_inner(),
-            Ok(Err(status)) => {
-                return Err(Unanswered {
-                    retry_after: status::retry_after(&status),
-                    message: status::in_full(&status),
-                });
-            }
-            Err(_) => {
-                return Err(Unanswered {
-                    message: format!("no answer within {} s", self.timeout.as_secs()),
-                    retry_after: None,
-                });
-            }
-        };
-        Ok(response.results.into_iter().filter_map(answer).collect())
+        match tokio::time::timeout(self.timeout, client.issue_batch(request)).await {
+            Ok(Ok(response)) => Ok(response.into_inner().results.into_iter().filter_map(answer).collect()),
+            Ok(Err(status)) => Err(unanswered(&status)),
+            Err(_) => Err(Unanswered::lost(format!("no answer within {} s", self.timeout.as_secs()))),
+        }
+    }
+}
+
+fn unanswered(status: &Status) -> Unanswered {
+    Unanswered {
+        retry_after: status::retry_after(status),
+        message: status::in_full(status),
+        may_have_arrived: status::may_have_been_done(status),
     }
 }
 

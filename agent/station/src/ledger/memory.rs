@@ -1,7 +1,7 @@
 //! What the ledger keeps at hand, so that the journal is not read again: never more than it says, and always to be made
 //! anew from the journal.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use issuance::{Issuance, IssuanceId, Timestamp};
 
@@ -14,6 +14,8 @@ const RECENT_MOST: usize = 1024;
 pub(super) struct Memory {
     pub(super) recent: Recent,
     pub(super) queue: Queue,
+    /// Issuances in which a supervisor is to decide whether they are submitted again.
+    pub(super) doubts: HashSet<IssuanceId>,
     /// No record is older than the one before it.
     pub(super) newest: i64,
 }

@@ -17,6 +17,8 @@ pub enum Listed {
     Lot(LotName),
     /// For one device.
     Device(DeviceSerial),
+    /// In doubt.
+    InDoubt,
 }
 
 impl Ledger {
@@ -50,6 +52,7 @@ impl Ledger {
     ) -> Result<Vec<(u64, IssuanceId)>, LedgerRefused> {
         let (tree, name) = match of {
             Listed::All => (rows::ORDER, None),
+            Listed::InDoubt => (rows::DOUBTS, None),
             Listed::Lot(lot) => (rows::BY_LOT, Some(lot.as_str())),
             Listed::Device(serial) => (rows::BY_SERIAL, Some(serial.as_str())),
         };
@@ -76,6 +79,12 @@ impl Ledger {
     #[must_use]
     pub fn is_waiting(&self, issuance: IssuanceId) -> bool {
         self.lock().queue.contains(issuance)
+    }
+
+    /// How many issuances are in doubt.
+    #[must_use]
+    pub fn in_doubt(&self) -> usize {
+        self.lock().doubts.len()
     }
 
     /// How many submissions wait, and the oldest.

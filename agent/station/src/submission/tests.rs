@@ -5,6 +5,10 @@ use std::{
 
 use super::*;
 use crate::testing::{Desk, asked};
+use tokio::sync::oneshot;
+
+mod recorded;
+mod week;
 
 const SETTINGS: QueueSettings = QueueSettings {
     bound: 1000,
@@ -14,21 +18,36 @@ const SETTINGS: QueueSettings = QueueSettings {
     retry_most: Duration::from_secs(30),
 };
 
-type Reply = Box<dyn FnOnce(&[Submission]) -> Result<Vec<(IssuanceId, Answer)>, Unanswered> + Send>;
+type Submitted = Result<Vec<(IssuanceId, Answer)>, Unanswered>;
+
+type Answering = Box<dyn FnOnce(&[Submission]) -> Submitted + Send>;
+
+enum Reply {
+    Now(Answering),
+    /// When the test says so; never, when it drops its end: the call waits for ever.
+    Later(oneshot::Receiver<Submitted>),
+}
 
 /// A CA that answers as it was told, and remembers what it was asked.
 #[derive(Clone, Default)]
 struct Scripted {
     asked: Arc<Mutex<Vec<Vec<IssuanceId>>>>,
     replies: Arc<Mutex<VecDeque<Reply>>>,
+    /// How often it was looked for.
+    reached: Arc<Mutex<usize>>,
+    unreachable: Arc<Mutex<bool>>,
 }
 
 impl Scripted {
-    fn will(
-        &self,
-        reply: impl FnOnce(&[Submission]) -> Result<Vec<(IssuanceId, Answer)>, Unanswered> + Send + 'static,
-    ) {
-        self.replies.lock().unwrap().push_back(Box::new(reply));
+    fn will(&self, reply: impl FnOnce(&[Submission]) -> Submitted + Send + 'static) {
+        self.replies.lock().unwrap().push_back(Reply::Now(Box::new(reply)));
+    }
+
+    /// The next call is answered when the test sends its answer.
+    fn will_later(&self) -> oneshot::Sender<Submitted> {
+        let (sender, receiver) = oneshot::channel();
+        self.replies.lock().unwrap().push_back(Reply::Later(receiver));
+        sender
     }
 
     fn asked(&self) -> MutexGuard<'_, Vec<Vec<IssuanceId>>> {
@@ -37,10 +56,22 @@ impl Scripted {
 }
 
 impl Connector for Scripted {
-    async fn submit(&self, batch: &[Submission]) -> Result<Vec<(IssuanceId, Answer)>, Unanswered> {
+    async fn reach(&self) -> Result<(), Unanswered> {
+        *self.reached.lock().unwrap() += 1;
+        if *self.unreachable.lock().unwrap() { down(None) } else { Ok(()) }
+    }
+
+    async fn submit(&self, batch: &[Submission]) -> Submitted {
         self.asked().push(batch.iter().map(|submission| submission.issuance).collect());
         let reply = self.replies.lock().unwrap().pop_front();
-        reply.map_or_else(|| Ok(refusals(batch)), |reply| reply(batch))
+        match reply {
+            None => Ok(refusals(batch)),
+            Some(Reply::Now(reply)) => reply(batch),
+            Some(Reply::Later(answer)) => match answer.await {
+                Ok(answer) => answer,
+                Err(_) => std::future::pending().await,
+            },
+        }
     }
 }
 
@@ -54,7 +85,7 @@ fn refusals(batch: &[Submission]) -> Vec<(IssuanceId, Answer)> {
 }
 
 fn down<T>(retry_after: Option<Duration>) -> Result<T, Unanswered> {
-    Err(Unanswered { message: "connection refused".into(), retry_after })
+    Err(Unanswered { retry_after, ..Unanswered::not_taken("connection refused") })
 }
 
 /// Records in the ledger, and remembers whom it told.
@@ -72,6 +103,11 @@ impl Answered for Told {
     fn record(&self, issuance: IssuanceId, input: Input) -> bool {
         self.deaf || self.desk.decide(issuance, input).is_ok()
     }
+
+    async fn sending(&self, issuances: &[IssuanceId]) -> bool {
+        let recorded = issuances.iter().all(|id| self.record(*id, Input::Sending));
+        recorded && self.desk.ledger.journal().sync().is_ok()
+    }
 }
 
 struct Line {
@@ -88,26 +124,21 @@ fn line(submissions: usize) -> Line {
 }
 
 fn line_with(submissions: usize, deaf: bool) -> Line {
-    let desk = Arc::new(Desk::new(1000));
+    line_at(Desk::new(1000), submissions, deaf)
+}
+
+fn line_at(desk: Desk, submissions: usize, deaf: bool) -> Line {
+    let desk = Arc::new(desk);
     let ids = (0..submissions).map(|number| desk.submitted(&format!("SN-{number}"))).collect();
     let (ca, told) = (Scripted::default(), Arc::new(Told { desk: Arc::clone(&desk), told: Mutex::default(), deaf }));
     let (link, view) = watch::channel(Link::default());
-    let sender = Sender {
-        ledger: Arc::clone(&desk.ledger),
-        connector: ca.clone(),
-        answered: Arc::clone(&told),
-        settings: SETTINGS,
-        link,
-        deferred: HashMap::new(),
-        unanswered: HashSet::new(),
-        suspects: HashSet::new(),
-        failures: 0,
-    };
+    let sender = Sender::new(Arc::clone(&desk.ledger), ca.clone(), Arc::clone(&told), SETTINGS, link, Shutdown::new());
     Line { desk, ca, told, ids, sender, link: view }
 }
 
 impl Line {
     fn waiting(&self) -> Vec<IssuanceId> {
+        self.desk.ledger.journal().sync().unwrap();
         self.desk.ledger.waiting(1000, |_| false).iter().map(|waiting| waiting.issuance).collect()
     }
 }

@@ -35,7 +35,10 @@ pub(crate) struct Row {
 
 impl Row {
     fn is_over(&self) -> bool {
-        matches!(self.issuance.state(), State::Completed | State::Failed | State::Quarantined | State::Cancelled)
+        matches!(
+            self.issuance.state(),
+            State::Completed | State::Failed | State::Quarantined | State::Cancelled | State::InDoubt
+        )
     }
 }
 
@@ -164,6 +167,7 @@ fn words(issuance: &Issuance) -> String {
         State::Failed => "FAILED",
         State::Quarantined => "SET ASIDE",
         State::Cancelled => "CANCELLED",
+        State::InDoubt => "IN DOUBT",
     };
     match &issuance.failure {
         Some(failure) => format!("{said}: {} ({})", failure.message, failure.reason),
