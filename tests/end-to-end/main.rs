@@ -8,6 +8,7 @@ mod asking;
 mod chance;
 mod commands;
 mod crashes;
+mod disk;
 mod hardware;
 mod killing;
 mod looking;

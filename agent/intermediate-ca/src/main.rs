@@ -7,15 +7,17 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
+    thread,
+    time::{Duration, Instant},
 };
 
 use clap::{Parser, Subcommand};
 use intermediate_ca::{
-    Authority, Configuration, LotCommand, Server, check, init, open_token, run_lot_command, system_clock,
+    Authority, Configuration, LotCommand, OpenError, Server, check, init, open_token, run_lot_command, system_clock,
 };
 use journal::{Journal, Recovery};
 use serde_json::json;
-use service::{shutdown::Shutdown, telemetry};
+use service::{restart, shutdown::Shutdown, telemetry};
 use tracing::{error, info};
 
 /// The factory's intermediate CA.
@@ -188,15 +190,40 @@ fn serve(configuration: Configuration) -> Result<(), Box<dyn Error>> {
     let shutdown = Shutdown::listen()?;
     // The hardware and the journal block: they are opened before there is a runtime to be blocked.
     // Signing the same bytes twice does no harm: nobody is waited for.
-    let keystore = open_token(&configuration.token, None)?;
-    let authority = Authority::open(&configuration.authority, keystore, system_clock())?;
+    let authority = open(&configuration, &shutdown)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let server = Server::bind(&configuration.listen, configuration.callers, authority).await?;
         // For whoever started us: with port 0 only this process knows the port. That nobody reads it is no reason to stop.
         let _ = writeln!(std::io::stdout(), "https://{}", server.address());
-        server.serve(shutdown.requested()).await
+        let (directory, file) = (configuration.authority.journal.clone(), configuration.authority.file.clone());
+        let well = move || {
+            journal::probe(&directory).map_err(|error| service::in_full(&error))?;
+            // It is read again, and must not end what only paused.
+            Configuration::read(&file).map(drop).map_err(|mistakes| mistakes.to_string())
+        };
+        server.serve(shutdown, well).await
     })?;
     info!("stopped");
     Ok(())
+}
+
+/// Opens the CA. A disk that was well for a moment only must not need a person at the next: who has started anew by itself
+/// does so again.
+fn open(configuration: &Configuration, shutdown: &Shutdown) -> Result<Authority, Box<dyn Error>> {
+    let keystore = open_token(&configuration.token, None)?;
+    match Authority::open(&configuration.authority, keystore, system_clock()) {
+        Err(OpenError::Journal(failure)) if failure.is_of_disk() && restart::is_restarted() => {
+            error!("could not start anew yet; trying again by itself: {}", service::in_full(&failure));
+            let deadline = Instant::now() + restart::PAUSE_MOST;
+            while Instant::now() < deadline && !shutdown.is_requested() {
+                thread::sleep(Duration::from_millis(100));
+            }
+            if !shutdown.is_requested() {
+                return Err(restart::exec().into());
+            }
+            Err(failure.into())
+        }
+        opened => Ok(opened?),
+    }
 }

@@ -113,8 +113,30 @@ pub(crate) enum RegisterError {
 pub enum Condition {
     /// It can.
     Serving,
+    /// It cannot, until its disk is well again and it is started anew; with the reason.
+    DiskFailed(Arc<str>),
     /// It cannot, and will not until it is started again; with the reason.
     Failed(Arc<str>),
+}
+
+impl Condition {
+    fn of(failure: &RegisterError) -> Self {
+        match failure {
+            RegisterError::Journal(error) if error.is_of_disk() => {
+                let (cause, remedy) = (service::in_full(failure), error.remedy());
+                Self::DiskFailed(format!("{cause}. {remedy} The CA goes on by itself within seconds").into())
+            }
+            failure => Self::Failed(service::in_full(failure).into()),
+        }
+    }
+
+    /// What whoever cannot be answered is told.
+    fn unavailable(&self) -> Unavailable {
+        match self {
+            Self::DiskFailed(reason) | Self::Failed(reason) => Unavailable(reason.clone()),
+            Self::Serving => Unavailable("it is shutting down".into()),
+        }
+    }
 }
 
 /// Nothing can be recorded, so nothing is issued.
@@ -132,7 +154,7 @@ const GROUP_MAX: usize = 1_024;
 type Reply<T> = oneshot::Sender<Result<T, Unavailable>>;
 
 /// Something that is rare enough for a sync of its own; gives the failure, when the register failed.
-type Act = Box<dyn FnOnce(&mut dyn Register) -> Option<Arc<str>> + Send>;
+type Act = Box<dyn FnOnce(&mut dyn Register) -> Option<Condition> + Send>;
 
 enum Work {
     Reserve(Vec<Proposal>, Reply<Vec<Reservation>>),
@@ -177,9 +199,9 @@ impl RegisterHandle {
                     None
                 }
                 Err(failure) => {
-                    let reason: Arc<str> = service::in_full(&failure).into();
-                    let _ = reply.send(Err(Unavailable(reason.clone())));
-                    Some(reason)
+                    let condition = Condition::of(&failure);
+                    let _ = reply.send(Err(condition.unavailable()));
+                    Some(condition)
                 }
             }))
         })
@@ -201,10 +223,7 @@ impl RegisterHandle {
     }
 
     fn gone(&self) -> Unavailable {
-        match &*self.condition.borrow() {
-            Condition::Failed(reason) => Unavailable(reason.clone()),
-            Condition::Serving => Unavailable("it is shutting down".into()),
-        }
+        self.condition.borrow().unavailable()
     }
 }
 
@@ -226,8 +245,8 @@ fn run(mut register: Box<dyn Register>, mut queue: mpsc::Receiver<Work>, conditi
         // Signatures first: somebody's device waits for them.
         serve(commits, condition, |signed| register.commit(signed));
         for act in acts {
-            if let Some(reason) = act(register.as_mut()) {
-                fail(condition, reason);
+            if let Some(failed) = act(register.as_mut()) {
+                fail(condition, failed);
             }
         }
         serve(reserves, condition, |proposals| register.reserve(proposals));
@@ -269,16 +288,23 @@ fn serve<T, A>(
             }
         }
         Err(failure) => {
-            let reason: Arc<str> = service::in_full(&failure).into();
-            fail(condition, reason.clone());
+            let unavailable = fail(condition, Condition::of(&failure));
             for (_, reply) in replies {
-                let _ = reply.send(Err(Unavailable(reason.clone())));
+                let _ = reply.send(Err(unavailable.clone()));
             }
         }
     }
 }
 
-fn fail(condition: &watch::Sender<Condition>, reason: Arc<str>) {
-    error!(%reason, "the CA cannot record and issues nothing more");
-    condition.send_replace(Condition::Failed(reason));
+/// The first failure is the one to tell: what comes after it only follows from it.
+fn fail(condition: &watch::Sender<Condition>, failed: Condition) -> Unavailable {
+    condition.send_if_modified(|condition| {
+        let first = *condition == Condition::Serving;
+        if first {
+            error!(reason = %failed.unavailable().0, "the CA cannot record and issues nothing more");
+            *condition = failed;
+        }
+        first
+    });
+    condition.borrow().unavailable()
 }

@@ -8,7 +8,9 @@ use proto::ca::v1::{
 use service::{
     crash,
     grpc::server,
+    restart,
     roles::Callers,
+    shutdown::Shutdown,
     tls::{Listener, TlsError},
 };
 use tonic_health::server::HealthReporter;
@@ -21,6 +23,11 @@ use crate::{
     lots::grpc::Lots,
     register::Condition,
 };
+
+/// Says what is still wrong with the disk and the configuration, if anything. May block.
+pub trait Well: Fn() -> Result<(), String> + Clone + Send + 'static {}
+
+impl<F: Fn() -> Result<(), String> + Clone + Send + 'static> Well for F {}
 
 /// A server that is bound and does not answer yet.
 pub struct Server {
@@ -41,6 +48,9 @@ pub enum ServeError {
     /// The transport failed.
     #[error("the server stopped")]
     Transport(#[source] tonic::transport::Error),
+    /// The disk was well again, and the process could not begin anew.
+    #[error("could not start anew")]
+    Restart(#[source] io::Error),
     /// The journal was not closed in order.
     #[error("the CA did not close in order")]
     Close(#[source] io::Error),
@@ -60,12 +70,13 @@ impl Server {
         self.listener.local_address()
     }
 
-    /// Serves until `shutdown`, answers what is under way, and closes the authority.
-    pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
+    /// Serves until `shutdown`, answers what is under way, and closes the authority. While the journal's disk is at fault,
+    /// `well` says whether it still is; then a restart is requested, and nothing is closed.
+    pub async fn serve(self, shutdown: Shutdown, well: impl Well) -> Result<(), ServeError> {
         let Self { listener, authority, callers } = self;
         let (reporter, health) = tonic_health::server::health_reporter();
         reporter.set_serving::<CertificateAuthorityServiceServer<Service>>().await;
-        let watching = tokio::spawn(report(authority.clone(), reporter));
+        let watching = tokio::spawn(report(authority.clone(), reporter, shutdown.clone(), well));
         let reflection = || {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
@@ -84,28 +95,34 @@ impl Server {
             .add_service(reflection().build_v1alpha().map_err(ServeError::Reflection)?)
             .add_service(service)
             .add_service(lots)
-            .serve_with_incoming_shutdown(listener.incoming(), shutdown)
+            .serve_with_incoming_shutdown(listener.incoming(), shutdown.requested())
             .await;
         crash::point("ca.stop.serving-ended");
         watching.abort();
+        if shutdown.is_restart() {
+            // What stands in memory is ahead of a disk that failed, and is not to reach it.
+            return Err(ServeError::Restart(restart::exec()));
+        }
         let closed = authority.close().await;
         served.map_err(ServeError::Transport)?;
         closed.map_err(|error| ServeError::Close(io::Error::other(error)))
     }
 }
 
-/// Health follows the register: who cannot record does not serve.
-async fn report(authority: Authority, reporter: HealthReporter) {
+/// Health follows the register: who cannot record does not serve. When its disk is at fault, the CA starts anew once
+/// `well` finds that it is not.
+async fn report(authority: Authority, reporter: HealthReporter, shutdown: Shutdown, well: impl Well) {
     let mut condition = authority.condition();
     loop {
-        let failed = match &*condition.borrow_and_update() {
-            Condition::Failed(reason) => Some(reason.clone()),
-            Condition::Serving => None,
-        };
-        if let Some(reason) = failed {
-            error!(%reason, "not serving");
+        let found = condition.borrow_and_update().clone();
+        if found != Condition::Serving {
+            error!(?found, "not serving");
             reporter.set_not_serving::<CertificateAuthorityServiceServer<Service>>().await;
-            return reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+            reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+            if matches!(found, Condition::DiskFailed(_)) {
+                restart::once_well(&shutdown, well).await;
+            }
+            return;
         }
         if condition.changed().await.is_err() {
             return;

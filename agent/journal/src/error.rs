@@ -142,8 +142,8 @@ pub enum JournalError {
     /// The journal was closed.
     #[error("the journal is closed")]
     Closed,
-    /// A write or sync failed earlier: nothing more is acknowledged until a restart has looked at the disk again.
-    #[error("the journal takes no more records after a failure; restart when the disk is well again")]
+    /// A write or sync failed earlier: nothing more is acknowledged until opening has looked at the disk again.
+    #[error("the journal takes no more records after a failure, until it is opened anew")]
     Poisoned(#[source] Arc<JournalError>),
     /// The committer thread ended by a panic, which is a defect.
     #[error("the journal's committer thread ended unexpectedly; restart, and report this defect")]
@@ -173,7 +173,9 @@ pub enum JournalError {
         wrong: String,
     },
     /// The projections' rows could not be read or written. They are rebuilt at the next start.
-    #[error("the projections in {path} could not {act}: {wrong}; restart, they are rebuilt from the journal")]
+    #[error(
+        "the projections in {path} could not {act}: {wrong}; they are rebuilt from the journal when it is opened anew"
+    )]
     Rows {
         /// The generation's directory.
         path: PathBuf,
@@ -199,5 +201,30 @@ impl JournalError {
             command.clone_into(repair);
         }
         self
+    }
+
+    /// Whether the disk is at fault, so that it may pass when the disk is well again and the journal is opened anew.
+    #[must_use]
+    pub fn is_of_disk(&self) -> bool {
+        match self {
+            Self::File { .. } | Self::NotWritable { .. } | Self::Rows { .. } => true,
+            Self::Poisoned(cause) => cause.is_of_disk(),
+            _ => false,
+        }
+    }
+
+    /// What a person does about a disk at fault, as a sentence.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Poisoned(cause) => cause.remedy(),
+            Self::File { source, .. } | Self::NotWritable { source, .. } => match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "Make room on that disk.",
+                io::ErrorKind::ReadOnlyFilesystem => "Mount that disk for writing again.",
+                io::ErrorKind::PermissionDenied => "Let the user of this process write there.",
+                _ => "Look at that disk and at what the system's log says of it.",
+            },
+            _ => "Look at the disk of the journal: whether it has room, and what the system's log says of it.",
+        }
     }
 }

@@ -14,7 +14,7 @@
 //! ahead of a sync, and rebuilt when they are missing, damaged or of another version.
 //!
 //! What is where: `segment` the bytes; `recovery` opening; `chain` reading; `writer` appending; `committer` the queue and
-//! the thread; `journal` the handle; `repair` mending with a copy; `projections` the rows. The Merkle tree (RFC 6962 leaves, SHA-256(0x00 ‖ entry)),
+//! the thread; `journal` the handle; `repair` mending with a copy; `probe` whether a disk is well again; `projections` the rows. The Merkle tree (RFC 6962 leaves, SHA-256(0x00 ‖ entry)),
 //! tiles and checkpoints (C2SP tlog-tiles, signed notes) will stand beside them in a module `tree`, fed by the committer
 //! after each sync; a segment's header has the place for its root.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -26,6 +26,7 @@ mod error;
 mod journal;
 #[cfg(test)]
 mod memory_disk;
+mod probe;
 mod projections;
 mod recovery;
 mod repair;
@@ -36,6 +37,7 @@ mod writer;
 
 pub use error::JournalError;
 pub use journal::{Appended, Journal, JournalOptions, Recovery};
+pub use probe::probe;
 pub use projections::{Projection, Projections, Row, Rows};
 pub use repair::repair;
 

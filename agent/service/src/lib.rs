@@ -11,6 +11,7 @@ pub mod command;
 pub mod configuration;
 pub mod crash;
 pub mod grpc;
+pub mod restart;
 pub mod roles;
 pub mod secrets;
 pub mod shutdown;

@@ -1,6 +1,6 @@
 //! What everyone in the station may look at: where it stands, whether it is halted, how the link is, what changed.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use issuance::record::Provenance;
 use service::shutdown::Shutdown;
@@ -12,12 +12,21 @@ use crate::{ledger::Change, submission::Link};
 /// Changes that a watcher may be behind before it catches up from the journal.
 const CHANGES_KEPT: usize = 1024;
 
+/// What halted the station, and so what makes it go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HaltedBy {
+    /// The journal's disk: it goes on by itself once that is well.
+    Disk,
+    /// A fault: it goes on when a person restarts it.
+    Fault,
+}
+
 /// What hangs on the wall for everyone to see.
 #[derive(Debug)]
 pub struct Board {
     /// Recorded with each issuance.
     pub provenance: Provenance,
-    halted: Mutex<Option<String>>,
+    halted: Mutex<Option<(HaltedBy, String)>>,
     link: watch::Receiver<Link>,
     changes: broadcast::Sender<Change>,
     /// Streams end with it.
@@ -34,16 +43,31 @@ impl Board {
     /// Why the station accepts nothing, when it does not.
     #[must_use]
     pub fn halted(&self) -> Option<String> {
-        self.halted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().as_ref().map(|(_, words)| words.clone())
+    }
+
+    /// What halted it, when something did.
+    #[must_use]
+    pub fn halted_by(&self) -> Option<HaltedBy> {
+        self.lock().as_ref().map(|(by, _)| *by)
+    }
+
+    /// Stops accepting until a person restarts the station. The first reason stays.
+    pub fn halt(&self, words: &str) {
+        self.halt_by(HaltedBy::Fault, words);
     }
 
     /// Stops accepting. The first reason stays.
-    pub fn halt(&self, words: &str) {
-        let mut halted = self.halted.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn halt_by(&self, by: HaltedBy, words: &str) {
+        let mut halted = self.lock();
         if halted.is_none() {
             error!(reason = words, "the station halts: it accepts and begins nothing more");
-            *halted = Some(words.to_owned());
+            *halted = Some((by, words.to_owned()));
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(HaltedBy, String)>> {
+        self.halted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The link to the CA as it is.

@@ -9,7 +9,7 @@ use std::{
 use issuance::{DeviceSerial, FixtureName, IssuanceId, LotName, ProfileName, rule::Ruling};
 use proto::station::v1::{self as wire, station_service_server::StationService};
 use service::{
-    crash,
+    crash, restart,
     roles::{Caller, Callers, Role},
     status,
     tls::Peer,
@@ -18,7 +18,7 @@ use tokio_stream::Stream;
 use tonic::{Code, Request, Response, Status};
 
 use crate::{
-    board::Board,
+    board::{Board, HaltedBy},
     driver::Asked,
     fixtures::Fixtures,
     ledger::{self, Ledger, LedgerRefused, Listed},
@@ -45,6 +45,9 @@ const QUANTITY_MOST: u32 = 10_000_000;
 /// The queue drains at the CA's rate; asking sooner than this changes nothing.
 const QUEUE_FULL_RETRY: Duration = Duration::from_secs(10);
 
+/// A station that goes on by itself looks about as often whether it can.
+const HALTED_RETRY: Duration = restart::PAUSE_MOST;
+
 /// The service over one station.
 #[derive(Clone)]
 pub struct StationApi {
@@ -68,7 +71,10 @@ impl StationApi {
 
     fn accepting(&self) -> Result<(), Status> {
         match self.board.halted() {
-            Some(words) => Err(status::refused(Code::Unavailable, "STATION_HALTED", words)),
+            Some(words) if self.board.halted_by() == Some(HaltedBy::Fault) => {
+                Err(status::refused(Code::Unavailable, "STATION_HALTED", words))
+            }
+            Some(words) => Err(status::retry_later("STATION_HALTED", words, HALTED_RETRY)),
             None => Ok(()),
         }
     }
@@ -82,9 +88,8 @@ impl StationApi {
     }
 
     fn issuance(&self, id: IssuanceId) -> Result<wire::Issuance, Status> {
-        let found = self.ledger.get(id).map_err(refused)?;
+        let found = self.ledger.told(id).map_err(refused)?;
         let (issuance, index) = found.ok_or_else(|| unknown("issuance", &id.to_string()))?;
-        settled(&self.ledger)?;
         Ok(view::issuance(&issuance, index))
     }
 
@@ -167,6 +172,8 @@ impl StationService for StationApi {
             }
             id
         };
+        // Accepted is what is on the disk, and nothing else.
+        settled(&self.ledger)?;
         let issuance = self.issuance(id)?;
         crash::point("station.scan.synced");
         Ok(Response::new(issuance))
@@ -225,7 +232,13 @@ impl StationService for StationApi {
         let before = page_token(&request.page_token)?;
         let found = self.ledger.list(&of, before, size).map_err(refused)?;
         let next_page_token = next_page(found.len(), size, found.last().map(|(index, _)| *index));
-        let issuances = found.into_iter().map(|(_, id)| self.issuance(id)).collect::<Result<_, _>>()?;
+        let issuances = found.into_iter().map(|(_, id)| match self.ledger.told(id) {
+            // After the journal failed: what was not accepted by then.
+            Ok(None) => None,
+            Ok(Some((issuance, index))) => Some(Ok(view::issuance(&issuance, index))),
+            Err(error) => Some(Err(refused(error))),
+        });
+        let issuances = issuances.flatten().collect::<Result<_, _>>()?;
         Ok(Response::new(wire::ListIssuancesResponse { issuances, next_page_token }))
     }
 
@@ -291,9 +304,7 @@ impl StationService for StationApi {
 
     async fn get_station(&self, request: Request<wire::GetStationRequest>) -> Result<Response<wire::Station>, Status> {
         self.authorise(&request, READERS)?;
-        let station = view::station(&self.ledger, &self.fixtures, &self.board);
-        settled(&self.ledger)?;
-        Ok(Response::new(station))
+        Ok(Response::new(view::station(&self.ledger, &self.fixtures, &self.board)))
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -176,6 +176,12 @@ impl Ledger {
     #[must_use]
     pub fn journal(&self) -> &Journal {
         &self.journal
+    }
+
+    /// Why nothing can be recorded any more, when nothing can.
+    #[must_use]
+    pub fn failure(&self) -> Option<Arc<JournalError>> {
+        self.journal.failure().or_else(|| self.rows.failure().map(Arc::new))
     }
 
     /// The bound of the queue.

@@ -20,6 +20,7 @@ use proto::station::v1::station_service_server::StationServiceServer;
 use service::{
     crash, grpc as grpc_server,
     grpc::MESSAGE_BYTES_MAX,
+    restart,
     shutdown::Shutdown,
     tls::{Listener, TlsError},
 };
@@ -31,7 +32,7 @@ use tonic_health::ServingStatus;
 use tracing::{info, warn};
 
 use crate::{
-    board::Board,
+    board::{Board, HaltedBy},
     configuration::{FixtureSettings, StationConfiguration},
     connector::grpc::GrpcConnector,
     driver::{Driver, Halted, Records},
@@ -86,9 +87,24 @@ pub enum StationError {
         /// Why.
         source: io::Error,
     },
+    /// A disk was well again, and the process could not begin anew.
+    #[error("could not start anew")]
+    Restart(#[source] io::Error),
     /// The server ended.
     #[error("the gRPC server failed")]
     Serve(#[from] tonic::transport::Error),
+}
+
+impl StationError {
+    /// Whether the disk is at fault.
+    #[must_use]
+    pub fn is_of_disk(&self) -> bool {
+        match self {
+            Self::Journal { source, .. } => source.is_of_disk(),
+            Self::Directory { .. } => true,
+            _ => false,
+        }
+    }
 }
 
 /// Runs a station until shutdown is requested. `ready` is told the address once requests are answered.
@@ -133,9 +149,15 @@ pub async fn run(
 
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<StationServiceServer<StationApi>>().await;
-    let health =
-        Watchman { ledger: Arc::clone(&ledger), board: Arc::clone(&board), sender: sender.abort_handle(), health };
-    let watchman = tokio::spawn(health.watch(shutdown.clone()));
+    let watchman = Watchman {
+        ledger: Arc::clone(&ledger),
+        board: Arc::clone(&board),
+        sender: sender.abort_handle(),
+        health,
+        directory: configuration.journal.clone(),
+        file: configuration.file.clone(),
+    };
+    let watchman = tokio::spawn(watchman.watch(shutdown.clone()));
     let api = StationApi::new(Arc::clone(&ledger), Arc::clone(&fixtures), Arc::clone(&board), callers.clone());
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
@@ -168,6 +190,10 @@ pub async fn run(
     crash::point("station.stop.fixtures-ended");
     let _ = sender.await;
     let _ = watchman.await;
+    if shutdown.is_restart() {
+        // Nothing is closed: what stands in memory is ahead of a disk that failed, and is not to reach it.
+        return Err(StationError::Restart(restart::exec()));
+    }
     ledger.close().map_err(StationError::Close)?;
     served.map_err(StationError::Serve)
 }
@@ -218,8 +244,7 @@ fn publish(mut changed: mpsc::UnboundedReceiver<Change>, journal: &Journal, boar
             batch.push(next);
         }
         if let Err(error) = journal.sync_within(TOLD_WITHIN) {
-            board.halt(&format!("The station cannot record: {}. Call the administrator.", service::in_full(&error)));
-            return;
+            return halt_for(board, &error);
         }
         for change in batch {
             board.tell(change);
@@ -318,6 +343,10 @@ struct Watchman {
     /// The queue's way to the CA.
     sender: AbortHandle,
     health: tonic_health::server::HealthReporter,
+    /// The journal's.
+    directory: PathBuf,
+    /// The configuration.
+    file: PathBuf,
 }
 
 impl Watchman {
@@ -328,9 +357,8 @@ impl Watchman {
                 () = &mut stop => break,
                 () = tokio::time::sleep(HEALTH_EVERY) => {}
             }
-            if let Some(failure) = self.ledger.journal().failure() {
-                let failure = service::in_full(&*failure);
-                self.board.halt(&format!("The station cannot record: {failure}. Call the administrator."));
+            if let Some(failure) = self.ledger.failure() {
+                halt_for(&self.board, &failure);
             }
             if self.sender.is_finished() && !shutdown.is_requested() {
                 self.board.halt("The queue's way to the CA ended unexpectedly: restart the station, keep its log.");
@@ -338,6 +366,16 @@ impl Watchman {
             if self.board.halted().is_some() {
                 self.health.set_service_status("", ServingStatus::NotServing).await;
                 self.health.set_not_serving::<StationServiceServer<StationApi>>().await;
+            }
+            if self.board.halted_by() == Some(HaltedBy::Disk) {
+                let (directory, file) = (self.directory.clone(), self.file.clone());
+                let probe = move || {
+                    journal::probe(&directory).map_err(|error| service::in_full(&error))?;
+                    // It is read again, and must not end what only paused.
+                    StationConfiguration::read(&file).map(drop).map_err(|mistakes| mistakes.to_string())
+                };
+                restart::once_well(&shutdown, probe).await;
+                break;
             }
         }
         self.health.set_not_serving::<StationServiceServer<StationApi>>().await;
@@ -363,7 +401,7 @@ struct FixtureRecords {
 
 impl Records for FixtureRecords {
     fn issuance(&self, id: IssuanceId) -> Result<Issuance, Halted> {
-        let found = self.ledger.get(id).map_err(halted)?;
+        let found = self.ledger.get(id).map_err(|refused| halt(&self.board, &refused))?;
         found.map(|(issuance, _)| issuance).ok_or_else(|| Halted(format!("there is no issuance {id} in the journal")))
     }
 
@@ -371,7 +409,7 @@ impl Records for FixtureRecords {
         match self.ledger.decide(id, &self.fixture, self.kind, &self.authority, input) {
             Ok((action, appended)) => {
                 if let Some(appended) = appended.filter(|_| action.is_irreversible()) {
-                    appended.wait().map_err(|error| halted(error.into()))?;
+                    appended.wait().map_err(|error| halt(&self.board, &error.into()))?;
                     crash::point(format_args!("station.{}.synced", words::of_act(&action)));
                 }
                 // Only now: nothing leaves for the CA before the disk says that it did.
@@ -385,7 +423,7 @@ impl Records for FixtureRecords {
                 warn!(issuance = %id, %message, "the issuance changed while its device was visited");
                 Ok(Action::Rest)
             }
-            Err(refused) => Err(halted(refused)),
+            Err(refused) => Err(halt(&self.board, &refused)),
         }
     }
 
@@ -394,15 +432,15 @@ impl Records for FixtureRecords {
         serial: &DeviceSerial,
         identity: &DeviceIdentity,
     ) -> Result<(Option<DeviceSerial>, Option<[u8; 32]>), Halted> {
-        self.ledger.known_device(serial, identity).map_err(halted)
+        self.ledger.known_device(serial, identity).map_err(|refused| halt(&self.board, &refused))
     }
 
     fn made_key(&self, issuance: &Issuance, location: &KeyLocation, public_key: &PublicKey) -> Result<bool, Halted> {
-        self.ledger.made_key(issuance, location, public_key).map_err(halted)
+        self.ledger.made_key(issuance, location, public_key).map_err(|refused| halt(&self.board, &refused))
     }
 
     fn validated_certificate(&self, id: IssuanceId) -> Result<Result<ValidatedCertificate, Fault>, Halted> {
-        self.ledger.validated_certificate(id, &self.fixture, self.kind).map_err(halted)
+        self.ledger.validated_certificate(id, &self.fixture, self.kind).map_err(|refused| halt(&self.board, &refused))
     }
 
     fn is_stopping(&self) -> bool {
@@ -410,8 +448,32 @@ impl Records for FixtureRecords {
     }
 }
 
-fn halted(refused: LedgerRefused) -> Halted {
-    Halted(format!("The station cannot go on: {}. Call the administrator.", service::in_full(&refused)))
+/// Halts the station for what was refused, and says so to whom it stopped.
+fn halt(board: &Board, refused: &LedgerRefused) -> Halted {
+    match refused {
+        LedgerRefused::Journal(error) if error.is_of_disk() => halt_for(board, error),
+        refused => {
+            let words = format!("The station cannot go on: {}. Call the administrator.", service::in_full(refused));
+            board.halt(&words);
+        }
+    }
+    Halted(board.halted().unwrap_or_default())
+}
+
+fn halt_for(board: &Board, failure: &JournalError) {
+    let cause = service::in_full(failure);
+    if failure.is_of_disk() {
+        let remedy = failure.remedy();
+        board.halt_by(
+            HaltedBy::Disk,
+            &format!(
+                "The station cannot record: {cause}. {remedy} What was accepted is kept, and the station goes on by \
+                 itself within seconds. Leave the devices where they are, and call the administrator."
+            ),
+        );
+    } else {
+        board.halt(&format!("The station cannot record: {cause}. Call the administrator."));
+    }
 }
 
 /// Where the CA's answers are recorded and passed on.
@@ -446,7 +508,7 @@ impl Answered for AnswerDesk {
             Some(synced) => match synced.await {
                 Ok(()) => true,
                 Err(error) => {
-                    self.board.halt(&halted(error.into()).0);
+                    halt(&self.board, &error.into());
                     false
                 }
             },
@@ -467,11 +529,7 @@ impl AnswerDesk {
                 warn!(%issuance, %message, "the CA's answer was not awaited");
                 Ok(None)
             }
-            Err(refused) => {
-                let halted = halted(refused);
-                self.board.halt(&halted.0);
-                Err(halted)
-            }
+            Err(refused) => Err(halt(&self.board, &refused)),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::{
     fixtures::Fixtures,
     ledger::{Change, Changed, Ledger},
     rows::LotRow,
+    watch,
 };
 
 /// An issuance as the API shows it. `index` is that of its newest record; the API counts from 1.
@@ -78,18 +79,20 @@ pub fn lot(name: &LotName, row: &LotRow) -> wire::Lot {
     }
 }
 
-/// The station as it is now.
+/// The station as it is now: what it says of issuances is on the disk.
 #[must_use]
 pub fn station(ledger: &Ledger, fixtures: &Fixtures, board: &Board) -> wire::Station {
-    let fixtures = fixtures.all().iter().map(|fixture| {
-        let (busy, last) = fixture.status();
-        let issuance = last.and_then(|id| ledger.get(id).ok().flatten());
-        wire::Fixture {
-            name: format!("fixtures/{}", fixture.name),
-            keystore: fixture.kind.as_str().to_owned(),
-            state: if busy { wire::fixture::State::Busy } else { wire::fixture::State::Idle }.into(),
-            issuance: issuance.map(|(issuance, index)| self::issuance(&issuance, index)),
-        }
+    let seen: Vec<_> = fixtures.all().iter().map(|fixture| (fixture, fixture.status())).collect();
+    let mut found: Vec<_> =
+        seen.iter().map(|(_, (_, last))| last.and_then(|id| ledger.get(id).ok().flatten())).collect();
+    if watch::on_disk(ledger.journal()).is_err() {
+        found = seen.iter().map(|(_, (_, last))| last.and_then(|id| ledger.as_synced(id).ok().flatten())).collect();
+    }
+    let fixtures = seen.into_iter().zip(found).map(|((fixture, (busy, _)), issuance)| wire::Fixture {
+        name: format!("fixtures/{}", fixture.name),
+        keystore: fixture.kind.as_str().to_owned(),
+        state: if busy { wire::fixture::State::Busy } else { wire::fixture::State::Idle }.into(),
+        issuance: issuance.map(|(issuance, index)| self::issuance(&issuance, index)),
     });
     let link = board.link();
     let (length, oldest) = ledger.queue();

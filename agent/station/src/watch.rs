@@ -130,8 +130,6 @@ impl Watcher {
 
     async fn tell_state(&self) -> Result<(), Over> {
         let station = view::station(&self.ledger, &self.fixtures, &self.board);
-        // A failed journal is told as the station's halt.
-        let _ = on_disk(self.ledger.journal());
         self.send(wire::Event { sequence: self.next, time: None, change: Some(wire::event::Change::Station(station)) })
             .await
     }

@@ -178,6 +178,11 @@ impl Line {
         self.client("mes-1")
     }
 
+    /// A channel to the station with the certificate of the MES.
+    pub fn station_channel(&self) -> Result<Channel, LineError> {
+        client::channel("mes-1", &self.plane.files("mes-1"), self.ports.station)
+    }
+
     /// A channel to the CA with the certificate of the station.
     pub fn authority(&self) -> Result<Channel, LineError> {
         client::channel("station-1", &self.plane.files("station-1"), self.ports.ca)

@@ -117,6 +117,14 @@ impl Follower {
         }
     }
 
+    /// Why rows are no longer written, when they are not.
+    pub(super) fn failure(&self) -> Option<JournalError> {
+        match &lock(&self.shared.waiting).end {
+            Some(End::Rows(wrong)) => Some(self.unwritable(wrong.clone())),
+            _ => None,
+        }
+    }
+
     pub(super) fn push(&self, change: Change) {
         let mut waiting = lock(&self.shared.waiting);
         if waiting.end.is_none() {

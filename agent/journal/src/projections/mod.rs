@@ -230,6 +230,11 @@ impl<P: Projection> Projections<P> {
         *self.lock()
     }
 
+    /// Why rows are no longer written, when they are not: then nothing more should be appended.
+    pub fn failure(&self) -> Option<JournalError> {
+        self.follower.failure()
+    }
+
     /// Writes what is pending to sled and closes it. Closing twice is no error.
     ///
     /// # Errors

@@ -1,8 +1,13 @@
 //! `serve`: the station itself.
 
-use std::{path::Path, process::ExitCode};
+use std::{
+    io::{Write as _, stdout},
+    path::Path,
+    process::ExitCode,
+};
 
-use service::{shutdown::Shutdown, telemetry};
+use service::{in_full, restart, shutdown::Shutdown, telemetry};
+use tokio::time::timeout;
 use tracing::{error, info};
 
 use super::EXIT_CONFIGURATION;
@@ -29,7 +34,22 @@ pub(super) fn run(path: &Path, json: bool) -> ExitCode {
             Ok(shutdown) => shutdown,
             Err(source) => return Err(station::StationError::Start { what: "listening for signals", source }),
         };
-        station::run(configuration, shutdown, |address| println!("https://{address}")).await
+        let ready = |address| {
+            // Whoever read it at the first start may be gone.
+            let _ = writeln!(stdout(), "https://{address}");
+        };
+        let served = station::run(configuration, shutdown.clone(), ready).await;
+        match &served {
+            // The disk was well for a moment only: nobody is to be needed for the next one either.
+            Err(failure) if restart::is_restarted() && failure.is_of_disk() => {
+                error!(failure = %in_full(failure), "could not start anew yet; trying again by itself");
+                if timeout(restart::PAUSE_MOST, shutdown.requested()).await.is_err() {
+                    return Err(station::StationError::Restart(restart::exec()));
+                }
+                served
+            }
+            _ => served,
+        }
     });
     match served {
         Ok(()) => {
@@ -37,7 +57,7 @@ pub(super) fn run(path: &Path, json: bool) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            error!(failure = %service::in_full(&failure), "the station has ended");
+            error!(failure = %in_full(&failure), "the station has ended");
             ExitCode::FAILURE
         }
     }

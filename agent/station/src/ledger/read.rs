@@ -5,7 +5,7 @@ use issuance::{DeviceSerial, FixtureName, Issuance, IssuanceId, LotName, Timesta
 use super::{Change, Changed, Ledger, LedgerRefused, Waiting, corrupt, row};
 use crate::{
     records::{Entry, What},
-    rows,
+    rows, watch,
 };
 
 /// Which issuances to list.
@@ -41,6 +41,24 @@ impl Ledger {
             memory.recent.put(issuance.clone());
         }
         Ok(Some((issuance, index)))
+    }
+
+    /// One issuance as callers may be told of it: waits until what is told is on the disk. When the journal has failed, that
+    /// is what it was at the last sync.
+    pub fn told(&self, id: IssuanceId) -> Result<Option<(Issuance, u64)>, LedgerRefused> {
+        let found = self.get(id);
+        match watch::on_disk(&self.journal) {
+            Ok(()) => found,
+            Err(_) => self.as_synced(id),
+        }
+    }
+
+    /// One issuance as it was at the last sync; `None` when it was not accepted by then.
+    pub fn as_synced(&self, id: IssuanceId) -> Result<Option<(Issuance, u64)>, LedgerRefused> {
+        let Some(row) = self.issuance_row(id)? else { return Ok(None) };
+        let synced = self.journal.synced();
+        let Some(last) = row.indexes.iter().rev().find(|index| **index < synced) else { return Ok(None) };
+        Ok(self.fold(id, &row.indexes, *last)?.map(|issuance| (issuance, *last)))
     }
 
     /// Issuances, newest first, accepted before the index `before`: all, or of one lot, or for one device.
