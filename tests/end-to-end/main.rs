@@ -9,6 +9,7 @@ mod chance;
 mod commands;
 mod crashes;
 mod disk;
+mod doubt;
 mod hardware;
 mod killing;
 mod looking;

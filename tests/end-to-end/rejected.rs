@@ -55,7 +55,7 @@ async fn a_wrong_certificate_is_never_written() {
 }
 
 /// The station trusts the rogue's PKI from its next start on, and asks it.
-async fn put_in_place_of_the_ca(line: &mut Line) -> Rogue {
+pub(crate) async fn put_in_place_of_the_ca(line: &mut Line) -> Rogue {
     line.stop_station().unwrap();
     let rogue = Rogue::start(line, &line.directory().join("pki/product")).await;
     let file = line.directory().join("station.toml");

@@ -1,6 +1,11 @@
 //! A CA that answers wrongly: the station's own service over real mTLS, with keys of the test's own.
 
-use std::{fs, net::SocketAddr, path::Path, sync::Mutex};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 use issuance::request::CertificationRequest as Pkcs10;
 use line::Line;
@@ -16,7 +21,7 @@ use rcgen::{
 };
 use service::tls::Listener;
 use time::{Duration, OffsetDateTime};
-use tokio::task::JoinHandle;
+use tokio::{sync::Semaphore, task::JoinHandle};
 use tonic::{Request, Response, Status};
 
 type Ca = CertifiedIssuer<'static, KeyPair>;
@@ -24,6 +29,10 @@ type Ca = CertifiedIssuer<'static, KeyPair>;
 /// A running rogue; it ends with this.
 pub(crate) struct Rogue {
     pub(crate) address: SocketAddr,
+    /// The serials of the devices for which it made a certificate, one for each.
+    pub(crate) made: Arc<Mutex<Vec<String>>>,
+    /// A permit lets one answer go that is held back.
+    pub(crate) held: Arc<Semaphore>,
     serving: JoinHandle<()>,
 }
 
@@ -39,9 +48,12 @@ impl Rogue {
         let files = line.control_plane().server("rogue").unwrap();
         let listener = Listener::bind(([127, 0, 0, 1], 0).into(), &files).await.unwrap();
         let address = listener.local_address();
-        let service = CertificateAuthorityServiceServer::new(Answers { trusted, other, misled: Mutex::default() });
+        let (made, held) = (Arc::<Mutex<Vec<String>>>::default(), Arc::new(Semaphore::new(0)));
+        let answers =
+            Answers { trusted, other, misled: Mutex::default(), made: Arc::clone(&made), held: Arc::clone(&held) };
+        let service = CertificateAuthorityServiceServer::new(answers);
         let serve = service::grpc::server().add_service(service).serve_with_incoming(listener.incoming());
-        Self { address, serving: tokio::spawn(async move { serve.await.unwrap() }) }
+        Self { address, made, held, serving: tokio::spawn(async move { serve.await.unwrap() }) }
     }
 }
 
@@ -75,6 +87,8 @@ struct Answers {
     other: Ca,
     /// The issuances that were answered under another's name.
     misled: Mutex<Vec<String>>,
+    made: Arc<Mutex<Vec<String>>>,
+    held: Arc<Semaphore>,
 }
 
 impl Answers {
@@ -132,7 +146,25 @@ impl CertificateAuthorityService for Answers {
                 outcome: Some(Outcome::Issued(Issued { certificate, chain: vec![self.trusted.der().to_vec()] })),
             }
         };
-        let results = batch.into_inner().requests.into_iter().map(answer).collect();
+        let requests = batch.into_inner().requests;
+        // What happens to the answer stands in the serial, once for each device.
+        let mut fate = None;
+        {
+            let mut made = self.made.lock().unwrap();
+            for request in &requests {
+                if !made.contains(&request.device_serial) {
+                    fate = request.device_serial.split('-').next().map(str::to_owned);
+                }
+                made.push(request.device_serial.clone());
+            }
+        }
+        let mut results: Vec<_> = requests.into_iter().map(answer).collect();
+        match fate.as_deref() {
+            Some("LOST") => return Err(Status::internal("the answer is lost")),
+            Some("SILENT") => results.clear(),
+            Some("HELD") => self.held.acquire().await.unwrap().forget(),
+            _ => {}
+        }
         Ok(Response::new(IssueBatchResponse { results }))
     }
 

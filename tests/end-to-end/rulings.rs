@@ -66,16 +66,16 @@ async fn what_was_cancelled_starts_anew_with_the_same_key() {
     assert_eq!(TokenTools::of(token).count("privkey"), 1, "one key for one device");
 }
 
-fn supervisor(line: &Line) -> Client {
+pub(crate) fn supervisor(line: &Line) -> Client {
     line.client("supervisor-1").unwrap()
 }
 
-async fn release(client: &mut Client, issuance: &Issuance) -> Result<Issuance, Status> {
+pub(crate) async fn release(client: &mut Client, issuance: &Issuance) -> Result<Issuance, Status> {
     let request = ReleaseIssuanceRequest { name: issuance.name.clone(), badge: "B-1".into() };
     bounded("a release", client.release_issuance(request)).await.map(tonic::Response::into_inner)
 }
 
-async fn cancel(client: &mut Client, issuance: &Issuance, reason: &str) -> Result<Issuance, Status> {
+pub(crate) async fn cancel(client: &mut Client, issuance: &Issuance, reason: &str) -> Result<Issuance, Status> {
     let request = CancelIssuanceRequest { name: issuance.name.clone(), reason: reason.into(), badge: "B-1".into() };
     bounded("a cancellation", client.cancel_issuance(request)).await.map(tonic::Response::into_inner)
 }
