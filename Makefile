@@ -3,6 +3,7 @@
 #   make test          everything CI runs                              make lint          its first half
 #   make power-cut     a hundred power cuts beneath the journal        make journal-faults   each of its system calls killed
 #   make bench         what DESIGN promises of speed and size, as ratios (SHORT=1: in small, a minute)
+#   make interop-ca    what the CA issues, held against others' linters and verifiers
 #   make crash         station and CA killed at every boundary, and 200 times at random (KILLS=200, SEED=…)
 
 SHELL := /bin/sh
@@ -16,7 +17,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 ARMED := --bin station-agent-crash-points --bin intermediate-ca-crash-points \
 	--features station/crash-points,intermediate-ca/crash-points
 
-.PHONY: bench demo test lint crash power-cut journal-faults build deps test-deps toolchain help simulate
+.PHONY: bench demo test lint crash interop-ca power-cut journal-faults build deps test-deps toolchain help simulate
 .DEFAULT_GOAL := help
 
 help:
@@ -54,6 +55,11 @@ bench: test-deps toolchain
 	$(CARGO) build $(LOCKED) --release --package bench --package station --package intermediate-ca --bins
 	@$(TARGET)/release/bench $(if $(filter-out 0,$(SHORT)),--short) $(BENCH)
 
+# Every profile, device key and hash; writes the table in agent/intermediate-ca/README.md.
+interop-ca: test-deps toolchain
+	$(CARGO) build $(LOCKED) --workspace --bins
+	@$(TARGET)/debug/interop-ca --write
+
 lint: deps toolchain
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- --deny warnings
@@ -66,7 +72,7 @@ deps:
 	@deploy/dependencies.sh demo
 
 test-deps:
-	@deploy/dependencies.sh test
+	@deploy/dependencies.sh test $(TARGET)
 
 toolchain:
 	@command -v $(CARGO) >/dev/null || { echo "No Rust toolchain here: install one as https://rustup.rs says." >&2; exit 1; }

@@ -1,19 +1,20 @@
 #!/bin/sh
 # Installs the Debian packages that the demo (`dependencies.sh demo`) or the tests as well (`dependencies.sh test`) need:
-# says which are missing, installs only those, asks nothing.
+# says which are missing, installs only those, asks nothing. For the tests also two Python programs that others wrote, from
+# PyPI, into a virtual environment beneath cargo's target directory (`dependencies.sh test [TARGET]`).
 set -eu
 
 # To build: the compiler of the C parts of our crates, and tpm2-tss. To run: the simulated devices and their tools.
 demo="gcc libc6-dev make pkg-config libtss2-dev ca-certificates swtpm swtpm-tools gnutls-bin softhsm2 openssl"
 # To look at the devices with tools we did not write, and at the page with a browser we did not write; to kill and fail
 # system calls, and to mount file systems whose power is cut.
-test="git tpm2-tools opensc chromium chromium-driver strace e2fsprogs mount"
+test="git tpm2-tools opensc chromium chromium-driver strace e2fsprogs mount python3-venv"
 
 case "${1:-}" in
 demo) wanted=$demo ;;
 test) wanted="$demo $test" ;;
 *)
-    echo "usage: $0 demo|test" >&2
+    echo "usage: $0 demo | test [TARGET]" >&2
     exit 2
     ;;
 esac
@@ -35,7 +36,29 @@ missing=
 for package in $wanted; do
     installed "$package" || missing="$missing $package"
 done
-[ -n "$missing" ] || exit 0
+
+# What stands there already is not asked for again: once installed, no network is needed.
+python() {
+    [ "$1" = test ] || return 0
+    wanted=$(dirname "$0")/../tests/interop/requirements.txt
+    venv=${2:-${CARGO_TARGET_DIR:-$(dirname "$0")/../target}}/interop/venv
+    ! cmp -s "$wanted" "$venv/installed.txt" || return 0
+    echo "Installing from PyPI: $(grep -c == "$wanted") packages into $venv"
+    log=$(mktemp)
+    trap 'rm -f "$log"' EXIT
+    if ! { python3 -m venv --clear "$venv" \
+        && "$venv/bin/pip" install --disable-pip-version-check --only-binary :all: -r "$wanted" \
+        && cp "$wanted" "$venv/installed.txt"; } >"$log" 2>&1; then
+        tail -n 40 "$log" >&2
+        echo "Could not install what tests/interop needs from PyPI" >&2
+        exit 1
+    fi
+}
+
+if [ -z "$missing" ]; then
+    python "$@"
+    exit 0
+fi
 echo "Installing:$missing"
 
 if [ "$(id -u)" = 0 ]; then
@@ -62,3 +85,4 @@ if ! { apt update && apt install -y --no-install-recommends $missing; } >"$log" 
     echo "Could not install:$missing" >&2
     exit 1
 fi
+python "$@"

@@ -29,7 +29,8 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    pub(crate) fn create(directory: PathBuf) -> Result<Self, LineError> {
+    /// A fresh root, and its certificate in the directory, which is made.
+    pub fn create(directory: PathBuf) -> Result<Self, LineError> {
         fs::create_dir_all(&directory).map_err(LineError::file("make", &directory))?;
         let name = "Demo Control Plane Root";
         let failed = |source| LineError::Certificate { name: name.into(), source };
