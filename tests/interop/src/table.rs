@@ -15,12 +15,18 @@ const END: &str = "<!-- End of what `make interop-ca` writes. -->\n";
 
 /// What a program finds although the certificate is right: the program, a part of its words, and why it is right. None of
 /// them is silent: each stands beneath the table.
-const EXPLAINED: [(Program, &str, &str); 2] = [
+const EXPLAINED: [(Program, &str, &str); 3] = [
     (
         Program::Pkilint,
         "pkix.invalid_uri_syntax: Invalid URI syntax: \"urn:",
         "it takes URLs alone for URIs. A `urn:` (RFC 8141) is an absolute URI with a scheme-specific part, as RFC 5280 \
          §4.2.1.6 asks; where this matters, give the profile an `https:` URI.",
+    ),
+    (
+        Program::Pkilint,
+        "pkix.san_extension_is_critical_non_empty_subject",
+        "RFC 5280 §4.2.1.6 would rather have it not critical beside a subject. That is what a profile asks for with \
+         `critical = [\"subjectAltName\"]`.",
     ),
     (
         Program::Cryptography,

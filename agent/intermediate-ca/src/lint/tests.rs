@@ -337,6 +337,30 @@ fn each_rule_alone_finds_something() {
     );
 }
 
+/// An issuer that others made, with its names in other string types, is repeated byte for byte.
+#[test]
+fn the_issuers_string_types_are_kept() {
+    use rcgen::{BasicConstraints, DnType, DnValue, IsCa, KeyUsagePurpose};
+    let key = KeyPair::generate().unwrap();
+    let settings = ca("one", Some(3), 1_000);
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    let printable = |text: &str| DnValue::PrintableString(text.try_into().unwrap());
+    params.distinguished_name.push(DnType::OrganizationName, printable("Example Devices"));
+    params.distinguished_name.push(DnType::CommonName, printable("Test one"));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(3));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let made = params.self_signed(&key).unwrap();
+    let printed = CaCertificate::parse(&settings, made.der(), None).unwrap();
+    assert!(printed.subject.windows(10).any(|window| window == b"\x13\x08Test one"));
+    let mut case = Case::new(full(Purpose::Server));
+    let made = make(&case.common_name, &case.public_key, &case.names, &case.profile, &printed, NOW);
+    case.made = made.ok().expect("not made");
+    case.fields = parts(&case.made.tbs_certificate);
+    case.issuer = printed;
+    assert_eq!(case.found(), [""; 0]);
+}
+
 /// A path length needs its issuer's, and of more than 127 a second octet; what is no certificate is said so.
 #[test]
 fn path_lengths_and_garbage() {
