@@ -214,8 +214,9 @@ fn open_ledger(
     }
     crash::point("station.start.journal-open");
     let mut progress = |done: u64, all: u64| info!(done, all, "reading the journal");
+    // A lost row could let a CN be given twice: the CA has a register of its own, and refuses.
     let rows =
-        Projections::open(&journal, &directory.join("projections"), StationRows, &mut progress).map_err(failed)?;
+        Projections::open_soon(&journal, &directory.join("projections"), StationRows, &mut progress).map_err(failed)?;
     crash::point("station.start.rows-open");
     info!(records = recovery.records, "the journal is open");
     let authority = &configuration.authority;

@@ -186,6 +186,7 @@ impl<C: Connector, A: Answered> Sender<C, A> {
             return Pause::None;
         }
         crash::point("station.submission.intended");
+        self.read_ahead(&batch);
         let submitted = self.call(&batch).await;
         crash::point("station.submission.done");
         let mut answered = HashSet::new();
@@ -222,6 +223,21 @@ impl<C: Connector, A: Answered> Sender<C, A> {
             return self.read(most, |id| self.deferred.contains_key(&id));
         }
         probe
+    }
+
+    /// Has the batch after a full one read from the disk while the CA works, so that it is at hand when the answer comes.
+    fn read_ahead(&self, batch: &[Submission]) {
+        let size = self.settings.batch;
+        if batch.len() < size {
+            return;
+        }
+        let ledger = Arc::clone(&self.ledger);
+        tokio::task::spawn_blocking(move || {
+            for waiting in ledger.waiting(2 * size, |_| false).into_iter().skip(size) {
+                // What cannot be read is told of when it is to be sent.
+                let _ = ledger.get(waiting.issuance);
+            }
+        });
     }
 
     /// The first that may be sent. What nobody knows the fate of is put in doubt instead; where that is all, the next ones.

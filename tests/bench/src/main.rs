@@ -88,7 +88,7 @@ async fn measure(arguments: &Arguments, binaries: &std::path::Path, report: &mut
     let chosen = |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == name);
     let size = |given: Option<usize>, short, full| given.unwrap_or(if arguments.short { short } else { full });
     if chosen("ready") {
-        ready::measure(binaries, size(arguments.completed, 500, 200_000), report).await?;
+        ready::measure(binaries, size(arguments.completed, 500, 100_000), report).await?;
     }
     if chosen("fixtures") {
         fixtures::measure(binaries, size(arguments.fixtures, 3, 16), report).await?;

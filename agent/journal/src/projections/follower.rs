@@ -44,6 +44,8 @@ struct Waiting {
     changes: VecDeque<Change>,
     bytes: usize,
     written: u64,
+    /// Grows as long as the thread is alive.
+    signs: u64,
     closing: bool,
     end: Option<End>,
 }
@@ -99,15 +101,7 @@ impl Follower {
 
     /// Waits until there is room for another change.
     pub(super) fn admit(&self) -> Result<(), JournalError> {
-        let waiting = lock(&self.shared.waiting);
-        let (waiting, timeout) = self
-            .shared
-            .changed
-            .wait_timeout_while(waiting, PATIENCE, |waiting| waiting.bytes > WAITING_BYTES && waiting.end.is_none())
-            .unwrap_or_else(PoisonError::into_inner);
-        if timeout.timed_out() {
-            return Err(self.unwritable("sled takes no rows".to_owned()));
-        }
+        let waiting = self.wait_while(lock(&self.shared.waiting), |waiting| waiting.bytes > WAITING_BYTES)?;
         match &waiting.end {
             _ if waiting.closing => Err(JournalError::ProjectionsClosed),
             Some(End::Rows(wrong)) => Err(self.unwritable(wrong.clone())),
@@ -140,16 +134,7 @@ impl Follower {
         let mut waiting = lock(&self.shared.waiting);
         waiting.closing = true;
         self.shared.changed.notify_all();
-        let mut written = waiting.written;
-        while waiting.end.is_none() {
-            let (next, timeout) =
-                self.shared.changed.wait_timeout(waiting, PATIENCE).unwrap_or_else(PoisonError::into_inner);
-            waiting = next;
-            if timeout.timed_out() && waiting.written == written {
-                return Err(self.unwritable("sled takes no rows".to_owned()));
-            }
-            written = waiting.written;
-        }
+        let waiting = self.wait_while(waiting, |_| true)?;
         let end = waiting.end.clone();
         drop(waiting);
         if let Some(thread) = lock(&self.thread).take() {
@@ -170,6 +155,25 @@ impl Follower {
         drop(self.shared.changed.wait_timeout_while(waiting, PATIENCE, wait).unwrap());
     }
 
+    /// Waits while it holds and the thread has not ended; not for ever on one that shows no progress.
+    fn wait_while<'w>(
+        &self,
+        mut waiting: MutexGuard<'w, Waiting>,
+        holds: impl Fn(&Waiting) -> bool,
+    ) -> Result<MutexGuard<'w, Waiting>, JournalError> {
+        let mut signs = waiting.signs;
+        while waiting.end.is_none() && holds(&waiting) {
+            let (next, timeout) =
+                self.shared.changed.wait_timeout(waiting, PATIENCE).unwrap_or_else(PoisonError::into_inner);
+            waiting = next;
+            if timeout.timed_out() && waiting.signs == signs {
+                return Err(self.unwritable("sled takes no rows".to_owned()));
+            }
+            signs = waiting.signs;
+        }
+        Ok(waiting)
+    }
+
     fn unwritable(&self, wrong: String) -> JournalError {
         JournalError::Rows { path: self.overlay.path().to_owned(), act: "be written", wrong }
     }
@@ -185,7 +189,13 @@ struct Thread<'a> {
 
 impl Thread<'_> {
     fn run(mut self) -> End {
-        let end = self.follow().unwrap_or_else(End::Rows);
+        let checked = self.generation.check(|| {
+            let mut waiting = lock(&self.shared.waiting);
+            waiting.signs += 1;
+            // Who closes does not wait for it: the next opening begins it anew.
+            !waiting.closing
+        });
+        let end = checked.and_then(|()| self.follow()).unwrap_or_else(End::Rows);
         match guarded(|| self.generation.flush()) {
             Err(wrong) => End::Rows(wrong),
             Ok(()) => end,
@@ -245,6 +255,7 @@ impl Thread<'_> {
         let mut waiting = lock(&self.shared.waiting);
         waiting.bytes -= bytes;
         waiting.written = end;
+        waiting.signs += 1;
         drop(waiting);
         self.shared.changed.notify_all();
         Ok(())

@@ -25,6 +25,7 @@ const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// An opening shows progress after so many rows.
 const ROWS_PER_SIGN: u64 = 10_000;
 
+const LOST: &str = "rows are missing or changed";
 /// The key of the row about the rows. No tree has an empty name.
 const META: &[u8] = &[0];
 const FORMAT: u32 = 1;
@@ -84,11 +85,21 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     Some(*first)
 }
 
+/// When all rows are held against their checksum, which takes as long as there are rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Check {
+    /// Before they are used.
+    Before,
+    /// While they are used.
+    Behind,
+}
+
 /// An open generation.
 pub(super) struct Generation {
     path: PathBuf,
     rows: sled::Db,
     meta: Meta,
+    check: Check,
     /// Directories of others, to be removed when this one has all that they had.
     obsolete: Vec<PathBuf>,
 }
@@ -104,6 +115,27 @@ impl Generation {
 
     pub(super) fn applied(&self) -> u64 {
         self.meta.applied
+    }
+
+    /// Holds the rows against their checksum, unless that was done; calls `alive` now and then, which may end it with false.
+    /// A generation that does not pass is followed by an empty one, so that the next opening begins there.
+    pub(super) fn check(&mut self, alive: impl FnMut() -> bool) -> Result<(), String> {
+        if self.check == Check::Before {
+            return Ok(());
+        }
+        let wrong = match guarded_checksum(&self.rows, alive) {
+            Ok(Some(found)) if found != self.meta.checksum => LOST.to_owned(),
+            Ok(_) => return Ok(()),
+            Err(wrong) => wrong,
+        };
+        let number = self.path.file_name().and_then(|name| name.to_str()?.parse::<u64>().ok()).unwrap_or_default();
+        let next = self.path.with_file_name((number + 1).to_string());
+        match fs::create_dir(&next) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(format!("{wrong}, and {} cannot be made: {error}", next.display()))
+            }
+            _ => Err(wrong),
+        }
     }
 
     /// Writes rows together with how far they have come.
@@ -152,11 +184,13 @@ type OpenRows = dyn Fn(&Path) -> sled::Result<sled::Db> + Send + Sync;
 pub(super) struct Opener {
     pub(super) open_rows: Arc<OpenRows>,
     pub(super) deadline: Duration,
+    pub(super) check: Check,
 }
 
-impl Default for Opener {
-    fn default() -> Self {
-        Self { open_rows: Arc::new(open_sled), deadline: DEADLINE }
+impl Opener {
+    /// One that opens sled as it is.
+    pub(super) fn new(check: Check) -> Self {
+        Self { open_rows: Arc::new(open_sled), deadline: DEADLINE, check }
     }
 }
 
@@ -193,7 +227,7 @@ impl Opener {
                 Ok((rows, meta)) => {
                     numbers.pop();
                     let obsolete = numbers.iter().map(path).collect();
-                    return Ok(Generation { path: newest_path, rows, meta, obsolete });
+                    return Ok(Generation { path: newest_path, rows, meta, check: self.check, obsolete });
                 }
                 Err(wrong) => {
                     tracing::warn!(path = %newest_path.display(), wrong, "projections are rebuilt from the journal");
@@ -202,7 +236,10 @@ impl Opener {
         }
         let next = path(&numbers.last().map_or(1, |newest| newest + 1));
         match self.try_open(&next, identity, journal)? {
-            Ok((rows, meta)) => Ok(Generation { path: next, rows, meta, obsolete: numbers.iter().map(path).collect() }),
+            Ok((rows, meta)) => {
+                let obsolete = numbers.iter().map(path).collect();
+                Ok(Generation { path: next, rows, meta, check: self.check, obsolete })
+            }
             Err(wrong) => Err(JournalError::Rows { path: next, act: "be created", wrong }),
         }
     }
@@ -220,7 +257,7 @@ impl Opener {
         };
         let none = Meta { identity: identity.clone(), applied: 0, last_entry: [0; 32], checksum: Checksum::default() };
         let meta = match found.meta {
-            None if found.checksum == Checksum::default() => return Ok(Ok((rows, none))),
+            None if found.checksum == Some(Checksum::default()) => return Ok(Ok((rows, none))),
             None => return Ok(Err("they do not say how far they have come".to_owned())),
             Some(bytes) => Meta::decode(&bytes),
         };
@@ -228,7 +265,7 @@ impl Opener {
             None => "they are of another format",
             Some(meta) if meta.identity.version != identity.version => "they are of another version",
             Some(meta) if meta.identity.origin != identity.origin => "they belong to a journal of another origin",
-            Some(meta) if meta.checksum != found.checksum => "rows are missing or changed",
+            Some(meta) if found.checksum.is_some_and(|found| found != meta.checksum) => LOST,
             Some(meta) if !borne_out(meta, journal)? => "the journal does not bear them out",
             Some(meta) => return Ok(Ok((rows, meta.clone()))),
         };
@@ -239,13 +276,13 @@ impl Opener {
     fn open_within_deadline(&self, path: &Path) -> Result<Result<(sled::Db, Found), String>, JournalError> {
         let (signs, seen) = channel();
         let open_rows = self.open_rows.clone();
-        let opened_path = path.to_owned();
+        let (opened_path, check) = (path.to_owned(), self.check);
         thread::Builder::new()
             .name("projections-open".to_owned())
             .spawn(move || {
                 let outcome = catch_unwind(AssertUnwindSafe(|| {
                     let rows = open_rows(&opened_path).map_err(|error| error.to_string())?;
-                    let found = Found::read(&rows, &signs)?;
+                    let found = Found::read(&rows, check, &signs)?;
                     Ok((rows, found))
                 }));
                 let outcome = outcome.unwrap_or_else(|panic| Err(panic_words(panic.as_ref())));
@@ -287,23 +324,39 @@ enum Sign {
 /// What the database holds.
 struct Found {
     meta: Option<sled::IVec>,
-    checksum: Checksum,
+    /// `None`: to be checked behind.
+    checksum: Option<Checksum>,
 }
 
 impl Found {
-    fn read(rows: &sled::Db, signs: &Sender<Sign>) -> Result<Self, String> {
-        let mut found = Self { meta: None, checksum: Checksum::default() };
-        for row in rows.iter() {
-            let (key, value) = row.map_err(|error| error.to_string())?;
-            if key == META {
-                found.meta = Some(value);
-                continue;
-            }
-            found.checksum.add(&key, &value);
-            if found.checksum.rows.is_multiple_of(ROWS_PER_SIGN) {
-                signs.send(Sign::Alive).map_err(|_| "the deadline passed".to_owned())?;
-            }
+    fn read(rows: &sled::Db, check: Check, signs: &Sender<Sign>) -> Result<Self, String> {
+        let meta = rows.get(META).map_err(|error| error.to_string())?;
+        if check == Check::Behind && meta.is_some() {
+            return Ok(Self { meta, checksum: None });
         }
-        Ok(found)
+        match checksum(rows, || signs.send(Sign::Alive).is_ok())? {
+            None => Err("the deadline passed".to_owned()),
+            checksum => Ok(Self { meta, checksum }),
+        }
     }
+}
+
+/// The checksum of all rows; calls `alive` now and then, and gives `None` once that is false.
+fn checksum(rows: &sled::Db, mut alive: impl FnMut() -> bool) -> Result<Option<Checksum>, String> {
+    let mut checksum = Checksum::default();
+    for row in rows.iter() {
+        let (key, value) = row.map_err(|error| error.to_string())?;
+        if key == META {
+            continue;
+        }
+        checksum.add(&key, &value);
+        if checksum.rows.is_multiple_of(ROWS_PER_SIGN) && !alive() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(checksum))
+}
+
+fn guarded_checksum(rows: &sled::Db, alive: impl FnMut() -> bool) -> Result<Option<Checksum>, String> {
+    catch_unwind(AssertUnwindSafe(|| checksum(rows, alive))).unwrap_or_else(|panic| Err(panic_words(panic.as_ref())))
 }

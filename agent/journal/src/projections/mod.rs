@@ -18,7 +18,7 @@ use std::{
 
 use self::{
     follower::{Change, Follower},
-    generation::{Identity, Opener},
+    generation::{Check, Identity, Opener},
     overlay::{Overlay, Staged},
 };
 use crate::{Appended, Journal, JournalError};
@@ -96,7 +96,22 @@ impl<P: Projection> Projections<P> {
         projection: P,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, JournalError> {
-        Self::open_by(&Opener::default(), journal, directory, projection, progress)
+        Self::open_by(&Opener::new(Check::Before), journal, directory, projection, progress)
+    }
+
+    /// The same for who must be ready soon and has another guard against what a lost row would let pass: the rows are
+    /// used at once, and checked behind. When they do not pass, nothing more is applied ([`Projections::failure`]), and the
+    /// next opening rebuilds them.
+    ///
+    /// # Errors
+    /// As [`Projections::open`].
+    pub fn open_soon(
+        journal: &Journal,
+        directory: &Path,
+        projection: P,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Self, JournalError> {
+        Self::open_by(&Opener::new(Check::Behind), journal, directory, projection, progress)
     }
 
     fn open_by(
