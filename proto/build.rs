@@ -4,11 +4,12 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "evidence/v1/evidence.proto",
     "station/v1/station.proto",
     "ca/v1/ca.proto",
     "ca/v1/lots.proto",
+    "ca/v1/administration.proto",
     "journal/v1/station.proto",
     "journal/v1/ca.proto",
 ];

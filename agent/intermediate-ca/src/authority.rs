@@ -3,6 +3,7 @@
 //! A batch goes one way: door and plan (`plan.rs`), reserve and sync (`register.rs`), sign and verify (`hsm.rs`), record
 //! and sync, answer. After a crash between the two syncs the same bytes are signed again.
 
+mod crl;
 mod lots;
 
 use std::{
@@ -28,6 +29,7 @@ use crate::{
     pki::{self, CaCertificate, PkiError},
     plan::{Later, Proposal, Rules, Submission},
     profile::{AuthoritySettings, CaName, contradictions, sentences},
+    publication::Crls,
     records::CaProjection,
     refusal::Refusal,
     register::{
@@ -53,6 +55,7 @@ struct Inner {
     clock: Clock,
     name: String,
     brand_owners: Vec<PublicKey>,
+    crls: Option<Arc<Crls>>,
 }
 
 /// The answer to one submission.
@@ -141,6 +144,8 @@ impl Authority {
             return Err(OpenError::Contradiction(sentences(contradictions)));
         }
         let (root, issuers) = read_certificates(settings)?;
+        let crls =
+            settings.crl.as_ref().map(|crl| Crls::open(crl, crl::lists(crl, &issuers))).transpose()?.map(Arc::new);
         require_keys(settings, &issuers, keystore.as_mut())?;
         let rules = rules(settings, issuers);
         let uncarried = uncarried(&root, rules.profiles(), clock());
@@ -159,7 +164,11 @@ impl Authority {
                 info!(done, all, "rebuilding the register");
             })?;
         crash::point("ca.start.rows-open");
-        let mut register = JournaledRegister::new(journal, projections, clock.clone(), settings.lots.clone());
+        let lists = crls.clone();
+        // At once: also for what rework and scrapping revoke.
+        let on_revoked = Box::new(move || lists.iter().for_each(|crls| crls.wish()));
+        let mut register =
+            JournaledRegister::new(journal, projections, clock.clone(), settings.lots.clone(), on_revoked);
         finish_planned(&mut register, keystore.as_mut(), &rules)?;
 
         let register = RegisterHandle::start(Box::new(register)).map_err(OpenError::Thread)?;
@@ -171,6 +180,7 @@ impl Authority {
                 register,
                 hsm,
                 clock,
+                crls,
                 name: settings.name.clone(),
                 brand_owners: settings.lots.brand_owners.clone(),
             }),

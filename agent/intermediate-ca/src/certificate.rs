@@ -4,7 +4,10 @@
 use std::cell::RefCell;
 
 use issuance::PublicKey;
-use rcgen::{CertificateParams, Issuer, PublicKeyData, SignatureAlgorithm, SigningKey, SubjectPublicKeyInfo};
+use rcgen::{
+    CertificateParams, CertificateRevocationListParams, Issuer, PublicKeyData, SignatureAlgorithm, SigningKey,
+    SubjectPublicKeyInfo,
+};
 
 /// A certificate serial: 16 random octets. The first has its top bit clear, so that the INTEGER is positive, and is not
 /// zero, so that all of them have the same length (RFC 5280 §4.1.2.2 wants a positive one of at most 20).
@@ -84,8 +87,35 @@ pub(crate) fn tbs_certificate(
 /// byte for byte (RFC 5280 §4.1.1.2), so recorded bytes alone make the same certificate for ever.
 pub(crate) fn assemble(tbs: &[u8], signature: &[u8]) -> Result<Vec<u8>, CertificateError> {
     let algorithm = inner_algorithm(tbs).ok_or(CertificateError::NotDer)?;
+    Ok(sealed(tbs, algorithm, signature))
+}
+
+/// CertificateList ::= SEQUENCE { tbsCertList, signatureAlgorithm, signatureValue } (RFC 5280 §5.1), as [`assemble`].
+pub(crate) fn assemble_crl(tbs: &[u8], signature: &[u8]) -> Result<Vec<u8>, CertificateError> {
+    // version comes first, plainly: a CRL's has no tag of its own.
+    let algorithm = || {
+        let (_, content, _) = element(tbs, 0x30)?;
+        let (_, _, content) = element(content, 0x02)?;
+        element(content, 0x30).map(|(whole, _, _)| whole)
+    };
+    algorithm().map(|algorithm| sealed(tbs, algorithm, signature)).ok_or(CertificateError::NotDer)
+}
+
+/// The TBSCertList of these parameters, DER: what the issuer's key will sign.
+pub(crate) fn tbs_cert_list(
+    params: &CertificateRevocationListParams,
+    certificate: &[u8],
+    key: &PublicKey,
+) -> Result<Vec<u8>, CertificateError> {
+    let ca = RecordingKey::new(key)?;
+    let issuer = Issuer::from_ca_cert_der(&certificate.to_vec().into(), &ca).map_err(CertificateError::Issuer)?;
+    params.signed_by(&issuer).map_err(CertificateError::Encoding)?;
+    ca.recorded()
+}
+
+fn sealed(tbs: &[u8], algorithm: &[u8], signature: &[u8]) -> Vec<u8> {
     let bits = der(0x03, &[&[0], signature]);
-    Ok(der(0x30, &[tbs, algorithm, &bits]))
+    der(0x30, &[tbs, algorithm, &bits])
 }
 
 /// One DER element with the parts as its content.

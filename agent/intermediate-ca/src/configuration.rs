@@ -1,5 +1,6 @@
 //! `ca.toml`, read with every mistake reported at once.
 
+mod crl;
 mod lots;
 mod profile;
 
@@ -136,9 +137,20 @@ fn parse(root: &Table<'_>, file: &Path) -> Option<Parts> {
             Place::Profile(index) => profile_tables[index].mistake(key, message),
         }
     }
+    // A wrong [crl] is a mistake already: without it the rest of the file is read all the same.
+    let crl = root.optional_table("crl").and_then(|table| crl::parse(&table, &issuers, &profiles));
     let file = file.to_owned();
-    let authority =
-        AuthoritySettings { file, name: name?, journal: journal?, pki: pki?, root: root_ca, issuers, profiles, lots };
+    let authority = AuthoritySettings {
+        file,
+        name: name?,
+        journal: journal?,
+        pki: pki?,
+        root: root_ca,
+        issuers,
+        profiles,
+        lots,
+        crl,
+    };
     Some((listen?, callers, client, token?, authority))
 }
 
@@ -204,7 +216,7 @@ mod tests {
     use super::*;
     use crate::profile::{End, ExtensionRules, SubjectRules, Usage};
 
-    const GOOD: &str = r#"
+    pub(super) const GOOD: &str = r#"
 name = "ca-1"
 journal = "journal"
 pki = "pki/product"
@@ -241,7 +253,7 @@ validity = "1825d"
 keys = ["P-256", "P-384", "RSA-2048"]
 "#;
 
-    fn mistakes(text: &str) -> Vec<String> {
+    pub(super) fn mistakes(text: &str) -> Vec<String> {
         let file = File::parse(Path::new("/etc/ca/ca.toml"), text.to_owned()).unwrap();
         match Configuration::parse(file) {
             Ok(_) => Vec::new(),

@@ -25,12 +25,15 @@ use crate::{
         PLANNED, PlannedRow, REVOKED, Reserved, SERIALS, SIGNED, UNSIGNED,
     },
     refusal::{Reason, Refusal},
-    register::{Confirmation, Planned, Recorded, Register, RegisterError, Reservation, Signed},
+    register::{Confirmation, CrlBasis, CrlEvent, Planned, Recorded, Register, RegisterError, Reservation, Signed},
     revocation::{NotRevoked, Revocation, Revoked},
 };
 
 /// Tells the time. Tests own theirs.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Called when a revocation is on the disk, whatever brought it.
+pub(crate) type OnRevoked = Box<dyn Fn() + Send>;
 
 /// The register of one CA.
 pub(crate) struct JournaledRegister {
@@ -40,6 +43,7 @@ pub(crate) struct JournaledRegister {
     lots: LotSettings,
     /// The devices that authorisations list, by the index of their `LotSet`.
     lists: RefCell<BTreeMap<u64, Arc<BTreeSet<String>>>>,
+    on_revoked: OnRevoked,
     stopped: bool,
 }
 
@@ -58,8 +62,9 @@ impl JournaledRegister {
         projections: Projections<CaProjection>,
         clock: Clock,
         lots: LotSettings,
+        on_revoked: OnRevoked,
     ) -> Self {
-        Self { journal, projections, clock, lots, lists: RefCell::default(), stopped: false }
+        Self { journal, projections, clock, lots, lists: RefCell::default(), on_revoked, stopped: false }
     }
 
     /// Plans without a signature, in the order of their issuance ids, after `after`.
@@ -271,6 +276,14 @@ impl Register for JournaledRegister {
         self.guard(|register| register.answer_of_lots(question))
     }
 
+    fn crl_basis(&mut self, list: &str, issuer: &str) -> Result<CrlBasis, RegisterError> {
+        self.guard(|register| register.basis_of(list, issuer))
+    }
+
+    fn record_crl(&mut self, event: CrlEvent) -> Result<(), RegisterError> {
+        self.guard(|register| register.record(event))
+    }
+
     fn close(&mut self) -> Result<(), RegisterError> {
         self.stopped = true;
         let rows = self.projections.close();
@@ -361,6 +374,8 @@ struct Stage<'a> {
     entries: Vec<Vec<u8>>,
     /// What the first of them says, for crash points.
     word: &'static str,
+    /// Whether one of them revokes.
+    revokes: bool,
     changed: HashMap<(&'static str, Vec<u8>), Option<Vec<u8>>>,
 }
 
@@ -369,7 +384,7 @@ impl<'a> Stage<'a> {
         // A signature that was made must be recorded even when the clock went back since: its time is then the newest.
         let time = (register.clock)().max(register.newest()?);
         let first_index = register.journal.length();
-        Ok(Self { register, time, first_index, entries: Vec::new(), word: "", changed: HashMap::new() })
+        Ok(Self { register, time, first_index, entries: Vec::new(), word: "", revokes: false, changed: HashMap::new() })
     }
 
     fn get(&self, tree: &'static str, key: &[u8]) -> Result<Option<Vec<u8>>, RegisterError> {
@@ -381,6 +396,7 @@ impl<'a> Stage<'a> {
 
     fn add(&mut self, issuance: Option<IssuanceId>, event: Event) -> Result<(), RegisterError> {
         self.name(&event);
+        self.revokes |= matches!(event, Event::Revoked(_));
         let entry = self.encode(issuance, event).encode_to_vec();
         let index = self.first_index + self.entries.len() as u64;
         for change in records::changes(index, &entry).map_err(broken)? {
@@ -435,6 +451,9 @@ impl<'a> Stage<'a> {
         self.register.projections.apply(self.first_index, &self.entries)?;
         appended.wait()?;
         crash::point(format_args!("ca.{}.synced", self.word));
+        if self.revokes {
+            (self.register.on_revoked)();
+        }
         Ok(())
     }
 }

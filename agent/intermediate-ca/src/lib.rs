@@ -10,14 +10,19 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod administration;
 mod authority;
 mod carry;
 mod certificate;
 mod certify;
+pub mod commands;
 mod configuration;
+mod crl;
+mod crl_http;
 mod extension;
 mod grpc;
 mod hsm;
+mod http;
 mod init;
 mod journaled;
 mod lint;
@@ -25,6 +30,7 @@ mod lots;
 mod pki;
 mod plan;
 mod profile;
+mod publication;
 mod records;
 mod refusal;
 mod register;
@@ -38,6 +44,7 @@ pub use authority::{
 pub use carry::check;
 pub use certificate::CertificateError;
 pub use configuration::{Client, Configuration, Listen, Token};
+pub use crl::{CrlPartition, CrlSettings, PartitionScope};
 pub use init::{InitError, Initialised, init};
 pub use journaled::Clock;
 pub use lots::{
@@ -50,6 +57,7 @@ pub use profile::{
     AlternativeNameRules, AuthoritySettings, CaName, CaNameError, CaProfile, CaSettings, Contradiction, End,
     ExtendedUsage, ExtensionRules, NotAnObjectIdentifier, ObjectIdentifier, Place, SubjectRules, Usage, contradictions,
 };
+pub use publication::{Crl, CrlError};
 pub use refusal::{Reason, Refusal};
 pub use register::{Condition, Confirmation, Unavailable};
 pub use revocation::{NotRevoked, Revocation, RevocationReason, Revoked, Target, UnknownReason};

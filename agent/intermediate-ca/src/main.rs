@@ -13,7 +13,9 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use intermediate_ca::{
-    Authority, Configuration, LotCommand, OpenError, Server, check, init, open_token, run_lot_command, system_clock,
+    Authority, Configuration, LotCommand, OpenError, Server, check,
+    commands::{CrlArguments, RevokeArguments},
+    init, open_token, run_lot_command, system_clock,
 };
 use journal::{Journal, Recovery};
 use serde_json::json;
@@ -42,12 +44,15 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = "ca.toml")]
         config: PathBuf,
     },
-    /// Answers stations until SIGTERM or SIGINT. Prints `https://<address>` on standard output when it listens.
+    /// Answers stations until SIGTERM or SIGINT. Prints `https://<address>` on standard output when it listens, and
+    /// before it `http://<address>/crl/` when it serves CRLs.
     Serve {
         /// The configuration file.
         #[arg(long, value_name = "FILE", default_value = "ca.toml")]
         config: PathBuf,
     },
+    Revoke(RevokeArguments),
+    Crl(CrlArguments),
     /// The CA's journal, while the CA does not run.
     #[command(subcommand)]
     Journal(JournalCommand),
@@ -101,23 +106,23 @@ enum JournalCommand {
 type Run = dyn FnOnce(Configuration) -> Result<(), Box<dyn Error>>;
 
 pub(crate) fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let (config, command): (&Path, Box<Run>) = match &arguments.command {
+    let Arguments { log_json, command } = Arguments::parse();
+    let (config, command): (PathBuf, Box<Run>) = match command {
         Command::KeystoreWorker => return keystore::worker::run(),
+        Command::Revoke(arguments) => return arguments.run(),
+        Command::Crl(arguments) => return arguments.run(),
         Command::Init { config } => (config, Box::new(initialise)),
         Command::Serve { config } => (config, Box::new(serve)),
         Command::Profile(ProfileCommand::Check { config }) => (config, Box::new(check_profiles)),
         Command::Lot { config, json, command } => {
-            let (json, command) = (*json, command.clone());
             (config, Box::new(move |configuration| run_lot_command(&configuration, command, json)))
         }
         Command::Journal(JournalCommand::Repair { config, from, json }) => {
-            let (from, json) = (from.clone(), *json);
             (config, Box::new(move |configuration| repair(&configuration, &from, json)))
         }
     };
-    telemetry::init("intermediate-ca", arguments.log_json);
-    let configuration = match Configuration::read(config) {
+    telemetry::init("intermediate-ca", log_json);
+    let configuration = match Configuration::read(&config) {
         Ok(configuration) => configuration,
         Err(mistakes) => {
             // One mistake a line, for people and editors alike.
@@ -193,7 +198,11 @@ fn serve(configuration: Configuration) -> Result<(), Box<dyn Error>> {
     let authority = open(&configuration, &shutdown)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let server = Server::bind(&configuration.listen, configuration.callers, authority).await?;
+        let crls = configuration.authority.crl.as_ref().and_then(|crl| crl.address);
+        let server = Server::bind(&configuration.listen, crls, configuration.callers, authority).await?;
+        if let Some(address) = server.crl_address() {
+            let _ = writeln!(std::io::stdout(), "http://{address}/crl/");
+        }
         // For whoever started us: with port 0 only this process knows the port. That nobody reads it is no reason to stop.
         let _ = writeln!(std::io::stdout(), "https://{}", server.address());
         let (directory, file) = (configuration.authority.journal.clone(), configuration.authority.file.clone());

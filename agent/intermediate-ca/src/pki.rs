@@ -288,19 +288,34 @@ pub(crate) fn moment_text(seconds: i64) -> String {
 /// Writes a certificate as PEM: whole or not at all, and on the disk when this returns.
 pub(crate) fn write(directory: &Path, name: &CaName, der: &[u8]) -> Result<(), PkiError> {
     let path = path_of(directory, name);
-    let fresh = directory.join(format!("{name}.pem.new"));
-    let io = |act, path: &Path| {
-        let path = path.to_owned();
-        move |source| PkiError::Io { act, path, source }
-    };
     let text = pem::encode_config(
         &pem::Pem::new("CERTIFICATE", der),
         pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF),
     );
-    let mut file = File::create(&fresh).map_err(io("create", &fresh))?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(io("write", &fresh))?;
+    let fresh = write_beside(&path, text.as_bytes())?;
     crash::point("ca.init.write.synced");
-    fs::rename(&fresh, &path).map_err(io("put in place", &path))?;
+    put_in_place(&fresh, &path)
+}
+
+/// The first half of replacing a file: its new content stands beside it, on the disk.
+pub(crate) fn write_beside(path: &Path, bytes: &[u8]) -> Result<PathBuf, PkiError> {
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(".new");
+    let fresh = PathBuf::from(fresh);
+    let mut file = File::create(&fresh).map_err(io("create", &fresh))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(io("write", &fresh))?;
+    Ok(fresh)
+}
+
+/// The second half: whoever reads finds the old content or the new, and after this the new is on the disk.
+pub(crate) fn put_in_place(fresh: &Path, path: &Path) -> Result<(), PkiError> {
+    fs::rename(fresh, path).map_err(io("put in place", path))?;
     // The rename itself is durable once the directory is.
+    let directory = path.parent().unwrap_or(Path::new("."));
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(io("sync", directory))
+}
+
+fn io(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> PkiError {
+    let path = path.to_owned();
+    move |source| PkiError::Io { act, path, source }
 }

@@ -24,6 +24,8 @@ pub(crate) use names::{Given, is_host_name};
 
 use crate::{lots::LotSettings, pki::moment_text};
 
+use crate::crl::CrlSettings;
+
 /// What an authority is made of, parsed.
 #[derive(Debug, Clone)]
 pub struct AuthoritySettings {
@@ -43,6 +45,8 @@ pub struct AuthoritySettings {
     pub profiles: Vec<CaProfile>,
     /// What is asked of lots.
     pub lots: LotSettings,
+    /// The certificate revocation lists; `None` makes none.
+    pub crl: Option<CrlSettings>,
 }
 
 impl AuthoritySettings {

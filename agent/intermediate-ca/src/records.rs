@@ -4,8 +4,8 @@ use issuance::{CommonName, IssuanceId, ProfileName, Timestamp};
 use journal::{Projection, Rows};
 use prost::Message as _;
 pub(crate) use proto::journal::v1::{
-    CaRecord, CertificatePlanned, CertificateSigned, DeviceScrapped, IssuanceVerified, LotAuthorisationPart, LotEnded,
-    LotReported, LotSet, LotSignature, RequestRefused, Revoked, ca_record::Event,
+    CaRecord, CertificatePlanned, CertificateSigned, CrlPlanned, CrlSigned, DeviceScrapped, IssuanceVerified,
+    LotAuthorisationPart, LotEnded, LotReported, LotSet, LotSignature, RequestRefused, Revoked, ca_record::Event,
 };
 
 use crate::{
@@ -37,6 +37,8 @@ pub(crate) const REVOCATIONS: &str = "revocations";
 pub(crate) const SUPERSEDED: &str = "superseded";
 /// Issuance id → index of its `IssuanceVerified`.
 pub(crate) const VERIFIED: &str = "verified";
+/// A CRL's list → the last number that was planned.
+pub(crate) const CRLS: &str = "crls";
 /// [`NEWEST`] → milliseconds since 1970.
 pub(crate) const CLOCK: &str = "clock";
 /// The newest record's time: below it nothing is signed.
@@ -122,6 +124,8 @@ pub(crate) fn word(event: &Event) -> &'static str {
         Event::DeviceScrapped(_) => "scrapped",
         Event::IssuanceVerified(_) => "verified",
         Event::LotReported(_) => "lot-reported",
+        Event::CrlPlanned(_) => "crl-planned",
+        Event::CrlSigned(_) => "crl-signed",
     }
 }
 
@@ -180,7 +184,8 @@ pub(crate) fn changes(index: u64, entry: &[u8]) -> Result<Vec<Change>, String> {
             put(SIGNED, id.as_bytes(), index.to_be_bytes().to_vec());
             changes.push(Change { tree: UNSIGNED, key: id.as_bytes().to_vec(), value: None });
         }
-        Event::RequestRefused(_) => {}
+        Event::CrlPlanned(planned) => put(CRLS, planned.list.as_bytes(), planned.number.to_be_bytes().to_vec()),
+        Event::RequestRefused(_) | Event::CrlSigned(_) => {}
         Event::Revoked(revoked) => {
             let id = of_issuance()?;
             let reason = RevocationReason::parse(&revoked.reason).map_err(|error| error.to_string())?;
@@ -235,7 +240,6 @@ impl RevocationRow {
         [&self.at.0.to_be_bytes()[..], &[self.reason.code()], self.profile.as_bytes()].concat()
     }
 
-    #[expect(dead_code, reason = "CRLs are to list them")]
     pub(crate) fn decode(row: &[u8]) -> Option<Self> {
         let (at, rest) = row.split_at_checked(8)?;
         let (code, profile) = rest.split_first()?;

@@ -15,6 +15,7 @@ use crate::{
     lots::{Lot, LotAnswer, LotQuestion, LotRefused, LotSaid},
     pki::CaCertificate,
     plan::{Later, Proposal},
+    records::{CrlPlanned, CrlSigned, RevocationRow},
     refusal::Refusal,
     revocation::{NotRevoked, Revocation, Revoked},
 };
@@ -41,6 +42,12 @@ pub(crate) trait Register: Send {
 
     /// Tells of lots.
     fn tell_of_lots(&mut self, question: LotQuestion) -> Result<LotAnswer, RegisterError>;
+
+    /// What the next CRL of an issuer is made of.
+    fn crl_basis(&mut self, list: &str, issuer: &str) -> Result<CrlBasis, RegisterError>;
+
+    /// Records a CRL's intent or outcome. When it returns, it is on the disk.
+    fn record_crl(&mut self, event: CrlEvent) -> Result<(), RegisterError>;
 
     /// Last sync, then everything is closed.
     fn close(&mut self) -> Result<(), RegisterError>;
@@ -95,6 +102,24 @@ pub struct Confirmation {
     pub issuance: IssuanceId,
     /// SHA-256 of what was read from the device.
     pub certificate_sha256: [u8; 32],
+}
+
+/// What the next CRL of an issuer is made of.
+#[derive(Debug)]
+pub(crate) struct CrlBasis {
+    /// The last number that was planned for the list; 0 for none.
+    pub(crate) last_number: u64,
+    /// How far the clock is behind the newest record, in milliseconds.
+    pub(crate) lag: u64,
+    /// Certificate serials with what the list says of them, in the serials' order.
+    pub(crate) revoked: Vec<(Vec<u8>, RevocationRow)>,
+}
+
+/// A step in a CRL's making.
+#[derive(Debug)]
+pub(crate) enum CrlEvent {
+    Planned(CrlPlanned),
+    Signed(CrlSigned),
 }
 
 /// The register cannot go on.

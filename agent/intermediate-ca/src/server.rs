@@ -3,6 +3,7 @@
 use std::{io, net::SocketAddr};
 
 use proto::ca::v1::{
+    administration_service_server::AdministrationServiceServer,
     certificate_authority_service_server::CertificateAuthorityServiceServer, lot_service_server::LotServiceServer,
 };
 use service::{
@@ -13,13 +14,17 @@ use service::{
     shutdown::Shutdown,
     tls::{Listener, TlsError},
 };
+use tokio::{net::TcpListener, sync::watch};
 use tonic_health::server::HealthReporter;
 use tracing::{error, info};
 
 use crate::{
+    administration::Administration,
     authority::Authority,
     configuration::Listen,
+    crl_http,
     grpc::{REQUEST_BYTES_MAX, Service},
+    http,
     lots::grpc::Lots,
     register::Condition,
 };
@@ -32,6 +37,8 @@ impl<F: Fn() -> Result<(), String> + Clone + Send + 'static> Well for F {}
 /// A server that is bound and does not answer yet.
 pub struct Server {
     listener: Listener,
+    /// Where the CRLs are served.
+    crls: Option<TcpListener>,
     authority: Authority,
     callers: Callers,
 }
@@ -42,6 +49,9 @@ pub enum ServeError {
     /// Certificates, key or address.
     #[error("could not listen")]
     Listen(#[source] TlsError),
+    /// The address for plain HTTP.
+    #[error("could not listen")]
+    ListenPlainly(#[source] io::Error),
     /// The description of the services is broken.
     #[error("reflection could not be set up")]
     Reflection(#[source] tonic_reflection::server::Error),
@@ -57,11 +67,26 @@ pub enum ServeError {
 }
 
 impl Server {
-    /// Reads the certificates and binds. Must be called within a tokio runtime.
-    pub async fn bind(listen: &Listen, callers: Callers, authority: Authority) -> Result<Self, ServeError> {
+    /// Reads the certificates and binds; `crls` is where the CRLs are served. Must be called within a tokio runtime.
+    pub async fn bind(
+        listen: &Listen,
+        crls: Option<SocketAddr>,
+        callers: Callers,
+        authority: Authority,
+    ) -> Result<Self, ServeError> {
         let listener = Listener::bind(listen.address, &listen.files).await.map_err(ServeError::Listen)?;
         info!(address = %listener.local_address(), "listening");
-        Ok(Self { listener, authority, callers })
+        let crls = match crls {
+            Some(address) => Some(http::bind(address).await.map_err(ServeError::ListenPlainly)?),
+            None => None,
+        };
+        Ok(Self { listener, crls, authority, callers })
+    }
+
+    /// Where the CRLs are served, with the port that port 0 became.
+    #[must_use]
+    pub fn crl_address(&self) -> Option<SocketAddr> {
+        self.crls.as_ref().and_then(|socket| socket.local_addr().ok())
     }
 
     /// Where it listens, with the port that port 0 became.
@@ -73,7 +98,18 @@ impl Server {
     /// Serves until `shutdown`, answers what is under way, and closes the authority. While the journal's disk is at fault,
     /// `well` says whether it still is; then a restart is requested, and nothing is closed.
     pub async fn serve(self, shutdown: Shutdown, well: impl Well) -> Result<(), ServeError> {
-        let Self { listener, authority, callers } = self;
+        let Self { listener, crls, authority, callers } = self;
+        let keeping = tokio::spawn({
+            let authority = authority.clone();
+            async move { authority.keep_crls().await }
+        });
+        // Dropping it stops what is served besides.
+        let (stop, stopped) = watch::channel(());
+        let besides = crls.map(|socket| {
+            let mut stopped = stopped.clone();
+            let shutdown = async move { drop(stopped.changed().await) };
+            tokio::spawn(crl_http::serve(socket, authority.clone(), shutdown))
+        });
         let (reporter, health) = tonic_health::server::health_reporter();
         reporter.set_serving::<CertificateAuthorityServiceServer<Service>>().await;
         let watching = tokio::spawn(report(authority.clone(), reporter, shutdown.clone(), well));
@@ -83,10 +119,13 @@ impl Server {
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
                 // The descriptors hold the station's services as well, which do not answer here.
                 .with_service_name("ca.v1.CertificateAuthorityService")
+                .with_service_name("ca.v1.AdministrationService")
                 .with_service_name("ca.v1.LotService")
                 .with_service_name("grpc.health.v1.Health")
         };
         let lots = LotServiceServer::new(Lots { authority: authority.clone(), callers: callers.clone() });
+        let administration =
+            AdministrationServiceServer::new(Administration { authority: authority.clone(), callers: callers.clone() });
         let service = CertificateAuthorityServiceServer::new(Service { authority: authority.clone(), callers })
             .max_decoding_message_size(REQUEST_BYTES_MAX);
         let served = server()
@@ -95,6 +134,7 @@ impl Server {
             .add_service(reflection().build_v1alpha().map_err(ServeError::Reflection)?)
             .add_service(service)
             .add_service(lots)
+            .add_service(administration)
             .serve_with_incoming_shutdown(listener.incoming(), shutdown.requested())
             .await;
         crash::point("ca.stop.serving-ended");
@@ -103,6 +143,12 @@ impl Server {
             // What stands in memory is ahead of a disk that failed, and is not to reach it.
             return Err(ServeError::Restart(restart::exec()));
         }
+        drop(stop);
+        if let Some(besides) = besides {
+            let _ = besides.await;
+        }
+        // A list that is under way is made anew at the next start.
+        keeping.abort();
         let closed = authority.close().await;
         served.map_err(ServeError::Transport)?;
         closed.map_err(|error| ServeError::Close(io::Error::other(error)))

@@ -2,8 +2,10 @@
 
 mod authorisations;
 mod batches;
+mod broker;
 mod crashes;
 mod initialising;
+mod listing;
 mod lots;
 mod openssl;
 mod refusals;
@@ -64,6 +66,7 @@ impl World {
                 profile("server", Purpose::Server, "device-identity"),
             ],
             lots: LotSettings::default(),
+            crl: None,
         };
         let time = Arc::new(AtomicI64::new(START));
         Self { settings, keystore: SoftwareKeystore::default(), time, directory }

@@ -15,6 +15,16 @@ pub const VARIABLE: &str = "STATION_CRASH_POINT";
 /// All points.
 pub const NAMES: &[&str] = &[
     "ca.answer.intended",
+    "ca.crl-planned.appended",
+    "ca.crl-planned.decided",
+    "ca.crl-planned.synced",
+    "ca.crl-signed.appended",
+    "ca.crl-signed.decided",
+    "ca.crl-signed.synced",
+    "ca.crl.sign.done",
+    "ca.crl.sign.intended",
+    "ca.crl.write.done",
+    "ca.crl.write.synced",
     "ca.init.generate.done",
     "ca.init.generate.intended",
     "ca.init.sign.done",

@@ -58,6 +58,22 @@ address = "127.0.0.1:{port}"
 common_name = "station-1"
 role = "station"
 
+[[caller]]
+common_name = "supervisor-1"
+role = "supervisor"
+
+[[caller]]
+common_name = "administrator-1"
+role = "administrator"
+
+# Made anew each hour, and at once when something is revoked.
+[crl]
+directory = "crl"
+
+# With this the commands `revoke` and `crl` call the CA.
+[client]
+endpoint = "https://127.0.0.1:{port}"
+{client}
 [token]
 module = {module}
 label = "ca"
@@ -87,6 +103,7 @@ validity = "3650d"
 "#,
         port = ports.ca,
         tls = tls(&plane.files("ca-1")),
+        client = tls(&plane.files("administrator-1")),
         module = quoted(token.module()),
         environment = environment(&token.environment()),
     );

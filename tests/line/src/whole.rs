@@ -185,7 +185,12 @@ impl Line {
 
     /// A channel to the CA with the certificate of the station.
     pub fn authority(&self) -> Result<Channel, LineError> {
-        client::channel("station-1", &self.plane.files("station-1"), self.ports.ca)
+        self.authority_as("station-1")
+    }
+
+    /// A channel to the CA with the certificate of `common_name`.
+    pub fn authority_as(&self, common_name: &str) -> Result<Channel, LineError> {
+        client::channel(common_name, &self.plane.files(common_name), self.ports.ca)
     }
 
     /// Where everything but the hardware is.

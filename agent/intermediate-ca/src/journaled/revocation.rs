@@ -4,13 +4,15 @@ use issuance::{IssuanceId, Timestamp};
 
 use super::{JournaledRegister, Stage, broken};
 use crate::{
-    records::{self, DEVICES, Event, PLANNED, PlannedRow, REVOKED, SERIALS},
+    records::{
+        self, CRLS, DEVICES, Event, PLANNED, PlannedRow, REVOCATIONS, REVOKED, RevocationRow, SERIALS, revocation_key,
+    },
     refusal::{Reason, Refusal},
-    register::RegisterError,
+    register::{CrlBasis, CrlEvent, RegisterError},
     revocation::{NotRevoked, Revocation, RevocationReason, Revoked, Target},
 };
 
-/// Rows of one look: a device has a handful.
+/// Rows of one look: a device has a handful, an issuer's list some thousands.
 const PAGE: usize = 256;
 
 impl JournaledRegister {
@@ -89,6 +91,44 @@ impl JournaledRegister {
                 }
             }
         }
+    }
+
+    pub(super) fn basis_of(&self, list: &str, issuer: &str) -> Result<CrlBasis, RegisterError> {
+        let number = self.projections.get(CRLS, list.as_bytes())?;
+        let number = number.map(|row| records::number(&row).ok_or_else(|| broken("a CRL's number has no 8 octets")));
+        let prefix = revocation_key(issuer, &[]);
+        let (mut revoked, mut after) = (Vec::new(), None);
+        loop {
+            let rows = self.projections.scan(REVOCATIONS, &prefix, after.as_deref(), false, PAGE)?;
+            for (key, row) in &rows {
+                let row = RevocationRow::decode(row).ok_or_else(|| broken("a revocation's row cannot be read"))?;
+                revoked.push((key.get(prefix.len()..).unwrap_or_default().to_vec(), row));
+            }
+            match rows.into_iter().next_back() {
+                Some((key, _)) => after = Some(key),
+                None => break,
+            }
+        }
+        Ok(CrlBasis { last_number: number.transpose()?.unwrap_or(0), lag: self.clock_lag()?, revoked })
+    }
+
+    pub(super) fn record(&self, event: CrlEvent) -> Result<(), RegisterError> {
+        let mut stage = Stage::new(self)?;
+        let event = match event {
+            CrlEvent::Planned(planned) => {
+                let last = stage.get(CRLS, planned.list.as_bytes())?.as_deref().and_then(records::number);
+                if last.is_some_and(|last| last >= planned.number) {
+                    return Err(broken(format!(
+                        "the CRL number {} of {} was used before",
+                        planned.number, planned.list
+                    )));
+                }
+                Event::CrlPlanned(planned)
+            }
+            CrlEvent::Signed(signed) => Event::CrlSigned(signed),
+        };
+        stage.add(None, event)?;
+        stage.sync()
     }
 
     fn read_revoked(&self, issuance: IssuanceId, index: u64) -> Result<Revoked, RegisterError> {

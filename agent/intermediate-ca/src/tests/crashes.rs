@@ -11,7 +11,7 @@ use crate::{
     plan::Proposal,
     records::{self, Event},
     refusal::Refusal,
-    register::{Recorded, Register, RegisterError, RegisterHandle, Reservation, Signed},
+    register::{CrlBasis, CrlEvent, Recorded, Register, RegisterError, RegisterHandle, Reservation, Signed},
     revocation::{NotRevoked, Revocation, Revoked},
 };
 
@@ -213,6 +213,12 @@ async fn a_journal_that_fails_ends_the_service() {
             Err(RegisterError::Stopped)
         }
         fn tell_of_lots(&mut self, _: LotQuestion) -> Result<LotAnswer, RegisterError> {
+            Err(RegisterError::Stopped)
+        }
+        fn crl_basis(&mut self, _: &str, _: &str) -> Result<CrlBasis, RegisterError> {
+            Err(RegisterError::Stopped)
+        }
+        fn record_crl(&mut self, _: CrlEvent) -> Result<(), RegisterError> {
             Err(RegisterError::Stopped)
         }
         fn close(&mut self) -> Result<(), RegisterError> {

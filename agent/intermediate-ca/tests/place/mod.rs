@@ -37,13 +37,22 @@ pub(crate) struct Place {
 pub(crate) struct Server {
     child: Child,
     port: u16,
+    crls: String,
 }
 
 impl Place {
     pub(crate) fn new() -> Self {
         let place = Self { token: SoftHsm::create("ca", PIN).unwrap(), directory: tempfile::tempdir().unwrap() };
         place.write_secret(PIN);
-        place.write_control_plane(&["ca-1", "station-1", "mes-1", "supervisor-1", "auditor-1", "nobody"]);
+        place.write_control_plane(&[
+            "ca-1",
+            "station-1",
+            "mes-1",
+            "supervisor-1",
+            "administrator-1",
+            "auditor-1",
+            "nobody",
+        ]);
         let environment: Vec<String> =
             place.token.environment().iter().map(|(key, value)| format!("{key} = {value:?}")).collect();
         let text = format!(
@@ -66,8 +75,14 @@ role = "mes"
 common_name = "supervisor-1"
 role = "supervisor"
 [[caller]]
+common_name = "administrator-1"
+role = "administrator"
+[[caller]]
 common_name = "auditor-1"
 role = "auditor"
+[crl]
+directory = "crl"
+address = "127.0.0.1:0"
 [token]
 module = {module:?}
 label = "ca"
@@ -129,13 +144,10 @@ keys = ["P-256"]
 
     /// Has the commands call that server with the certificate of that name.
     pub(crate) fn add_client(&self, server: &Server, name: &str) {
-        let port = server.port;
-        self.add(&format!(
-            "[client]\nendpoint = \"https://localhost:{port}\"\ncertificate = \"{name}.pem\"\nkey = \"{name}.key\"\ntrust = \"control.pem\"\n"
-        ));
+        self.add(&client(server, name));
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
@@ -177,10 +189,23 @@ keys = ["P-256"]
         fs::read_to_string(self.path("output")).unwrap_or_default()
     }
 
+    /// A configuration for the commands that call this server, as somebody.
+    pub(crate) fn write_client(&self, server: &Server, name: &str) {
+        let text = fs::read_to_string(self.configuration()).unwrap() + &client(server, name);
+        fs::write(self.path("client.toml"), text).unwrap();
+    }
+
+    /// Runs a command that calls the server, and gives its standard output.
+    #[track_caller]
+    pub(crate) fn call(&self, arguments: &[&str], code: i32) -> String {
+        let file = self.path("client.toml");
+        self.end([arguments, &["--config", file.to_str().unwrap()]].concat().as_slice(), code)
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let output = File::options().create(true).append(true).open(self.path("output")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_intermediate-ca"));
-        command.args(arguments).arg("--config").arg(self.configuration()).env_remove("SOFTHSM2_CONF");
+        command.args(arguments).env_remove("SOFTHSM2_CONF");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(output);
         command
     }
@@ -188,6 +213,12 @@ keys = ["P-256"]
     /// Runs the binary to its end, and gives its standard output.
     #[track_caller]
     pub(crate) fn run(&self, arguments: &[&str], code: i32) -> String {
+        let file = self.configuration();
+        self.end([arguments, &["--config", file.to_str().unwrap()]].concat().as_slice(), code)
+    }
+
+    #[track_caller]
+    fn end(&self, arguments: &[&str], code: i32) -> String {
         let mut child = self.command(arguments).spawn().unwrap();
         let ended = wait(&mut child, LONGEST);
         let out = child.wait_with_output().unwrap();
@@ -199,7 +230,9 @@ keys = ["P-256"]
 
     /// Runs the binary, and kills it as soon as something is so; whether that came before its end.
     pub(crate) fn kill_when(&self, arguments: &[&str], is_so: impl Fn() -> bool) -> bool {
-        let mut child = self.command(arguments).spawn().unwrap();
+        let file = self.configuration();
+        let arguments = [arguments, &["--config", file.to_str().unwrap()]].concat();
+        let mut child = self.command(&arguments).spawn().unwrap();
         let until = Instant::now() + LONGEST;
         while child.try_wait().unwrap().is_none() {
             if is_so() || Instant::now() >= until {
@@ -220,21 +253,23 @@ keys = ["P-256"]
 
     /// Starts `serve` and waits until it says where it listens.
     pub(crate) fn serve(&self) -> Server {
-        let mut child = self.command(&["serve"]).spawn().unwrap();
+        let file = self.configuration();
+        let mut child = self.command(&["serve", "--config", file.to_str().unwrap()]).spawn().unwrap();
         let out = child.stdout.take().unwrap();
-        let (sender, line) = mpsc::channel();
+        let (sender, lines) = mpsc::channel();
         thread::spawn(move || {
-            let mut line = String::new();
-            let _ = BufReader::new(out).read_line(&mut line);
-            let _ = sender.send(line);
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
         });
-        let line = line.recv_timeout(LONGEST).unwrap_or_default();
+        let crls = lines.recv_timeout(LONGEST).unwrap_or_default();
+        let line = lines.recv_timeout(LONGEST).unwrap_or_default();
         let Some(port) = line.trim().rsplit_once(':').and_then(|(_, port)| port.parse().ok()) else {
             let _ = child.kill();
             let _ = child.wait();
             panic!("serve said {line:?}: {}", self.output());
         };
-        Server { child, port }
+        Server { child, port, crls }
     }
 
     /// A connection with the certificate of that name.
@@ -257,6 +292,11 @@ keys = ["P-256"]
 }
 
 impl Server {
+    /// Where it serves its CRLs.
+    pub(crate) fn crls(&self) -> &str {
+        &self.crls
+    }
+
     /// SIGKILL to the server.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
@@ -317,6 +357,14 @@ fn wait(child: &mut Child, most: Duration) -> bool {
         thread::sleep(Duration::from_millis(1));
     }
     true
+}
+
+fn client(server: &Server, name: &str) -> String {
+    let port = server.port;
+    format!(
+        "[client]\nendpoint = \"https://localhost:{port}\"\ncertificate = \"{name}.pem\"\nkey = \"{name}.key\"\n\
+         trust = \"control.pem\"\n"
+    )
 }
 
 fn file_name(path: &Path) -> String {

@@ -3,6 +3,7 @@
 use std::{fmt, os::unix::process::ExitStatusExt as _, path::Path, time::Duration};
 
 use line::Process;
+use proto::ca::v1::{RevokeRequest, administration_service_client::AdministrationServiceClient, revoke_request};
 use proto::station::v1::{
     CancelIssuanceRequest, CloseLotRequest, GetLotRequest, Issuance, ReleaseIssuanceRequest, StartIssuanceRequest,
     issuance::State, lot,
@@ -78,6 +79,9 @@ impl Try {
             ("start", at) if at.starts_with("sign.") => Scenario::Finishing,
             ("start", _) => Scenario::Starting(part),
             ("stop", _) => Scenario::Stopping(part),
+            // The first thing that a CA does once it serves is to make its lists.
+            ("crl" | "crl-planned" | "crl-signed", _) => Scenario::Starting(part),
+            ("revoked", _) => Scenario::Revoking,
             ("refused", _) => Scenario::Refusing(part),
             ("lot-opened" | "lot", _) => Scenario::OpeningALot,
             ("lot-closed", _) => Scenario::ClosingALot,
@@ -116,6 +120,8 @@ enum Scenario {
     Stopping(Part),
     /// A request that the CA refuses.
     Refusing(Part),
+    /// A supervisor revokes what was issued.
+    Revoking,
     OpeningALot,
     ClosingALot,
     /// A second scan after the device was away.
@@ -220,6 +226,12 @@ impl Trial {
                 self.await_death(part, || false).await?;
                 self.revive(part).await?;
                 ended(carrying).await?
+            }
+            Scenario::Revoking => {
+                let issued = ended(self.carry(&asked)).await?;
+                self.arm(Part::Ca, point).await?;
+                self.revoke(&issued.issuance).await?;
+                issued
             }
             Scenario::OpeningALot => {
                 self.arm(Part::Station, point).await?;
@@ -352,6 +364,28 @@ impl Trial {
             return Err(format!("a supervisor's word on {}: {status}", told(issuance)));
         }
         get(&self.bench.clients(), &name).await
+    }
+
+    /// Has the CA revoke over its death: what it did before it died it says again, and nothing else.
+    async fn revoke(&mut self, issuance: &Issuance) -> Result<(), Broken> {
+        let id = issuance.name.trim_start_matches("issuances/").to_owned();
+        let request = || RevokeRequest {
+            target: Some(revoke_request::Target::Issuance(id.clone())),
+            reason: "keyCompromise".to_owned(),
+            ..Default::default()
+        };
+        let channel = self.bench.line.authority_as("supervisor-1").map_err(|error| service::in_full(&error))?;
+        let (mut first, asked) = (AdministrationServiceClient::new(channel.clone()), request());
+        let call = tokio::spawn(async move { first.revoke(asked).await });
+        self.await_death(Part::Ca, || call.is_finished()).await?;
+        self.revive(Part::Ca).await?;
+        let _ = call.await;
+        let answer = AdministrationServiceClient::new(channel).revoke(request()).await;
+        let answer = answer.map_err(|status| format!("a revocation after the CA's death: {status}"))?.into_inner();
+        match answer.crls.iter().map(|crl| crl.revoked).sum::<u64>() {
+            0 => Err(format!("what was revoked is in no list: {}", answer.pending)),
+            _ => Ok(()),
+        }
     }
 
     /// Kills a process that is at rest, and starts it to die at a point.

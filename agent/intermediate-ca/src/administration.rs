@@ -1,0 +1,167 @@
+//! `ca.v1.AdministrationService`: what supervisors, administrators and auditors ask.
+
+use std::time::Duration;
+
+use issuance::{DeviceSerial, IssuanceId, ProfileName, Timestamp, public_key::hex};
+use proto::ca::v1::{self as wire, administration_service_server::AdministrationService, revoke_request};
+use service::{
+    roles::{Caller, Callers, Role},
+    status,
+    tls::Peer,
+};
+use tonic::{Code, Request, Response, Status};
+use tracing::{info, warn};
+
+use crate::{
+    authority::Authority,
+    grpc::unavailable,
+    publication::Crl,
+    revocation::{NotRevoked, Revocation, RevocationReason, Revoked, Target},
+};
+
+const DECIDERS: &[Role] = &[Role::Supervisor, Role::Administrator];
+const READERS: &[Role] = &[Role::Supervisor, Role::Administrator, Role::Auditor];
+
+/// How long a call waits for its CRL: a signature takes milliseconds, and a token that is away is not waited for.
+const CRL_WITHIN: Duration = Duration::from_secs(10);
+
+/// The service of one authority.
+pub(crate) struct Administration {
+    pub(crate) authority: Authority,
+    pub(crate) callers: Callers,
+}
+
+impl Administration {
+    fn authorise<T>(&self, request: &Request<T>, roles: &[Role]) -> Result<Caller, Status> {
+        self.callers.authorise(request.extensions().get::<Peer>(), roles)
+    }
+}
+
+#[tonic::async_trait]
+impl AdministrationService for Administration {
+    async fn revoke(&self, request: Request<wire::RevokeRequest>) -> Result<Response<wire::RevokeResponse>, Status> {
+        let caller = self.authorise(&request, DECIDERS)?;
+        let revocation = revocation(request.into_inner())?;
+        let target = revocation.target.to_string();
+        let revoked =
+            self.authority.revoke(&caller.name, revocation).await.map_err(unavailable)?.map_err(not_revoked)?;
+        for one in revoked.iter().filter(|one| !one.before) {
+            let (serial, device) = (hex(&one.certificate_serial), &one.device_serial);
+            warn!(certificate_serial = serial, device, reason = %one.reason, by = caller.name, "revoked");
+        }
+        let (crls, pending) = match self.authority.fresh_crls(false, CRL_WITHIN).await {
+            Ok(crls) => (
+                crls.iter()
+                    .filter(|crl| revoked.iter().any(|one| one.issuer == crl.issuer))
+                    .map(|crl| outline(crl))
+                    .collect(),
+                String::new(),
+            ),
+            Err(problem) => (Vec::new(), service::in_full(&problem)),
+        };
+        info!(target, revoked = revoked.len(), pending, "revocation answered");
+        Ok(Response::new(wire::RevokeResponse {
+            revoked: revoked.into_iter().map(certificate).collect(),
+            crls,
+            pending,
+        }))
+    }
+
+    async fn get_crls(
+        &self,
+        request: Request<wire::GetCrlsRequest>,
+    ) -> Result<Response<wire::GetCrlsResponse>, Status> {
+        let renew = request.get_ref().renew;
+        self.authorise(&request, if renew { DECIDERS } else { READERS })?;
+        if self.authority.crl_names().next().is_none() {
+            let message = "this CA makes no CRLs: its configuration has no [crl]";
+            return Err(status::refused(Code::FailedPrecondition, "NO_CRLS", message));
+        }
+        let crls = if renew {
+            let fresh = self.authority.fresh_crls(true, CRL_WITHIN).await;
+            fresh.map_err(|problem| status::retry_later("CRL_PENDING", service::in_full(&problem), CRL_WITHIN))?
+        } else {
+            self.authority.crls()
+        };
+        let crls = crls.iter().map(|crl| wire::Crl { der: crl.der.clone(), ..outline(crl) }).collect();
+        Ok(Response::new(wire::GetCrlsResponse { crls }))
+    }
+}
+
+/// Every field that is wrong, at once.
+fn revocation(request: wire::RevokeRequest) -> Result<Revocation, Status> {
+    let wire::RevokeRequest { target, profile, reason } = request;
+    let mut wrong: Vec<(String, String)> = Vec::new();
+    let mut note = |field: &str, problem: String| wrong.push((field.to_owned(), problem));
+    let reason = RevocationReason::parse(&reason).map_err(|error| note("reason", error.to_string())).ok();
+    let named = (!profile.is_empty()).then(|| ProfileName::parse(&profile));
+    let named = named.transpose().map_err(|error| note("profile", error.to_string()));
+    let target = match target {
+        Some(revoke_request::Target::CertificateSerial(text)) => {
+            Target::certificate(&text).map_err(|problem| note("certificate_serial", problem.to_owned())).ok()
+        }
+        Some(revoke_request::Target::Issuance(text)) => {
+            let id = IssuanceId::parse(&text);
+            if id.is_none() {
+                note("issuance", "is no UUID: send the issuance's id as 36 characters".to_owned());
+            }
+            id.map(Target::Issuance)
+        }
+        Some(revoke_request::Target::DeviceSerial(text)) => {
+            let serial = DeviceSerial::parse(&text).map_err(|error| note("device_serial", error.to_string())).ok();
+            serial.map(|serial| Target::Device { serial, profile: named.clone().unwrap_or_default() })
+        }
+        None => {
+            note("target", "is missing: give a certificate_serial, an issuance or a device_serial".to_owned());
+            None
+        }
+    };
+    if !profile.is_empty() && !matches!(target, None | Some(Target::Device { .. })) {
+        note("profile", "goes with a device_serial only: leave it out".to_owned());
+    }
+    match (target, reason) {
+        (Some(target), Some(reason)) if wrong.is_empty() => Ok(Revocation { target, reason }),
+        _ => Err(status::invalid_arguments(wrong)),
+    }
+}
+
+fn not_revoked(error: NotRevoked) -> Status {
+    let (code, reason) = match &error {
+        NotRevoked::Unknown(_) => (Code::NotFound, "UNKNOWN_CERTIFICATE"),
+        NotRevoked::OtherReason { .. } => (Code::FailedPrecondition, "REVOKED_FOR_ANOTHER_REASON"),
+    };
+    status::refused(code, reason, error.to_string())
+}
+
+fn certificate(revoked: Revoked) -> wire::RevokedCertificate {
+    wire::RevokedCertificate {
+        issuer: revoked.issuer,
+        certificate_serial: hex(&revoked.certificate_serial),
+        issuance: revoked.issuance.to_string(),
+        device_serial: revoked.device_serial,
+        profile: revoked.profile,
+        reason: revoked.reason.as_str().to_owned(),
+        revoked_at: Some(timestamp(revoked.at)),
+        revoked_by: revoked.by,
+        before: revoked.before,
+    }
+}
+
+/// A CRL without its bytes.
+fn outline(crl: &Crl) -> wire::Crl {
+    let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+    wire::Crl {
+        list: crl.list.clone(),
+        issuer: crl.issuer.clone(),
+        number: crl.number,
+        this_update: time(crl.this_update),
+        next_update: time(crl.next_update),
+        revoked: crl.revoked as u64,
+        der: Vec::new(),
+    }
+}
+
+fn timestamp(time: Timestamp) -> prost_types::Timestamp {
+    let nanos = i32::try_from(time.0.rem_euclid(1_000)).unwrap_or(0) * 1_000_000;
+    prost_types::Timestamp { seconds: time.0.div_euclid(1_000), nanos }
+}
