@@ -17,7 +17,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 ARMED := --bin station-agent-crash-points --bin intermediate-ca-crash-points \
 	--features station/crash-points,intermediate-ca/crash-points
 
-.PHONY: bench demo test lint crash interop-ca power-cut journal-faults build deps test-deps toolchain help simulate
+.PHONY: bench demo test lint crash interop-ca tampering power-cut journal-faults build deps test-deps toolchain help simulate
 .DEFAULT_GOAL := help
 
 help:
@@ -34,6 +34,7 @@ test: test-deps lint
 	if $(CARGO) nextest --version >/dev/null 2>&1; \
 	then $(CARGO) nextest run $(LOCKED) --workspace --no-fail-fast && $(CARGO) test $(LOCKED) --workspace --doc; \
 	else $(CARGO) test $(LOCKED) --workspace --no-fail-fast; fi
+	@$(TARGET)/debug/tampering --records 3000 --changes 40
 
 # Long forms of what `make test` does a little of; POWER_CUT="--seed 7 --cuts 500" and the like go through.
 crash: test-deps toolchain
@@ -59,6 +60,11 @@ bench: test-deps toolchain
 interop-ca: test-deps toolchain
 	$(CARGO) build $(LOCKED) --workspace --bins
 	@$(TARGET)/debug/interop-ca --write
+
+# A journal changed in every way behind the station's back; TAMPERING="--seed 7 --changes 1000" and the like go through.
+tampering: toolchain
+	$(CARGO) build $(LOCKED) --workspace --bins
+	@$(TARGET)/debug/tampering $(TAMPERING)
 
 lint: deps toolchain
 	$(CARGO) fmt --all --check

@@ -2,8 +2,25 @@
 //!
 //! The `.proto` files beside this crate are the documentation; here is only what prost and tonic make of them.
 
+use std::sync::LazyLock;
+
+use prost_reflect::{DescriptorPool, DynamicMessage};
+
 /// The file descriptor set, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// A message as JSON, by protobuf's own mapping: `name` such as `journal.v1.StationRecord`. Bytes are base64.
+///
+/// # Errors
+/// Bytes that are no such message, in words.
+pub fn as_json(name: &str, bytes: &[u8]) -> Result<serde_json::Value, String> {
+    static POOL: LazyLock<Result<DescriptorPool, String>> =
+        LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS).map_err(|error| error.to_string()));
+    let pool = POOL.as_ref().map_err(Clone::clone)?;
+    let message = pool.get_message_by_name(name).ok_or_else(|| format!("there is no message {name}"))?;
+    let message = DynamicMessage::decode(message, bytes).map_err(|error| error.to_string())?;
+    serde_json::to_value(&message).map_err(|error| error.to_string())
+}
 
 /// What a station asks of the intermediate CA.
 pub mod ca {

@@ -10,8 +10,8 @@ use std::{
 use issuance::request::CertificationRequest as Pkcs10;
 use line::Line;
 use proto::ca::v1::{
-    Authority, ConfirmBatchRequest, ConfirmBatchResponse, GetAuthorityRequest, IssueBatchRequest, IssueBatchResponse,
-    IssueResult, Issued,
+    Authority, ConfirmBatchRequest, ConfirmBatchResponse, CosignCheckpointRequest, CosignCheckpointResponse,
+    GetAuthorityRequest, IssueBatchRequest, IssueBatchResponse, IssueResult, Issued,
     certificate_authority_service_server::{CertificateAuthorityService, CertificateAuthorityServiceServer},
     issue_result::Outcome,
 };
@@ -174,5 +174,12 @@ impl CertificateAuthorityService for Answers {
 
     async fn get_authority(&self, _: Request<GetAuthorityRequest>) -> Result<Response<Authority>, Status> {
         Err(Status::unimplemented("nobody asks this"))
+    }
+
+    async fn cosign_checkpoint(
+        &self,
+        _: Request<CosignCheckpointRequest>,
+    ) -> Result<Response<CosignCheckpointResponse>, Status> {
+        Err(Status::unimplemented("it is no witness"))
     }
 }

@@ -13,7 +13,9 @@ use std::{
 };
 
 use issuance::{Fault, Keystore, ProfileName, PublicKey, Timestamp};
-use journal::{Journal, JournalError, Projections};
+use journal::{
+    Hash, LogError, Projections, Refusal as WitnessRefusal, Signature, TransparencyLog, VerifyingKey, Witness,
+};
 use service::crash;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -56,6 +58,21 @@ struct Inner {
     name: String,
     brand_owners: Vec<PublicKey>,
     crls: Option<Arc<Crls>>,
+    log: TransparencyLog,
+    witness: Arc<Witness>,
+}
+
+/// A station's checkpoint that is to be witnessed.
+#[derive(Debug)]
+pub(crate) struct Submitted {
+    /// The signed note.
+    pub(crate) note: String,
+    /// The key that signed it, as C2SP signed-note writes keys.
+    pub(crate) key: String,
+    /// How many entries the proof begins with.
+    pub(crate) old_size: u64,
+    /// That it goes on from there.
+    pub(crate) proof: Vec<Hash>,
 }
 
 /// The answer to one submission.
@@ -105,9 +122,9 @@ pub enum OpenError {
     /// A profile or a CA does not fit the day.
     #[error("{0}")]
     NotToday(String),
-    /// The journal failed.
+    /// The journal or its checkpoints failed.
     #[error("the CA's journal cannot be opened")]
-    Journal(#[from] JournalError),
+    Journal(#[from] LogError),
     /// The register failed.
     #[error("the CA's register cannot be opened: {0}")]
     Register(String),
@@ -156,13 +173,16 @@ impl Authority {
             warn!(profile = %profile.name, issuer = %issuer.name, "its certificates may end after their issuer");
         }
 
-        let (journal, recovery) = Journal::open(&settings.journal_options())?;
+        let (journal, log, recovery) =
+            TransparencyLog::open(&settings.journal_options(), settings.checkpoints.clone())?;
+        let witness = Arc::new(settings.witness()?);
         info!(ca = settings.name, records = recovery.records, torn = recovery.torn, "journal opened");
         crash::point("ca.start.journal-open");
         let projections =
             Projections::open(&journal, &settings.journal.join("projections"), CaProjection, &mut |done, all| {
                 info!(done, all, "rebuilding the register");
-            })?;
+            })
+            .map_err(LogError::from)?;
         crash::point("ca.start.rows-open");
         let lists = crls.clone();
         // At once: also for what rework and scrapping revoke.
@@ -181,6 +201,8 @@ impl Authority {
                 hsm,
                 clock,
                 crls,
+                log,
+                witness,
                 name: settings.name.clone(),
                 brand_owners: settings.lots.brand_owners.clone(),
             }),
@@ -232,8 +254,31 @@ impl Authority {
         self.inner.register.condition()
     }
 
-    /// What was accepted is finished, then the journal is synced and closed. Later calls are [`Unavailable`].
+    /// Cosigns a station's checkpoint when it goes on from the last one that was seen of that station.
+    pub(crate) async fn cosign(
+        &self,
+        station: &str,
+        submitted: Submitted,
+    ) -> Result<Result<(Signature, VerifyingKey), WitnessRefusal>, Unavailable> {
+        let (witness, station) = (self.inner.witness.clone(), station.to_owned());
+        // It waits for a sync.
+        tokio::task::spawn_blocking(move || {
+            let Submitted { note, key, old_size, proof } = submitted;
+            let signature = witness.cosign(&station, &key, &note, old_size, &proof)?;
+            Ok((signature, witness.key().clone()))
+        })
+        .await
+        .map_err(|_| Unavailable("the witness was broken off".into()))
+    }
+
+    /// What was accepted is finished, then the last checkpoint is signed and the journal is closed. Later calls are
+    /// [`Unavailable`].
     pub async fn close(&self) -> Result<(), Unavailable> {
+        let log = self.inner.log.clone();
+        let settled = tokio::task::spawn_blocking(move || log.close()).await;
+        if let Ok(Err(wrong)) = settled {
+            warn!(wrong, "the last checkpoint of the CA's journal was not written; the next start makes it");
+        }
         self.inner.register.close().await
     }
 }

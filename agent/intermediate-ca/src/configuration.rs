@@ -7,6 +7,7 @@ mod profile;
 use std::{net::SocketAddr, path::Path, path::PathBuf};
 
 use issuance::{CommonName, KeyAlgorithm};
+use journal::LogOptions;
 use service::{
     configuration::{File, Mistakes, Table},
     roles::Callers,
@@ -96,6 +97,7 @@ type Parts = (Listen, Callers, Option<Client>, Token, AuthoritySettings);
 fn parse(root: &Table<'_>, file: &Path) -> Option<Parts> {
     let name = root.parsed("name", parse_origin);
     let (journal, pki) = (root.path("journal"), root.path("pki"));
+    let checkpoints = journal.as_deref().map(|journal| checkpoints(root, journal));
     let listen = root.table("listen").and_then(|table| {
         let address = table.parsed("address", |text| {
             text.parse().map_err(|_| "must be an IP address and a port, such as 127.0.0.1:7443")
@@ -145,6 +147,7 @@ fn parse(root: &Table<'_>, file: &Path) -> Option<Parts> {
         name: name?,
         journal: journal?,
         pki: pki?,
+        checkpoints: checkpoints?,
         root: root_ca,
         issuers,
         profiles,
@@ -152,6 +155,18 @@ fn parse(root: &Table<'_>, file: &Path) -> Option<Parts> {
         crl,
     };
     Some((listen?, callers, client, token?, authority))
+}
+
+/// `[checkpoints]`, each of its keys optional.
+fn checkpoints(root: &Table<'_>, journal: &Path) -> LogOptions {
+    let beside = LogOptions::beside(journal);
+    let Some(table) = root.optional_table("checkpoints") else { return beside };
+    LogOptions {
+        directory: table.optional_path("directory").unwrap_or(beside.directory),
+        key_file: table.optional_path("key_file").unwrap_or(beside.key_file),
+        interval: table.duration_or("interval", beside.interval),
+        signers: beside.signers,
+    }
 }
 
 /// Every one, or none when one is missing; each is asked for, so that each one's mistakes are collected.

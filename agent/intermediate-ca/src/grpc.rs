@@ -1,7 +1,9 @@
 //! `ca.v1` over gRPC: proto types come in and go out here, and nowhere else.
 
+use journal::Refusal as WitnessRefusal;
 use proto::ca::v1::{
-    self as wire, certificate_authority_service_server::CertificateAuthorityService, confirm_result, issue_result,
+    self as wire, certificate_authority_service_server::CertificateAuthorityService, confirm_result,
+    cosign_checkpoint_response, issue_result,
 };
 use service::{
     roles::{Callers, Role},
@@ -10,10 +12,10 @@ use service::{
 };
 use std::time::Duration;
 use tonic::{Request, Response, Status};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
-    authority::{Authority, BATCH_MAX, Outcome, confirmation},
+    authority::{Authority, BATCH_MAX, Outcome, Submitted, confirmation},
     plan::{Later, Submission},
     refusal::Refusal,
     register::Unavailable,
@@ -24,6 +26,11 @@ pub(crate) const REQUEST_BYTES_MAX: usize = BATCH_MAX * (issuance::request::Cert
 
 /// Whoever starts the CA again looks at it first: stations need not ask every second.
 const RECORDING_BACK: Duration = Duration::from_secs(10);
+
+/// A checkpoint is a few hundred bytes; with a hundred signatures of an HSM it stays below this.
+const CHECKPOINT_MAX: usize = 64 * 1024;
+/// A tree of 2^64 entries has no longer a proof.
+const PROOF_MAX: usize = 63;
 
 /// The service of one authority.
 pub(crate) struct Service {
@@ -111,6 +118,54 @@ impl CertificateAuthorityService for Service {
                 .collect(),
         }))
     }
+
+    async fn cosign_checkpoint(
+        &self,
+        request: Request<wire::CosignCheckpointRequest>,
+    ) -> Result<Response<wire::CosignCheckpointResponse>, Status> {
+        let station = self.station(&request)?;
+        let submitted = submitted(request.into_inner())?;
+        let outcome = match self.authority.cosign(&station, submitted).await.map_err(unavailable)? {
+            Ok((signature, key)) => cosign_checkpoint_response::Outcome::Cosigned(wire::Cosigned {
+                signature: signature.to_string(),
+                key: key.to_string(),
+            }),
+            Err(refusal) => refused(&station, refusal)?,
+        };
+        Ok(Response::new(wire::CosignCheckpointResponse { outcome: Some(outcome) }))
+    }
+}
+
+fn submitted(request: wire::CosignCheckpointRequest) -> Result<Submitted, Status> {
+    let wire::CosignCheckpointRequest { checkpoint, key, old_size, proof } = request;
+    if checkpoint.len() > CHECKPOINT_MAX {
+        let problem = format!("has {} bytes; a checkpoint has at most {CHECKPOINT_MAX}", checkpoint.len());
+        return Err(status::invalid_argument("checkpoint", problem));
+    }
+    let hashes: Option<Vec<_>> = proof.iter().map(|hash| hash.as_slice().try_into().ok()).collect();
+    let Some(proof) = hashes.filter(|hashes| hashes.len() <= PROOF_MAX) else {
+        return Err(status::invalid_argument("proof", format!("send at most {PROOF_MAX} hashes of 32 octets")));
+    };
+    Ok(Submitted { note: checkpoint, key, old_size, proof })
+}
+
+/// What contradicts what was seen is an alarm: somebody changed a station's record, or put an old copy in its place.
+fn refused(station: &str, refusal: WitnessRefusal) -> Result<cosign_checkpoint_response::Outcome, Status> {
+    let message = refusal.to_string();
+    let reason = match refusal {
+        WitnessRefusal::FromElsewhere { seen } => return Ok(cosign_checkpoint_response::Outcome::ProofFrom(seen)),
+        WitnessRefusal::Behind { .. } => "BEHIND",
+        WitnessRefusal::Forked { .. } => "FORKED",
+        WitnessRefusal::OtherKey { .. } => "OTHER_KEY",
+        WitnessRefusal::Malformed(_) => return Err(status::invalid_argument("checkpoint", message)),
+        WitnessRefusal::Keep(problem) => {
+            let problem = service::in_full(&problem);
+            warn!(station, problem, "a station's checkpoint could not be kept");
+            return Err(status::retry_later("CANNOT_RECORD", message, RECORDING_BACK));
+        }
+    };
+    error!(station, reason, message, "ALARM: a station's journal contradicts what was seen of it");
+    Ok(cosign_checkpoint_response::Outcome::Contradicted(wire::Contradicted { reason: reason.to_owned(), message }))
 }
 
 fn submission(request: wire::CertificationRequest) -> Submission {

@@ -36,6 +36,7 @@ mod refusal;
 mod register;
 mod revocation;
 mod server;
+mod story;
 mod token;
 
 pub use authority::{
@@ -62,6 +63,7 @@ pub use refusal::{Reason, Refusal};
 pub use register::{Condition, Confirmation, Unavailable};
 pub use revocation::{NotRevoked, Revocation, RevocationReason, Revoked, Target, UnknownReason};
 pub use server::{ServeError, Server};
+pub use story::Story;
 pub use token::{TokenError, open_token};
 
 #[cfg(test)]

@@ -13,11 +13,14 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use intermediate_ca::{
-    Authority, Configuration, LotCommand, OpenError, Server, check,
+    Authority, Configuration, LotCommand, OpenError, Server, Story, check,
     commands::{CrlArguments, RevokeArguments},
     init, open_token, run_lot_command, system_clock,
 };
-use journal::{Journal, Recovery};
+use journal::{
+    Journal, JournalOptions, Recovery,
+    commands::{self as audit, AuditCommand, Places},
+};
 use serde_json::json;
 use service::{restart, shutdown::Shutdown, telemetry};
 use tracing::{error, info};
@@ -101,6 +104,8 @@ enum JournalCommand {
         #[arg(long)]
         json: bool,
     },
+    #[command(flatten)]
+    Audit(AuditCommand),
 }
 
 type Run = dyn FnOnce(Configuration) -> Result<(), Box<dyn Error>>;
@@ -111,6 +116,9 @@ pub(crate) fn main() -> ExitCode {
         Command::KeystoreWorker => return keystore::worker::run(),
         Command::Revoke(arguments) => return arguments.run(),
         Command::Crl(arguments) => return arguments.run(),
+        Command::Journal(JournalCommand::Audit(command)) => {
+            return audit::run("intermediate-ca", command, &Story, &places);
+        }
         Command::Init { config } => (config, Box::new(initialise)),
         Command::Serve { config } => (config, Box::new(serve)),
         Command::Profile(ProfileCommand::Check { config }) => (config, Box::new(check_profiles)),
@@ -167,8 +175,15 @@ fn check_profiles(configuration: Configuration) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+fn places(config: Option<&Path>) -> Result<Places, String> {
+    let configuration = Configuration::read(config.unwrap_or(Path::new("ca.toml")));
+    let authority = configuration.map_err(|mistakes| mistakes.to_string())?.authority;
+    Ok(Places { journal: authority.journal, log: authority.checkpoints })
+}
+
 fn repair(configuration: &Configuration, copy: &Path, json: bool) -> Result<(), Box<dyn Error>> {
-    let options = configuration.authority.journal_options();
+    let at_least = configuration.authority.checkpoints.covered()?;
+    let options = JournalOptions { at_least, ..configuration.authority.journal_options() };
     let mended = journal::repair(&options, copy)?;
     // Opened once: what is mended is what the CA will read.
     let (journal, Recovery { records, torn }) = Journal::open(&options)?;

@@ -6,14 +6,18 @@ mod names;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use issuance::{
     CommonName, KeyAlgorithm, KeyLocation, ProfileName, Purpose, Timestamp,
     certificate::name_constraints::NameConstraints,
     public_key::{Hash, sha256},
 };
-use journal::JournalOptions;
+use journal::{JournalOptions, LogError, LogOptions, Witness};
 use service::command;
 
 pub(crate) use contradictions::sentences;
@@ -37,6 +41,8 @@ pub struct AuthoritySettings {
     pub journal: PathBuf,
     /// The directory of `root.pem` and `<issuer>.pem`.
     pub pki: PathBuf,
+    /// Where checkpoints of the journal are kept and what signs them.
+    pub checkpoints: LogOptions,
     /// The product's root.
     pub root: CaSettings,
     /// The intermediates beneath it; each signs with a key of its own.
@@ -55,6 +61,14 @@ impl AuthoritySettings {
     pub fn journal_options(&self) -> JournalOptions {
         let repair = command::as_typed(&["journal", "repair", "--from", "COPY"], &self.file);
         JournalOptions { repair, ..JournalOptions::new(&self.journal, &self.name) }
+    }
+
+    /// The witness of the stations' journals: what it saw stands in `witness` below the journal's directory, its key
+    /// beside that directory.
+    pub(crate) fn witness(&self) -> Result<Witness, LogError> {
+        let mut key_file = self.journal.as_os_str().to_owned();
+        key_file.push(".witness.key");
+        Witness::open(&self.journal.join("witness"), Path::new(&key_file), &format!("{}/witness", self.name))
     }
 }
 

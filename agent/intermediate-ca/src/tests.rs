@@ -23,6 +23,7 @@ use std::{
 };
 
 use issuance::{IssuanceId, Purpose, Timestamp};
+use journal::LogOptions;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use tempfile::TempDir;
 
@@ -57,6 +58,7 @@ impl World {
             file: directory.path().join("ca.toml"),
             name: "ca-1".to_owned(),
             journal: directory.path().join("journal"),
+            checkpoints: LogOptions::beside(&directory.path().join("journal")),
             pki: directory.path().join("pki"),
             root: ca("root", None, 7_300),
             issuers: vec![ca("device-ca", Some(1), 3_650), ca("device-identity", Some(0), 3_650)],

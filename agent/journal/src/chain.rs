@@ -54,7 +54,12 @@ impl Segment {
         (self.first_index + nth * MARK_EVERY, marks.get(nth as usize).copied().unwrap_or(FIRST_FRAME))
     }
 
-    fn collect(&self, file: &dyn SegmentFile, range: Range<u64>, into: &mut Vec<Vec<u8>>) -> Result<(), JournalError> {
+    fn visit<E: From<JournalError>>(
+        &self,
+        file: &dyn SegmentFile,
+        range: Range<u64>,
+        visit: &mut impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
         let (mut index, offset) = self.mark_before(range.start);
         let mut walk = Walk::new(file, self.seed, offset);
         while index < range.end {
@@ -63,12 +68,12 @@ impl Segment {
                 Step::Frame { offset, entry, .. } => {
                     self.mark(index, offset);
                     if index >= range.start {
-                        into.push(entry.to_vec());
+                        visit(entry)?;
                     }
                     index += 1;
                 }
-                Step::End => return Err(self.damaged(offset, format!("record {index} should be here, not the end"))),
-                Step::Bad(wrong) => return Err(self.damaged(offset, format!("{wrong}, where record {index} was"))),
+                Step::End => Err(self.damaged(offset, format!("record {index} should be here, not the end")))?,
+                Step::Bad(wrong) => Err(self.damaged(offset, format!("{wrong}, where record {index} was")))?,
             }
         }
         Ok(())
@@ -97,12 +102,25 @@ impl Chain {
     /// The entries of `range`, all of which are synced.
     pub(crate) fn read(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, JournalError> {
         let mut entries = Vec::new();
+        self.visit(range, &mut |entry| {
+            entries.push(entry.to_vec());
+            Ok::<_, JournalError>(())
+        })?;
+        Ok(entries)
+    }
+
+    /// Shows each entry of `range`, all of which are synced, in order.
+    pub(crate) fn visit<E: From<JournalError>>(
+        &self,
+        range: Range<u64>,
+        visit: &mut impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
         for (segment, part) in self.parts(range) {
             // Not kept open: reads of what is long past are rare, and a journal of years has many segments.
             let file = self.disk.open(&segment.name).map_err(JournalError::file("open", segment.path()))?;
-            segment.collect(file.as_ref(), part, &mut entries)?;
+            segment.visit(file.as_ref(), part, visit)?;
         }
-        Ok(entries)
+        Ok(())
     }
 
     /// Which part of `range` each segment holds.

@@ -44,7 +44,7 @@ pub trait SegmentFile: Send + Sync {
 }
 
 /// The file that is locked while a journal is open.
-const LOCK: &str = "lock";
+pub(crate) const LOCK: &str = "lock";
 
 /// A directory of the file system.
 pub(crate) struct Directory {

@@ -69,6 +69,23 @@ pub enum JournalError {
         /// The command that mends it.
         repair: String,
     },
+    /// Records that a checkpoint covers are not there: the end of the journal was cut off, or an older copy was put back.
+    #[error(
+        "the journal in {directory} ends with {records} records, but its checkpoint says that {at_least} were on the \
+         disk: the records from index {records} to {} are missing. Nothing was changed. Bring them back with `{repair}`, \
+         where COPY is a newer copy of the directory, such as a backup",
+        at_least - 1
+    )]
+    Shortened {
+        /// The journal's directory.
+        directory: PathBuf,
+        /// How many records are there.
+        records: u64,
+        /// How many the checkpoint covers.
+        at_least: u64,
+        /// The command that brings them back.
+        repair: String,
+    },
     /// A segment between others, or the first, is not there.
     #[error(
         "a segment is missing in {directory}: {found} follows {expected}. Bring it back with `{repair}`, where COPY is a \
@@ -197,7 +214,9 @@ impl JournalError {
 
     /// The same, with the command that the options name.
     pub(crate) fn mended_by(mut self, command: &str) -> Self {
-        if let Self::Damaged { repair, .. } | Self::MissingSegment { repair, .. } = &mut self {
+        if let Self::Damaged { repair, .. } | Self::MissingSegment { repair, .. } | Self::Shortened { repair, .. } =
+            &mut self
+        {
             command.clone_into(repair);
         }
         self

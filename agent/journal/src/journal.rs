@@ -36,6 +36,8 @@ pub struct JournalOptions {
     pub segment_bytes: u64,
     /// What a person types to have [`repair`](crate::repair()) mend it, with `COPY` for the copy's place: a refusal names it.
     pub repair: String,
+    /// How many records a checkpoint says were on the disk (default 0): a journal with fewer is refused.
+    pub at_least: u64,
 }
 
 impl JournalOptions {
@@ -45,6 +47,7 @@ impl JournalOptions {
             directory: directory.into(),
             origin: origin.into(),
             segment_bytes: SEGMENT_BYTES,
+            at_least: 0,
             repair: "journal repair --from COPY".to_owned(),
         }
     }
@@ -128,8 +131,8 @@ impl Journal {
         options: &JournalOptions,
         lock: Option<DirectoryLock>,
     ) -> Result<(Self, Recovery), JournalError> {
-        let recovered =
-            recovery::recover(disk.as_ref(), &options.origin).map_err(|error| error.mended_by(&options.repair))?;
+        let recovered = recovery::recover(disk.as_ref(), &options.origin, options.at_least)
+            .map_err(|error| error.mended_by(&options.repair))?;
         let torn = recovered.as_ref().and_then(|recovered| recovered.torn.clone());
         if let Some(torn) = &torn {
             tracing::warn!(torn, "a crash had torn the end of the journal");
@@ -223,6 +226,19 @@ impl Journal {
             return Ok(Vec::new());
         }
         self.handle.committer.chain.read(range).map_err(|error| error.mended_by(&self.handle.repair))
+    }
+
+    /// Shows synced entries, in order, without keeping them: what of `range` is synced. Checks every checksum.
+    ///
+    /// # Errors
+    /// As [`Journal::read`], or what `visit` said.
+    pub(crate) fn visit<E: From<JournalError>>(
+        &self,
+        range: Range<u64>,
+        visit: &mut impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let range = range.start..range.end.min(self.synced());
+        if range.is_empty() { Ok(()) } else { self.handle.committer.chain.visit(range, visit) }
     }
 
     /// What poisoned the journal, when it takes no more.

@@ -19,7 +19,9 @@
 //! after each sync; a segment's header has the place for its root.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod audit;
 mod chain;
+pub mod commands;
 mod committer;
 pub mod disk;
 mod error;
@@ -33,17 +35,42 @@ mod repair;
 mod segment;
 #[cfg(test)]
 mod tests;
+mod tlog;
+mod tree;
 mod writer;
 
+pub use audit::{
+    CheckedProof, Finding, ProofError, ProofFile, ProvenRecord, Prover, Reader, Verification, VerifyOptions, verify,
+};
 pub use error::JournalError;
 pub use journal::{Appended, Journal, JournalOptions, Recovery};
 pub use probe::probe;
 pub use projections::{Projection, Projections, Row, Rows};
 pub use repair::repair;
+pub use tlog::{LogError, LogOptions, Refusal, TransparencyLog, Witness};
+pub use tree::{
+    Hash,
+    checkpoint::Checkpoint,
+    leaf_hash,
+    note::{Note, Purpose, Signature, Signer, SigningKey, VerifyingKey},
+    proof::{check_consistency, check_inclusion},
+};
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
     let mut hash = [0; 32];
     hash.copy_from_slice(digest.as_ref());
     hash
+}
+
+/// An error and its causes as one sentence.
+fn in_words(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        words.push_str(": ");
+        words.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    words
 }

@@ -31,15 +31,22 @@ pub(crate) struct Recovered {
     pub(crate) torn: Option<String>,
 }
 
-/// Opens what stands in the directory; `None` when there is no segment.
-pub(crate) fn recover(disk: &dyn Disk, origin: &str) -> Result<Option<Recovered>, JournalError> {
+/// Opens what stands in the directory; `None` when there is no segment. Fewer records than `at_least` are refused before
+/// anything is changed.
+pub(crate) fn recover(disk: &dyn Disk, origin: &str, at_least: u64) -> Result<Option<Recovered>, JournalError> {
     let headers = read_chain(disk, origin)?;
-    let Some(last) = headers.last() else { return Ok(None) };
+    let shortened = |records| {
+        let directory = disk.path("");
+        let repair = String::new();
+        if records < at_least { Err(JournalError::Shortened { directory, records, at_least, repair }) } else { Ok(()) }
+    };
+    let Some(last) = headers.last() else { return shortened(0).map(|()| None) };
     let segments: Vec<_> =
         headers.iter().map(|header| Arc::new(Segment::new(disk, header.first_index, header.seed))).collect();
     let segment = &segments[segments.len() - 1];
     let file = disk.open(&segment::name(last.first_index)).map_err(JournalError::file("open", segment.path()))?;
     let scan = scan(segment, file.as_ref())?;
+    shortened(scan.next_index)?;
     settle(segment, file.as_ref(), &scan)?;
     // A roll may have been cut short between its rename and its sync.
     disk.sync().map_err(JournalError::file("sync", disk.path("")))?;

@@ -37,9 +37,10 @@ pub fn repair(options: &JournalOptions, copy: &Path) -> Result<Vec<String>, Jour
         return Err(none());
     }
     let theirs = firsts(copy).map_err(JournalError::file("list", copy))?;
-    // What is behind our last segment is not missed: nobody can tell it from a journal that ended there.
-    let wanted: Vec<u64> =
-        ours.iter().chain(theirs.iter().filter(|first| Some(*first) < ours.last())).copied().collect();
+    // What is behind our last segment is missed when a checkpoint says that it was there: without one, nobody can tell it
+    // from a journal that ended there.
+    let missed = |first: &&u64| Some(*first) < ours.last() || **first < options.at_least;
+    let wanted: Vec<u64> = ours.iter().chain(theirs.iter().filter(missed)).copied().collect();
     let mut done = Vec::new();
     let mut next: Option<(u64, Header)> = None;
     // From the end: a segment's header says where the one before it ends.

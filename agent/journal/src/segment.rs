@@ -33,7 +33,7 @@ const MAGIC: [u8; 8] = *b"SA-JRNL\n";
 pub(crate) const FORMAT: u32 = 1;
 /// Frames begin here: the header's page is synced before the first of them and never written again.
 pub(crate) const FIRST_FRAME: u64 = 4096;
-const HEADER: usize = 112;
+pub(crate) const HEADER: usize = 112;
 const FRAME_HEAD: usize = 16;
 /// An entry's length is a u16 in C2SP tlog-tiles.
 pub(crate) const ENTRY_MAX: usize = u16::MAX as usize;

@@ -14,7 +14,7 @@ use issuance::{
     public_key::sha256,
     submission::Terms,
 };
-use journal::JournalOptions;
+use journal::{JournalOptions, LogOptions};
 use keystore::KeystoreSettings;
 use service::{
     command,
@@ -41,6 +41,8 @@ pub struct StationConfiguration {
     pub part_revision: String,
     /// The journal's directory.
     pub journal: PathBuf,
+    /// Where checkpoints of the journal are kept and what signs them.
+    pub checkpoints: LogOptions,
     /// Where the devices' files go.
     pub devices: PathBuf,
     /// Where gRPC is served.
@@ -156,6 +158,7 @@ impl StationConfiguration {
         let line = root.optional_string("line").unwrap_or_default();
         let part_revision = root.optional_string("part_revision").unwrap_or_default();
         let journal = root.path("journal");
+        let checkpoints = journal.as_deref().map(|journal| checkpoints(root, journal));
         let devices = root.path("devices");
         let listen = root.table("listen").and_then(|table| listen(&table));
         let callers = Callers::from_table(root);
@@ -171,6 +174,7 @@ impl StationConfiguration {
             line,
             part_revision,
             journal: journal?,
+            checkpoints: checkpoints?,
             devices: devices?,
             listen: listen?,
             callers,
@@ -186,6 +190,18 @@ impl StationConfiguration {
             file: file.to_owned(),
             sha256,
         })
+    }
+}
+
+/// `[checkpoints]`, each of its keys optional.
+fn checkpoints(root: &Table<'_>, journal: &Path) -> LogOptions {
+    let beside = LogOptions::beside(journal);
+    let Some(table) = root.optional_table("checkpoints") else { return beside };
+    LogOptions {
+        directory: table.optional_path("directory").unwrap_or(beside.directory),
+        key_file: table.optional_path("key_file").unwrap_or(beside.key_file),
+        interval: table.duration_or("interval", beside.interval),
+        signers: beside.signers,
     }
 }
 

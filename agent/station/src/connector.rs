@@ -3,6 +3,7 @@
 use std::{future::Future, time::Duration};
 
 use issuance::{DeviceSerial, IssuanceId, LotName, ProfileName};
+use journal::{Hash, Note, VerifyingKey};
 
 pub mod grpc;
 
@@ -70,6 +71,34 @@ impl Unanswered {
     pub fn lost(message: impl Into<String>) -> Self {
         Self { message: message.into(), retry_after: None, may_have_arrived: true }
     }
+}
+
+/// What a witness said to a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Witnessed {
+    /// It goes on from what was seen.
+    Cosigned {
+        /// A signature line.
+        signature: String,
+        /// The witness's key.
+        key: String,
+    },
+    /// The proof must begin with so many entries.
+    ProofFrom(u64),
+    /// It contradicts what was seen; one sentence.
+    Contradicted(String),
+}
+
+/// A CA that witnesses checkpoints of the journal.
+pub trait Witnessing: Send + Sync + 'static {
+    /// Sends a checkpoint with the key that signed it, and the proof that it goes on from `old_size` entries.
+    fn cosign(
+        &self,
+        note: &Note,
+        key: &VerifyingKey,
+        old_size: u64,
+        proof: &[Hash],
+    ) -> impl Future<Output = Result<Witnessed, Unanswered>> + Send;
 }
 
 /// A CA that takes batches.

@@ -21,9 +21,11 @@ pub mod records;
 pub mod rows;
 pub mod seek;
 pub mod station;
+pub mod story;
 pub mod submission;
 #[cfg(test)]
 mod testing;
 pub mod view;
 pub mod watch;
+pub mod witness;
 pub mod words;

@@ -14,7 +14,7 @@ use issuance::{
     Action, DeviceIdentity, DeviceSerial, Fault, FixtureName, Input, Issuance, IssuanceId, KeyLocation, Keystore as _,
     PublicKey, ValidatedCertificate, profile::KeystoreKind, record::Provenance, submission::Repeats,
 };
-use journal::{Appended, Journal, JournalError, Projections};
+use journal::{Appended, Journal, JournalError, LogError, Projections, TransparencyLog};
 use keystore::worker::{Deadlines, Worker, WorkerSettings};
 use proto::station::v1::station_service_server::StationServiceServer;
 use service::{
@@ -41,7 +41,7 @@ use crate::{
     ledger::{Change, Ledger, LedgerRefused},
     rows::StationRows,
     submission::{self, Answered, Link},
-    words,
+    witness, words,
 };
 
 /// How often the journal's health is looked at between appends.
@@ -60,7 +60,7 @@ pub enum StationError {
         /// Where.
         directory: PathBuf,
         /// Why.
-        source: JournalError,
+        source: LogError,
     },
     /// The journal's end.
     #[error("could not close the journal")]
@@ -120,9 +120,11 @@ pub async fn run(
     // Whoever makes a second certificate when asked again is listened to for longer than the queue waits.
     let longer = if authority.terms.repeats == Repeats::New { submission::LATE_MOST } else { Duration::ZERO };
     let connector = GrpcConnector::new(authority, queue.timeout + longer)?;
+    let witness_connector = connector.clone();
 
     let (changes, changed) = mpsc::unbounded_channel();
-    let ledger = Arc::new(open_ledger(&configuration, changes)?);
+    let (ledger, log) = open_ledger(&configuration, changes)?;
+    let ledger = Arc::new(ledger);
     let (link, link_view) = watch::channel(Link::default());
     let board = Arc::new(Board::new(provenance(&configuration), link_view, shutdown.clone()));
     spawn("publisher", {
@@ -146,6 +148,8 @@ pub async fn run(
         link,
         shutdown.clone(),
     ));
+
+    let witnessing = tokio::spawn(witness::run(log.clone(), witness_connector, Arc::clone(&board), shutdown.clone()));
 
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<StationServiceServer<StationApi>>().await;
@@ -194,6 +198,10 @@ pub async fn run(
         // Nothing is closed: what stands in memory is ahead of a disk that failed, and is not to reach it.
         return Err(StationError::Restart(restart::exec()));
     }
+    let _ = witnessing.await;
+    if let Ok(Err(wrong)) = tokio::task::spawn_blocking(move || log.close()).await {
+        warn!(wrong, "the last checkpoint was not written; the next start makes it");
+    }
     ledger.close().map_err(StationError::Close)?;
     served.map_err(StationError::Serve)
 }
@@ -205,10 +213,12 @@ fn make_directory(directory: &Path) -> Result<(), StationError> {
 fn open_ledger(
     configuration: &StationConfiguration,
     changes: mpsc::UnboundedSender<Change>,
-) -> Result<Ledger, StationError> {
+) -> Result<(Ledger, TransparencyLog), StationError> {
     let directory = &configuration.journal;
     let failed = |source| StationError::Journal { directory: directory.clone(), source };
-    let (journal, recovery) = Journal::open(&configuration.journal_options()).map_err(failed)?;
+    let (journal, log, recovery) =
+        TransparencyLog::open(&configuration.journal_options(), configuration.checkpoints.clone()).map_err(failed)?;
+    let failed = |source: JournalError| failed(source.into());
     if let Some(torn) = &recovery.torn {
         warn!(%torn, "the journal had a torn tail, which was never acknowledged and is cut");
     }
@@ -220,9 +230,9 @@ fn open_ledger(
     crash::point("station.start.rows-open");
     info!(records = recovery.records, "the journal is open");
     let authority = &configuration.authority;
-    Ledger::new(journal, rows, configuration.profiles.clone(), configuration.queue.bound, changes)
-        .map(|ledger| ledger.with_authority(&authority.name, authority.terms))
-        .map_err(failed)
+    let ledger = Ledger::new(journal, rows, configuration.profiles.clone(), configuration.queue.bound, changes);
+    let ledger = ledger.map(|ledger| ledger.with_authority(&authority.name, authority.terms)).map_err(failed)?;
+    Ok((ledger, log))
 }
 
 fn provenance(configuration: &StationConfiguration) -> Provenance {

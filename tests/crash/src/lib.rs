@@ -5,6 +5,7 @@
 //! - [`syscalls`]: the writer is killed, or told of a failure, at every system call that it makes while it opens, appends
 //!   and rolls.
 //! - [`damage`]: every byte of a small journal is changed or cut off.
+//! - [`tampering`]: a journal with its checkpoints is changed in every way that somebody could, and the audit must name it.
 //! - [`rows`]: the projections' files are deleted, cut, overwritten.
 //! - [`kills`]: the real station and the real CA, killed at every crash point and at random moments.
 //!
@@ -23,6 +24,7 @@ pub mod records;
 pub mod rows;
 pub mod strace;
 pub mod syscalls;
+pub mod tampering;
 pub mod verify;
 pub mod writer;
 

@@ -1,14 +1,20 @@
-//! `journal`: what can be done to the station's journal while the station does not run.
+//! `journal`: what can be done to the station's journal, and with a copy of it.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::Subcommand;
-use journal::{Journal, JournalError, Recovery};
+use journal::{
+    Journal, JournalError, JournalOptions, LogError, Recovery,
+    commands::{self, AuditCommand, Places},
+};
 use serde_json::json;
 use service::in_full;
 
 use super::{ConfigArgument, EXIT_CONFIGURATION, client::say};
-use crate::configuration::StationConfiguration;
+use crate::{configuration::StationConfiguration, story::Story};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -26,10 +32,15 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    #[command(flatten)]
+    Audit(AuditCommand),
 }
 
 pub(super) fn run(command: Command) -> ExitCode {
-    let Command::Repair { config, from, json } = command;
+    let (config, from, json) = match command {
+        Command::Repair { config, from, json } => (config, from, json),
+        Command::Audit(command) => return commands::run("station-agent", command, &Story, &places),
+    };
     let configuration = match StationConfiguration::read(&config.path) {
         Ok(configuration) => configuration,
         Err(mistakes) => {
@@ -37,9 +48,10 @@ pub(super) fn run(command: Command) -> ExitCode {
             return ExitCode::from(EXIT_CONFIGURATION);
         }
     };
-    let options = configuration.journal_options();
     // Opened once: what is mended is what the station will read.
-    let mended = journal::repair(&options, &from).and_then(|mended| {
+    let mended = configuration.checkpoints.covered().and_then(|at_least| {
+        let options = JournalOptions { at_least, ..configuration.journal_options() };
+        let mended = journal::repair(&options, &from)?;
         let (journal, recovery) = Journal::open(&options)?;
         journal.close()?;
         Ok((mended, recovery))
@@ -52,13 +64,19 @@ pub(super) fn run(command: Command) -> ExitCode {
         }
         Err(error) => {
             let told = match &error {
-                JournalError::AlreadyInUse { .. } => "nothing was mended",
+                LogError::Journal(JournalError::AlreadyInUse { .. }) => "nothing was mended",
                 _ => "the journal is not mended",
             };
             eprintln!("station-agent: {told}: {}", in_full(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+fn places(config: Option<&Path>) -> Result<Places, String> {
+    let configuration = StationConfiguration::read(config.unwrap_or(Path::new("station.toml")));
+    let configuration = configuration.map_err(|mistakes| mistakes.to_string())?;
+    Ok(Places { journal: configuration.journal, log: configuration.checkpoints })
 }
 
 fn print(mended: &[String], recovery: &Recovery, json: bool) -> Result<(), super::client::Failed> {

@@ -4,14 +4,16 @@
 use std::{error::Error as _, time::Duration};
 
 use issuance::IssuanceId;
+use journal::{Hash, Note, VerifyingKey};
 use proto::ca::v1::{
-    self as wire, certificate_authority_service_client::CertificateAuthorityServiceClient, issue_result::Outcome,
+    self as wire, certificate_authority_service_client::CertificateAuthorityServiceClient,
+    cosign_checkpoint_response::Outcome as Said, issue_result::Outcome,
 };
 use service::{grpc::MESSAGE_BYTES_MAX, status, tls};
 use tonic::{Code, Request, Status, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use super::{Answer, Connector, Submission, Unanswered};
+use super::{Answer, Connector, Submission, Unanswered, Witnessed, Witnessing};
 use crate::configuration::AuthoritySettings;
 
 /// Until the TCP and TLS handshakes are done. On a factory's own network they take milliseconds.
@@ -89,6 +91,38 @@ fn unanswered(status: &Status) -> Unanswered {
         retry_after: status::retry_after(status),
         message: status::in_full(status),
         may_have_arrived: status::may_have_been_done(status),
+    }
+}
+
+impl Witnessing for GrpcConnector {
+    async fn cosign(
+        &self,
+        note: &Note,
+        key: &VerifyingKey,
+        old_size: u64,
+        proof: &[Hash],
+    ) -> Result<Witnessed, Unanswered> {
+        let mut request = Request::new(wire::CosignCheckpointRequest {
+            checkpoint: note.to_string(),
+            key: key.to_string(),
+            old_size,
+            proof: proof.iter().map(|hash| hash.to_vec()).collect(),
+        });
+        request.set_timeout(self.timeout);
+        let mut client = self.client.clone();
+        let unanswered = |message| Unanswered { message, retry_after: None, may_have_arrived: true };
+        let answered = tokio::time::timeout(self.timeout, client.cosign_checkpoint(request)).await;
+        match answered.map_err(|_| unanswered(format!("no answer within {} s", self.timeout.as_secs())))? {
+            Ok(response) => match response.into_inner().outcome {
+                Some(Said::Cosigned(wire::Cosigned { signature, key })) => Ok(Witnessed::Cosigned { signature, key }),
+                Some(Said::ProofFrom(seen)) => Ok(Witnessed::ProofFrom(seen)),
+                Some(Said::Contradicted(wire::Contradicted { message, .. })) => Ok(Witnessed::Contradicted(message)),
+                None => Err(unanswered("an answer that says nothing".to_owned())),
+            },
+            Err(status) => {
+                Err(Unanswered { retry_after: status::retry_after(&status), ..unanswered(status::in_full(&status)) })
+            }
+        }
     }
 }
 

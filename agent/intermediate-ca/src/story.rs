@@ -1,0 +1,100 @@
+//! What each record of the CA says, as a sentence for whoever reads the journal years later.
+
+use issuance::IssuanceId;
+use journal::commands::{Head, Wanted, Words};
+use serde_json::Value;
+
+use crate::{
+    certificate,
+    records::{self, CertificatePlanned, Event, RequestRefused},
+};
+
+/// The CA's entries, for the journal's commands.
+#[derive(Debug, Clone, Copy)]
+pub struct Story;
+
+impl Words for Story {
+    fn head(&self, entry: &[u8]) -> Result<Head, String> {
+        let (record, event) = records::decode(entry)?;
+        let issuance = IssuanceId::from_slice(&record.issuance).map(|id| (id.to_string(), record.issuance));
+        Ok(Head { time_ms: record.time_ms, issuance, kind: records::word(&event).to_owned() })
+    }
+
+    fn json(&self, entry: &[u8]) -> Result<Value, String> {
+        proto::as_json("journal.v1.CaRecord", entry)
+    }
+
+    fn sentence(&self, entry: &[u8]) -> Result<String, String> {
+        Ok(match records::decode(entry)?.1 {
+            Event::CertificatePlanned(planned) => self::planned(&planned),
+            Event::CertificateSigned(signed) => {
+                format!("The certificate with the serial {} was signed.", hex(&signed.certificate_serial))
+            }
+            Event::RequestRefused(refused) => self::refused(&refused),
+            // All of it, in the words that it was recorded with.
+            _ => self.json(entry)?.to_string(),
+        })
+    }
+
+    fn needle(&self, wanted: &Wanted) -> Result<Vec<u8>, String> {
+        match wanted {
+            Wanted::DeviceSerial(serial) => Ok(serial.as_bytes().to_vec()),
+            Wanted::CertificateSerial(serial) => octets(serial),
+        }
+    }
+
+    fn names(&self, entry: &[u8], wanted: &Wanted) -> bool {
+        let Ok((_, event)) = records::decode(entry) else { return false };
+        match (wanted, event) {
+            (Wanted::DeviceSerial(serial), Event::CertificatePlanned(planned)) => planned.device_serial == *serial,
+            (Wanted::DeviceSerial(serial), Event::RequestRefused(refused)) => refused.device_serial == *serial,
+            (Wanted::CertificateSerial(serial), Event::CertificatePlanned(planned)) => {
+                octets(serial).is_ok_and(|octets| octets == planned.certificate_serial)
+            }
+            _ => false,
+        }
+    }
+
+    fn certificate(&self, entries: &[&[u8]]) -> Option<Vec<u8>> {
+        let (mut tbs, mut signature) = (None, None);
+        for entry in entries {
+            match records::decode(entry).ok()?.1 {
+                Event::CertificatePlanned(planned) => tbs = Some(planned.tbs_certificate),
+                Event::CertificateSigned(signed) => signature = Some(signed.signature),
+                _ => {}
+            }
+        }
+        certificate::assemble(&tbs?, &signature?).ok()
+    }
+}
+
+fn planned(planned: &CertificatePlanned) -> String {
+    let CertificatePlanned { authenticated_by, device_serial, lot, profile, issuer, common_name, .. } = planned;
+    format!(
+        "{authenticated_by} asked for a certificate for the device {device_serial}: lot {lot}, profile {profile}. The one \
+         with the serial {} and the CN {common_name}, for the key with the SHA-256 {}, was about to be signed by {issuer}.",
+        hex(&planned.certificate_serial),
+        hex(&planned.key_sha256)
+    )
+}
+
+fn refused(refused: &RequestRefused) -> String {
+    let RequestRefused { authenticated_by, device_serial, profile, reason, message, .. } = refused;
+    format!(
+        "{authenticated_by} asked for a certificate for the device {device_serial} under the profile {profile}, and was \
+         refused: {message} ({reason})"
+    )
+}
+
+/// Hexadecimal as people and tools write it: colons and case do not matter.
+fn octets(serial: &str) -> Result<Vec<u8>, String> {
+    let digits: Vec<u8> = serial.bytes().filter(|byte| *byte != b':').collect();
+    let pairs = digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+    let octets: Option<Vec<u8>> = pairs.collect();
+    let octets = octets.filter(|_| !digits.is_empty() && digits.len().is_multiple_of(2));
+    octets.ok_or_else(|| format!("{serial:?} is no certificate serial: write it in hexadecimal, two digits an octet"))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

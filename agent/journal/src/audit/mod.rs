@@ -1,0 +1,14 @@
+//! What an auditor does with a journal, or with a copy of one: verify it, prove a record, check a proof. Nothing here
+//! writes into a journal, takes its lock or needs its key's private half.
+
+mod proof_file;
+mod reader;
+mod tiles;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+pub use proof_file::{CheckedProof, ProofError, ProofFile, ProvenRecord, Prover};
+pub use reader::Reader;
+pub use verify::{Finding, Verification, VerifyOptions, verify};

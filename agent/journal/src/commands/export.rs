@@ -1,0 +1,132 @@
+//! All records in one file for other programs, and a signed manifest that says what it holds.
+
+use std::{
+    fmt::Write as _,
+    fs::File,
+    io::{BufWriter, Write},
+    path::{Path, PathBuf},
+};
+
+use aws_lc_rs::digest::{Context, SHA256};
+use serde_json::json;
+
+use super::{Failed, Opened, Words, bar, hex, moment, newest, not, say};
+use crate::{
+    Reader, leaf_hash,
+    tree::note::{Note, Signer as _, SigningKey},
+};
+
+/// How records are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// One JSON object a line.
+    Jsonl,
+    /// RFC 4180, with a header; the record itself as JSON in the last column.
+    Csv,
+}
+
+pub(super) fn run(place: &Opened, words: &dyn Words, format: Format, out: &Path) -> Result<(), Failed> {
+    let key = signing_key(place)?;
+    let reader = Reader::open(&place.journal).map_err(|error| not(&error))?;
+    // What nobody has signed is not exported: the manifest says whose word it is.
+    let checkpoint = newest(&place.tlog)
+        .ok_or_else(|| Failed::Not(Some(format!("{} holds no checkpoint", place.tlog.display()))))?;
+    let failed = |error: std::io::Error| Failed::Not(Some(format!("could not write {}: {error}", out.display())));
+    let mut file = Hashed { out: BufWriter::new(File::create(out).map_err(failed)?), hash: Context::new(&SHA256) };
+    if format == Format::Csv {
+        file.write_all(b"index,time,issuance,type,leaf_sha256,record\r\n").map_err(failed)?;
+    }
+    let bar = bar(reader.bytes(), false);
+    let (mut stopped, mut written) = (None, 0);
+    let visited = reader.visit(|index, entry, done| {
+        bar.set_position(done);
+        if index >= checkpoint.size {
+            return false;
+        }
+        match line(words, format, index, entry).map(|line| file.write_all(line.as_bytes())) {
+            Ok(Ok(())) => written = index + 1,
+            Ok(Err(error)) => stopped = Some(failed(error)),
+            Err(wrong) => stopped = Some(Failed::Not(Some(format!("record {index}: {wrong}")))),
+        }
+        stopped.is_none()
+    });
+    bar.finish_and_clear();
+    visited.map_err(|error| not(&error))?;
+    if let Some(stopped) = stopped {
+        return Err(stopped);
+    }
+    if written < checkpoint.size {
+        let words = format!("only {written} of {} records are whole: run `journal verify`", checkpoint.size);
+        return Err(Failed::Not(Some(words)));
+    }
+    file.out.flush().map_err(failed)?;
+    let name = out.file_name().map_or_else(|| "export".into(), |name| name.to_string_lossy());
+    let text = format!(
+        "journal-export/v1\nfile {name}\nformat {}\nsha256 {}\nrecords {written}\n{}",
+        if format == Format::Jsonl { "jsonl" } else { "csv" },
+        hex(file.hash.finish()),
+        checkpoint.text()
+    );
+    let mut note = Note::new(text);
+    note.add(key.sign(note.text()).map_err(|wrong| Failed::Not(Some(wrong)))?);
+    let mut manifest = out.as_os_str().to_owned();
+    manifest.push(".manifest");
+    let manifest = PathBuf::from(manifest);
+    std::fs::write(&manifest, note.to_string())
+        .map_err(|error| Failed::Not(Some(format!("could not write {}: {error}", manifest.display()))))?;
+    say(format!("{}: {written} records; {}: signed by {}", out.display(), manifest.display(), key.verifying().name()))
+}
+
+/// The manifest is signed by the journal's own key: only its owner exports in its name.
+fn signing_key(place: &Opened) -> Result<SigningKey, Failed> {
+    let Some(path) = &place.key_file else {
+        let words = "the manifest is signed with the journal's own key: export with its configuration, not from a copy";
+        return Err(Failed::Usage(words.to_owned()));
+    };
+    let read = std::fs::read_to_string(path).map_err(|error| error.to_string());
+    let key = read.and_then(|text| SigningKey::decode(&text).ok_or_else(|| "it holds no key".to_owned()));
+    key.map_err(|wrong| {
+        Failed::Not(Some(format!("could not read the journal's key {}: {wrong}; run this as its user", path.display())))
+    })
+}
+
+fn line(words: &dyn Words, format: Format, index: u64, entry: &[u8]) -> Result<String, String> {
+    let head = words.head(entry)?;
+    let (time, leaf) = (moment(head.time_ms), hex(leaf_hash(entry)));
+    let issuance = head.issuance.map(|(text, _)| text).unwrap_or_default();
+    let record = words.json(entry)?;
+    Ok(match format {
+        Format::Jsonl => {
+            let object = json!({
+                "index": index, "time": time, "issuance": issuance, "type": head.kind, "leaf_sha256": leaf,
+                "record": record,
+            });
+            format!("{object}\n")
+        }
+        Format::Csv => {
+            let mut line = index.to_string();
+            for field in [&time, &issuance, &head.kind, &leaf, &record.to_string()] {
+                // Quoted always: what devices say may hold anything. Writing to a String cannot fail.
+                let _ = write!(line, ",\"{}\"", field.replace('"', "\"\""));
+            }
+            line + "\r\n"
+        }
+    })
+}
+
+struct Hashed<W> {
+    out: W,
+    hash: Context,
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.hash.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
+}

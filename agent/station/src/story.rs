@@ -1,0 +1,195 @@
+//! What each record says, as a sentence for whoever reads the journal years later.
+
+use issuance::{
+    DeviceIdentity, Record, ResidencyEvidence, certificate,
+    record::{Requested, Stop},
+};
+use journal::commands::{Head, Wanted, Words};
+use serde_json::Value;
+
+use crate::{
+    records::{Entry, What},
+    words,
+};
+
+/// The station's entries, for the journal's commands.
+#[derive(Debug, Clone, Copy)]
+pub struct Story;
+
+fn decode(entry: &[u8]) -> Result<Entry, String> {
+    Entry::decode(entry).map_err(|error| service::in_full(&error))
+}
+
+impl Words for Story {
+    fn head(&self, entry: &[u8]) -> Result<Head, String> {
+        let entry = decode(entry)?;
+        let issuance = match &entry.what {
+            What::Issuance(id, _) => Some((id.to_string(), id.as_bytes().to_vec())),
+            _ => None,
+        };
+        Ok(Head { time_ms: entry.at.0, issuance, kind: words::of_record(&entry.what).to_owned() })
+    }
+
+    fn json(&self, entry: &[u8]) -> Result<Value, String> {
+        proto::as_json("journal.v1.StationRecord", entry)
+    }
+
+    fn sentence(&self, entry: &[u8]) -> Result<String, String> {
+        Ok(match decode(entry)?.what {
+            What::Issuance(_, record) => sentence(&record),
+            _ => proto::as_json("journal.v1.StationRecord", entry)?.to_string(),
+        })
+    }
+
+    fn needle(&self, wanted: &Wanted) -> Result<Vec<u8>, String> {
+        match wanted {
+            Wanted::DeviceSerial(serial) => Ok(serial.as_bytes().to_vec()),
+            Wanted::CertificateSerial(serial) => octets(serial),
+        }
+    }
+
+    fn names(&self, entry: &[u8], wanted: &Wanted) -> bool {
+        let Ok(Entry { what: What::Issuance(_, record), .. }) = decode(entry) else { return false };
+        match (wanted, record) {
+            (Wanted::DeviceSerial(serial), Record::Requested(request)) => request.device_serial.as_str() == serial,
+            (Wanted::CertificateSerial(serial), Record::Issued { certificate, .. }) => {
+                certificate::certificate_serial(&certificate)
+                    .is_some_and(|found| octets(&found).ok() == octets(serial).ok())
+            }
+            _ => false,
+        }
+    }
+
+    fn certificate(&self, entries: &[&[u8]]) -> Option<Vec<u8>> {
+        entries.iter().rev().find_map(|entry| match decode(entry).ok()?.what {
+            What::Issuance(_, Record::Issued { certificate, .. }) => Some(certificate),
+            _ => None,
+        })
+    }
+}
+
+/// Hexadecimal as people and tools write it: colons and case do not matter.
+fn octets(serial: &str) -> Result<Vec<u8>, String> {
+    let digits: Vec<u8> = serial.bytes().filter(|byte| *byte != b':').collect();
+    let pairs = digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+    let octets: Option<Vec<u8>> = pairs.collect();
+    let octets = octets.filter(|_| !digits.is_empty() && digits.len().is_multiple_of(2));
+    octets.ok_or_else(|| format!("{serial:?} is no certificate serial: write it in hexadecimal, two digits an octet"))
+}
+
+fn sentence(record: &Record) -> String {
+    match record {
+        Record::Requested(request) => requested(request),
+        Record::DeviceIdentified { fixture, identity } => format!("The device in {fixture} is {}.", device(identity)),
+        Record::KeyGenerationStarted { location, algorithm } => {
+            format!("A key {algorithm} was about to be generated at {location}.")
+        }
+        Record::KeyGenerated { location, public_key, reused } => {
+            let made = if *reused { "The key made for it before was found" } else { "The device generated its key" };
+            format!("{made} at {location}; the SHA-256 of its public half is {}.", hex(&public_key.sha256()))
+        }
+        Record::ResidencyProven { evidence } => residency(evidence),
+        Record::RequestSigned { certification_request } => {
+            let hash = issuance::public_key::sha256(certification_request);
+            format!("The device's key signed its certification request (SHA-256 {}).", hex(&hash))
+        }
+        Record::Submitted { authority, .. } => format!("The request was about to be sent to the CA {authority}."),
+        Record::SendStarted { authority, .. } => format!("The request was about to be sent to the CA {authority}."),
+        Record::NotTaken { .. } => "The CA certainly did not take the request.".to_owned(),
+        Record::InDoubt { message } => format!("Whether the CA took the request is in doubt: {message}"),
+        Record::Resubmitted { authority, claimed_by, authenticated_by, .. } => {
+            let by = person(claimed_by, authenticated_by);
+            let by = if by.is_empty() { "As configured".to_owned() } else { by };
+            format!("{by}: the request was put in the queue for the CA {authority} again.")
+        }
+        Record::Surplus { .. } => "The CA sent another certificate than the one that is kept.".to_owned(),
+        Record::Issued { certificate, .. } => {
+            let serial = certificate::certificate_serial(certificate).unwrap_or_else(|| "unreadable".to_owned());
+            format!("The CA issued the certificate with the serial {serial}.")
+        }
+        Record::Refused { reason, message } => format!("The CA refused: {message} ({reason})"),
+        Record::WriteStarted { location } => format!("The certificate was about to be written to {location}."),
+        Record::Written => "The device took the certificate.".to_owned(),
+        Record::Verified(verified) => format!(
+            "The certificate was read back (SHA-256 {}), and the device's key signed a nonce that verifies with it.",
+            hex(&verified.certificate_sha256)
+        ),
+        Record::Completed => "Done: the device may be shipped.".to_owned(),
+        Record::Failed(stop) => stopped("It stopped", stop),
+        Record::Quarantined(stop) => stopped("It was set aside", stop),
+        Record::Released { claimed_by, authenticated_by } => {
+            format!("{} let it go on.", person(claimed_by, authenticated_by))
+        }
+        Record::Cancelled { reason, claimed_by, authenticated_by } => {
+            format!("{} ended it: {reason}", person(claimed_by, authenticated_by))
+        }
+        Record::Resumed { fixture, claimed_by, authenticated_by } => {
+            format!("The device was met again in {fixture}, scanned by {}.", person(claimed_by, authenticated_by))
+        }
+    }
+}
+
+fn requested(request: &Requested) -> String {
+    let Requested { lot, device_serial, profile, common_name, fixture, provenance, .. } = request;
+    let asked = person(&request.claimed_by, &request.authenticated_by);
+    let mut words = format!(
+        "{asked} asked for a certificate for the device {device_serial} in {fixture}: lot {lot}, profile {profile}, CN \
+         {common_name}; station {}",
+        provenance.station
+    );
+    for (what, text) in
+        [("line", &provenance.line), ("site", &provenance.site), ("part revision", &provenance.part_revision)]
+    {
+        if !text.is_empty() {
+            words.push_str(&format!(", {what} {text}"));
+        }
+    }
+    words.push_str(&format!(", software {}", provenance.software_version));
+    if let Some(superseded) = &request.supersedes {
+        words.push_str(&format!("; it stands in for {superseded}"));
+    }
+    words + "."
+}
+
+fn device(identity: &DeviceIdentity) -> String {
+    match identity {
+        DeviceIdentity::Tpm { ek_certificate, manufacturer, firmware, .. } => {
+            let endorsed = match ek_certificate {
+                Some(der) => format!("its EK certificate has the SHA-256 {}", hex(&issuance::public_key::sha256(der))),
+                None => "it keeps no EK certificate".to_owned(),
+            };
+            format!("a TPM of {manufacturer}, firmware {firmware}; {endorsed}")
+        }
+        DeviceIdentity::Token { label, serial_number, manufacturer, model, firmware } => format!(
+            "the token {label:?} with the serial number {serial_number} of {manufacturer}, model {model}, firmware {firmware}"
+        ),
+    }
+}
+
+fn residency(evidence: &ResidencyEvidence) -> String {
+    match evidence {
+        ResidencyEvidence::Tpm { name, .. } => {
+            format!("The TPM showed the key's public area; its name is {}.", hex(name))
+        }
+        ResidencyEvidence::Token { local, sensitive, always_sensitive, extractable, never_extractable } => format!(
+            "The token states of the private key: made there {local}, sensitive {sensitive}, always {always_sensitive}, \
+             extractable {extractable}, never extractable {never_extractable}."
+        ),
+    }
+}
+
+fn stopped(how: &str, stop: &Stop) -> String {
+    format!("{how}: {} ({}). {}", stop.message, stop.reason, stop.next_action)
+}
+
+fn person(claimed_by: &str, authenticated_by: &str) -> String {
+    if claimed_by.is_empty() {
+        authenticated_by.to_owned()
+    } else {
+        format!("{claimed_by} (through {authenticated_by})")
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
