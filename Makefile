@@ -17,7 +17,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 ARMED := --bin station-agent-crash-points --bin intermediate-ca-crash-points \
 	--features station/crash-points,intermediate-ca/crash-points
 
-.PHONY: bench demo test lint crash interop-ca tampering power-cut journal-faults build deps test-deps toolchain help simulate
+.PHONY: bench demo test lint crash interop-ca interop-journal tampering power-cut journal-faults build deps test-deps toolchain help simulate
 .DEFAULT_GOAL := help
 
 help:
@@ -35,6 +35,7 @@ test: test-deps lint
 	then $(CARGO) nextest run $(LOCKED) --workspace --no-fail-fast && $(CARGO) test $(LOCKED) --workspace --doc; \
 	else $(CARGO) test $(LOCKED) --workspace --no-fail-fast; fi
 	@$(TARGET)/debug/tampering --records 3000 --changes 40
+	@tests/interop/journal/run.sh $(abspath $(TARGET))/interop-journal 1100
 
 # Long forms of what `make test` does a little of; POWER_CUT="--seed 7 --cuts 500" and the like go through.
 crash: test-deps toolchain
@@ -60,6 +61,10 @@ bench: test-deps toolchain
 interop-ca: test-deps toolchain
 	$(CARGO) build $(LOCKED) --workspace --bins
 	@$(TARGET)/debug/interop-ca --write
+
+# The reference implementation of signed notes and tiles, in Go, audits a journal's files.
+interop-journal: test-deps toolchain
+	@tests/interop/journal/run.sh $(abspath $(TARGET))/interop-journal $(RECORDS)
 
 # A journal changed in every way behind the station's back; TAMPERING="--seed 7 --changes 1000" and the like go through.
 tampering: toolchain
