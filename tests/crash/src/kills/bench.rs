@@ -29,6 +29,15 @@ pub(super) enum Known {
     ToTheStationOnly,
 }
 
+/// What the station is told of the CA's promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Promise {
+    /// The same request gets the same certificate.
+    Same,
+    /// None, although it keeps that one: what is in doubt is sent again by itself, and gets the same certificate.
+    Nothing,
+}
+
 /// A line at work.
 pub(super) struct Bench {
     pub(super) line: Line,
@@ -73,13 +82,18 @@ fn profiles(known: usize, strange: usize, issuer: bool) -> String {
 
 impl Bench {
     /// Starts a line with a lot open for each profile; the name of a lot is that of its profile.
-    pub(super) async fn start(binaries: &Path, known: usize, strange: usize) -> Result<Self, Broken> {
+    pub(super) async fn start(binaries: &Path, known: usize, strange: usize, promise: Promise) -> Result<Self, Broken> {
+        let repeats = match promise {
+            Promise::Same => "repeats = \"same\"\n",
+            Promise::Nothing => "repeats = \"new\"\nin_doubt = \"resubmit\"\n",
+        };
         let options = Options {
             binaries: Some(binaries.to_owned()),
             tpms: OF_EACH,
             tokens: OF_EACH,
             page: false,
             ca_extra: profiles(known, strange, true),
+            repeats: repeats.into(),
             station_extra: profiles(known, strange, false) + QUEUE,
             ..Options::default()
         };

@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     Outcome, PATIENCE, Tell,
-    bench::{Bench, DEVICES, Known, open_lot, profile, request, stranger},
+    bench::{Bench, DEVICES, Known, Promise, open_lot, profile, request, stranger},
     calls::{Client, Clients, Ended, answered, carry, get, is_settled, scan, told, until},
     init,
 };
@@ -51,7 +51,11 @@ impl Try {
             init if init.starts_with("ca.init.") => 3,
             _ => 1,
         };
-        crash::NAMES.iter().flat_map(|name| (1..=times(name)).map(|time| Self { name, time })).collect()
+        crash::NAMES
+            .iter()
+            .filter(|name| !needs_a_forgetful_ca(name))
+            .flat_map(|name| (1..=times(name)).map(|time| Self { name, time }))
+            .collect()
     }
 
     /// A few that stand for all: before and after each act that cannot be undone.
@@ -88,6 +92,7 @@ impl Try {
             ("resumed", _) => Scenario::Resuming,
             ("failed", _) => Scenario::Failing,
             ("quarantined", _) => Scenario::SettingAside,
+            ("in-doubt", _) => Scenario::Doubting,
             ("released" | "ruling", _) => Scenario::Releasing,
             ("cancelled", _) => Scenario::Cancelling,
             _ => Scenario::Issuing(part),
@@ -99,6 +104,12 @@ impl fmt::Display for Try {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.name, self.time)
     }
+}
+
+/// The bench's CA answers the same request with the same certificate, and takes what reaches it: these records come of a CA
+/// that does not.
+fn needs_a_forgetful_ca(name: &str) -> bool {
+    ["station.not-taken.", "station.resubmitted.", "station.surplus."].iter().any(|record| name.starts_with(record))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +127,8 @@ enum Scenario {
     Starting(Part),
     /// A start of the CA with a plan that was not signed.
     Finishing,
+    /// A start of the station after it died with an answer under way.
+    Doubting,
     /// An orderly end, with an issuance under way.
     Stopping(Part),
     /// A request that the CA refuses.
@@ -146,7 +159,8 @@ pub(super) async fn run(
     // One profile for each issuance on a device, and one for what a scenario needs besides.
     let profiles = rest.len().div_ceil(DEVICES) + 2;
     let strange = rest.iter().filter(|point| point.is_strange()).count();
-    let bench = Bench::start(binaries, profiles, strange).await?;
+    // So every send is recorded, and a lost answer goes through doubt.
+    let bench = Bench::start(binaries, profiles, strange, Promise::Nothing).await?;
     let witness = bench.witness();
     for point in init {
         match block_in_place(|| init::kill(&bench.line, binaries, point)) {
@@ -216,6 +230,16 @@ impl Trial {
                 self.spawn(Part::Ca)?;
                 self.await_death(Part::Ca, || carrying.is_finished()).await?;
                 self.revive(Part::Ca).await?;
+                ended(carrying).await?
+            }
+            Scenario::Doubting => {
+                self.arm(Part::Station, &Try { name: "station.submission.done", time: 1 }).await?;
+                let carrying = self.carry(&asked);
+                self.await_death(Part::Station, || carrying.is_finished()).await?;
+                self.set(Part::Station, Some(point));
+                self.spawn(Part::Station)?;
+                self.await_death(Part::Station, || carrying.is_finished()).await?;
+                self.revive(Part::Station).await?;
                 ended(carrying).await?
             }
             Scenario::Stopping(part) => {
