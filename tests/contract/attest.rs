@@ -6,6 +6,7 @@ use hsm_sim::{Swtpm, SwtpmOptions};
 use issuance::{
     DeviceIdentity, FaultKind, IssuanceId, KeyAlgorithm, KeyLocation, Keystore, PublicKey, ResidencyEvidence,
     Timestamp,
+    device::TpmAttestation,
     residency::credential,
     residency::{self, Attested, Challenge, EndorsementPolicy, ResidencyUnproven, Standing, WithoutCertificate},
 };
@@ -64,7 +65,9 @@ impl Device {
 fn attested(keystore: &mut dyn Keystore, place: &KeyLocation, challenge: Challenge) -> ResidencyEvidence {
     let mut evidence = keystore.residency_evidence(place).unwrap();
     let ResidencyEvidence::Tpm { attestation, .. } = &mut evidence else { panic!() };
-    *attestation = Some(Box::new(keystore.attest(place, challenge).unwrap()));
+    let key = keystore.attestation_key().unwrap().unwrap();
+    let statement = keystore.attest(place, challenge).unwrap();
+    *attestation = Some(Box::new(TpmAttestation { key, nonce: vec![], statement }));
     evidence
 }
 
@@ -143,15 +146,15 @@ fn evidence_serves_once_and_here_alone() {
     assert_eq!(device.verify(&theirs, &policy), Err(ResidencyUnproven::OtherKey));
     let ours = device.evidence(CHALLENGE);
     // Each part of the other TPM's in the place of ours.
-    type Swap = fn(&mut issuance::device::TpmAttestation, issuance::device::TpmAttestation);
+    type Swap = fn(&mut TpmAttestation, TpmAttestation);
     let swaps: [(Swap, &str); 4] = [
-        (|ours, theirs| ours.endorsement = theirs.endorsement, "another device"),
-        (|ours, theirs| ours.endorsement.public_area = theirs.endorsement.public_area, "another TPM's key"),
-        (|ours, theirs| ours.ak_public_area = theirs.ak_public_area, "not the AK's"),
+        (|ours, theirs| ours.key.endorsement = theirs.key.endorsement, "another device"),
+        (|ours, theirs| ours.key.endorsement.public_area = theirs.key.endorsement.public_area, "another TPM's key"),
+        (|ours, theirs| ours.key.ak_public_area = theirs.key.ak_public_area, "not the AK's"),
         (
             |ours, theirs| {
-                ours.ak_public_area = theirs.ak_public_area;
-                (ours.certify_info, ours.certify_signature) = (theirs.certify_info, theirs.certify_signature);
+                ours.key.ak_public_area = theirs.key.ak_public_area;
+                ours.statement = theirs.statement;
             },
             "about another key",
         ),

@@ -18,6 +18,7 @@ mod outage;
 mod refusals;
 mod rejected;
 mod repeats;
+mod residency;
 mod rogue;
 mod roles;
 mod rulings;

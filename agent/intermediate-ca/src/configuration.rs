@@ -3,6 +3,7 @@
 mod crl;
 mod lots;
 mod profile;
+pub(crate) mod residency;
 
 use std::{net::SocketAddr, path::Path, path::PathBuf};
 

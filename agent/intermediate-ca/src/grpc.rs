@@ -19,10 +19,12 @@ use crate::{
     plan::{Later, Submission},
     refusal::Refusal,
     register::Unavailable,
+    residency::{self, Shown},
 };
 
 /// A full batch of the largest requests, with their names.
-pub(crate) const REQUEST_BYTES_MAX: usize = BATCH_MAX * (issuance::request::CertificationRequest::MAX + 1_024);
+pub(crate) const REQUEST_BYTES_MAX: usize =
+    BATCH_MAX * (issuance::request::CertificationRequest::MAX + residency::BYTES_MOST + 1_024);
 
 /// Whoever starts the CA again looks at it first: stations need not ask every second.
 const RECORDING_BACK: Duration = Duration::from_secs(10);
@@ -169,9 +171,24 @@ fn refused(station: &str, refusal: WitnessRefusal) -> Result<cosign_checkpoint_r
 }
 
 fn submission(request: wire::CertificationRequest) -> Submission {
-    let wire::CertificationRequest { issuance, device_serial, lot, profile, certification_request, supersedes } =
-        request;
-    Submission { issuance, device_serial, lot, profile, certification_request, supersedes }
+    let wire::CertificationRequest {
+        issuance,
+        device_serial,
+        lot,
+        profile,
+        certification_request,
+        supersedes,
+        residency,
+    } = request;
+    Submission {
+        issuance,
+        device_serial,
+        lot,
+        profile,
+        certification_request,
+        supersedes,
+        residency: residency.and_then(Shown::from_wire),
+    }
 }
 
 fn result(issuance: String, outcome: Outcome) -> wire::IssueResult {

@@ -34,6 +34,7 @@ mod publication;
 mod records;
 mod refusal;
 mod register;
+pub mod residency;
 mod revocation;
 mod server;
 mod story;
@@ -44,7 +45,7 @@ pub use authority::{
 };
 pub use carry::check;
 pub use certificate::CertificateError;
-pub use configuration::{Client, Configuration, Listen, Token};
+pub use configuration::{Client, Configuration, Listen, Token, residency::parse_residency};
 pub use crl::{CrlPartition, CrlSettings, PartitionScope};
 pub use init::{InitError, Initialised, init};
 pub use journaled::Clock;

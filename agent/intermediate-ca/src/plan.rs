@@ -7,8 +7,10 @@ use std::{
 };
 
 use issuance::{
-    CommonName, DeviceSerial, IssuanceId, LotName, ProfileName, Timestamp, public_key::sha256,
+    CommonName, DeviceSerial, IssuanceId, LotName, ProfileName, Timestamp,
+    public_key::sha256,
     request::CertificationRequest,
+    residency::{ResidencyUnproven, Standing},
 };
 
 use crate::{
@@ -17,6 +19,7 @@ use crate::{
     pki::CaCertificate,
     profile::{CaName, CaProfile},
     refusal::{Reason, Refusal},
+    residency::Shown,
 };
 
 /// One certification request as it came, unparsed.
@@ -34,6 +37,8 @@ pub struct Submission {
     pub certification_request: Vec<u8>,
     /// The issuances that it stands in for, nearest first, UUIDs as text.
     pub supersedes: Vec<String>,
+    /// What a TPM showed of where the key lives.
+    pub residency: Option<Shown>,
 }
 
 /// A rework of a rework of a rework: nobody means more.
@@ -88,6 +93,8 @@ pub(crate) struct Plan {
     pub(crate) outlives_issuer: bool,
     /// Nearest first.
     pub(crate) supersedes: Vec<IssuanceId>,
+    /// What was verified of where the key lives, where the profile asks for it.
+    pub(crate) residency: Option<(Shown, Standing)>,
 }
 
 /// The profiles and the CAs that they are issued from.
@@ -207,6 +214,14 @@ impl Rules {
                 ),
             );
         }
+        let residency = match &profile.endorsement {
+            None => None,
+            Some(policy) => {
+                let shown = submission.residency.ok_or_else(|| because_unproven(ResidencyUnproven::NotAttested))?;
+                let standing = shown.verify(issuance_id, &request, policy, now).map_err(because_unproven)?;
+                Some((shown, standing))
+            }
+        };
         let certified = certify(&request, &device_serial, profile, issuer, now)?;
         Ok(Plan {
             device_serial,
@@ -220,8 +235,16 @@ impl Rules {
             certificate_serial: certified.certificate_serial,
             outlives_issuer: certified.outlives_issuer,
             supersedes,
+            residency,
         })
     }
+}
+
+fn because_unproven(problem: ResidencyUnproven) -> Stop {
+    Stop::Refuse(Refusal::new(
+        Reason::ResidencyUnproven,
+        format!("residency: the key is not proven to live in a TPM: {}", service::in_full(&problem)),
+    ))
 }
 
 /// Why there is no plan.
@@ -267,6 +290,7 @@ mod tests {
             profile: "device-ca".to_owned(),
             certification_request: params.serialize_request(&key).unwrap().der().to_vec(),
             supersedes: Vec::new(),
+            residency: None,
         };
         let verdict = |issuer: CaCertificate| {
             let mut profile = profile("device-ca", Purpose::DeviceCa { path_length: 0 }, "device-ca");

@@ -16,6 +16,7 @@ use issuance::{
     CommonName, KeyAlgorithm, KeyLocation, ProfileName, Purpose, Timestamp,
     certificate::name_constraints::NameConstraints,
     public_key::{Hash, sha256},
+    residency::EndorsementPolicy,
 };
 use journal::{JournalOptions, LogError, LogOptions, Witness};
 use service::command;
@@ -107,6 +108,8 @@ pub struct CaProfile {
     pub outlives_issuer: bool,
     /// The device keys that are accepted.
     pub keys: Vec<KeyAlgorithm>,
+    /// Which TPMs are believed, where the key's residency must be attested.
+    pub endorsement: Option<EndorsementPolicy>,
     /// The hash that the issuer must sign with; `None`: whatever its key's is.
     pub signature_hash: Option<Hash>,
     /// The callers that may use it, by the mark that the configuration knows them by; `None`: every station.

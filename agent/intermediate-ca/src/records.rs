@@ -3,6 +3,7 @@
 use issuance::{CommonName, IssuanceId, ProfileName, Timestamp};
 use journal::{Projection, Rows};
 use prost::Message as _;
+use proto::evidence::v1::Standing;
 pub(crate) use proto::journal::v1::{
     CaRecord, CertificatePlanned, CertificateSigned, CrlPlanned, CrlSigned, DeviceScrapped, IssuanceVerified,
     LotAuthorisationPart, LotEnded, LotReported, LotSet, LotSignature, RequestRefused, Revoked, ca_record::Event,
@@ -12,6 +13,7 @@ use crate::{
     lots,
     plan::{Plan, Proposal, content},
     refusal::Refusal,
+    residency::standing_to_wire,
     revocation::{self, RevocationReason},
 };
 
@@ -72,6 +74,12 @@ pub(crate) fn planned(authenticated_by: &str, request_sha256: &[u8], plan: &Plan
         generation: reserved.generation,
         lot_used: reserved.lot_used,
         key_known: reserved.key_known,
+        residency: plan.residency.as_ref().and_then(|(shown, _)| shown.to_wire()),
+        residency_standing: plan
+            .residency
+            .as_ref()
+            .map_or(Standing::Unspecified, |(_, standing)| standing_to_wire(*standing))
+            .into(),
     })
 }
 

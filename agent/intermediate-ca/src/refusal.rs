@@ -34,6 +34,8 @@ pub enum Reason {
     CommonNameNotAccepted,
     /// The CN was given to another issuance.
     CommonNameTaken,
+    /// The profile asks for a TPM's proof that the key lives in it, and there is none that holds.
+    ResidencyUnproven,
     /// The key belongs to another device or profile.
     KeyTaken,
     /// The issuance's id was used for another request.
@@ -85,6 +87,7 @@ impl Reason {
             Self::ExtensionsContradictProfile => "EXTENSIONS_CONTRADICT_PROFILE",
             Self::CommonNameNotAccepted => "COMMON_NAME_NOT_ACCEPTED",
             Self::CommonNameTaken => "COMMON_NAME_TAKEN",
+            Self::ResidencyUnproven => "RESIDENCY_UNPROVEN",
             Self::KeyTaken => "KEY_TAKEN",
             Self::AlreadyExists => "ALREADY_EXISTS",
             Self::LintFailed => "LINT_FAILED",

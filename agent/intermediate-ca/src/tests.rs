@@ -123,6 +123,7 @@ fn submission(number: u8) -> Submission {
         profile: "device-ca".to_owned(),
         certification_request: request(&params(&format!("SN-{number}.ca")), &key()),
         supersedes: Vec::new(),
+        residency: None,
     }
 }
 

@@ -67,6 +67,7 @@ fn request(number: u8, lot: &str) -> CertificationRequest {
         profile: "device-ca".to_owned(),
         certification_request: params.serialize_request(&key).unwrap().der().to_vec(),
         supersedes: Vec::new(),
+        residency: None,
     }
 }
 

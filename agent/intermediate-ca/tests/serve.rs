@@ -36,6 +36,7 @@ fn request(number: u8, profile: &str) -> CertificationRequest {
         profile: profile.to_owned(),
         certification_request: params.serialize_request(&key).unwrap().der().to_vec(),
         supersedes: Vec::new(),
+        residency: None,
     }
 }
 

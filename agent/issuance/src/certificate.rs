@@ -162,6 +162,13 @@ pub fn certificate_serial(der: &[u8]) -> Option<String> {
     parse(der, "certificate").ok().map(|certificate| serial(&certificate))
 }
 
+/// Whether a certificate names itself as its issuer; `None` when these bytes are not one.
+#[must_use]
+pub fn is_self_issued(der: &[u8]) -> Option<bool> {
+    let certificate = parse(der, "certificate").ok()?;
+    Some(certificate.subject().as_raw() == certificate.issuer().as_raw())
+}
+
 /// The public key of a certificate; `None` when these bytes are not one, or its algorithm is not accepted.
 #[must_use]
 pub fn public_key(der: &[u8]) -> Option<PublicKey> {

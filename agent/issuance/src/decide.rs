@@ -17,9 +17,13 @@ use crate::{
     names::FixtureName,
     profile::KeystoreKind,
     record::{Stop, Verification},
+    residency::{EndorsementPolicy, Standing},
+    state::ProvenKey,
     submission::{Repeats, Terms},
 };
-use checks::{check_algorithm, check_answer, check_evidence, check_identity, check_request, verify_on_device};
+use checks::{
+    check_algorithm, check_answer, check_attested, check_evidence, check_identity, check_request, verify_on_device,
+};
 
 /// A CA's reason is a word and its message a sentence; a screenful is kept.
 const REFUSAL_CHARACTERS_MOST: usize = 1000;
@@ -33,6 +37,8 @@ pub struct Context<'a> {
     pub issuers: &'a [Vec<u8>],
     /// The roots to trust, DER.
     pub roots: &'a [Vec<u8>],
+    /// Which TPMs are believed, where the profile wants its key's residency attested.
+    pub endorsement: Option<&'a EndorsementPolicy>,
     /// The CA that gets the request.
     pub authority: &'a str,
     /// What that CA promises.
@@ -66,6 +72,13 @@ pub enum Input {
     KeyGenerated(PublicKey),
     /// The device said where its key lives.
     EvidenceGiven(ResidencyEvidence),
+    /// A TPM attested where its key lives, and released the credential that was made for it.
+    Attested {
+        /// What it showed.
+        evidence: ResidencyEvidence,
+        /// CertificationRequestInfo of the request that the key will sign, DER: what the evidence is bound to.
+        request_info: Vec<u8>,
+    },
     /// The key signed its request: PKCS#10, DER.
     RequestSigned(Vec<u8>),
     /// The request is about to be handed to the queue.
@@ -127,6 +140,15 @@ pub enum Action {
     GenerateKey(KeyLocation, KeyAlgorithm),
     /// Ask the device where its key lives.
     ProveResidency(KeyLocation),
+    /// Have the TPM show that it is that TPM, and attest where its key lives.
+    Attest {
+        /// Where the key is.
+        location: KeyLocation,
+        /// Its public half.
+        public_key: PublicKey,
+        /// What the request will ask for.
+        purpose: Purpose,
+    },
     /// Have the key sign a certification request.
     SignRequest {
         /// Where the key is.
@@ -165,6 +187,7 @@ impl Action {
             Self::Submit
             | Self::FindKey(_)
             | Self::ProveResidency(_)
+            | Self::Attest { .. }
             | Self::SignRequest { .. }
             | Self::Verify(..)
             | Self::Retry { .. }
@@ -205,8 +228,15 @@ impl Issuance {
                 }
             }
             State::KeyGenerationStarted(intent) => Action::FindKey(intent.location.clone()),
-            State::KeyGenerated(key) => Action::ProveResidency(key.location.clone()),
-            State::ResidencyProven(key) => Action::SignRequest {
+            State::KeyGenerated(key) => match context.endorsement {
+                None => Action::ProveResidency(key.location.clone()),
+                Some(_) => Action::Attest {
+                    location: key.location.clone(),
+                    public_key: key.public_key.clone(),
+                    purpose: context.profile.purpose,
+                },
+            },
+            State::ResidencyProven(ProvenKey { key, .. }) => Action::SignRequest {
                 location: key.location.clone(),
                 public_key: key.public_key.clone(),
                 purpose: context.profile.purpose,
@@ -255,7 +285,7 @@ impl Issuance {
                 }
             }
             (State::DeviceIdentified(_) | State::KeyGenerationStarted(_), Input::KeySought { found, ours }) => {
-                return Ok(self.key_sought(found, ours, context));
+                return Ok(self.key_sought(found, ours, context, now));
             }
             (State::KeyGenerationStarted(intent), Input::KeyGenerated(public_key)) => {
                 match check_algorithm(&public_key, context.profile.key_algorithm) {
@@ -265,12 +295,20 @@ impl Issuance {
                     Err(fault) => return Ok(self.stopped(&fault, 1)),
                 }
             }
-            (State::KeyGenerated(key), Input::EvidenceGiven(evidence)) => match check_evidence(&evidence, key) {
-                Ok(()) => vec![Record::ResidencyProven { evidence }],
-                Err(fault) => return Ok(self.stopped(&fault, 1)),
-            },
-            (State::ResidencyProven(key), Input::RequestSigned(der)) => {
-                match check_request(&der, &key.public_key, &self.request.common_name) {
+            (State::KeyGenerated(key), Input::EvidenceGiven(evidence)) if context.endorsement.is_none() => {
+                match check_evidence(&evidence, key) {
+                    Ok(()) => vec![Record::ResidencyProven { evidence, standing: Standing::Stated }],
+                    Err(fault) => return Ok(self.stopped(&fault, 1)),
+                }
+            }
+            (State::KeyGenerated(key), Input::Attested { evidence, request_info }) => {
+                match check_attested(&evidence, key, self.id, &request_info, context.endorsement, now) {
+                    Ok(standing) => vec![Record::ResidencyProven { evidence, standing }],
+                    Err(fault) => return Ok(self.stopped(&fault, 1)),
+                }
+            }
+            (State::ResidencyProven(proven), Input::RequestSigned(der)) => {
+                match check_request(&der, proven, self.id, &self.request.common_name) {
                     Ok(()) => vec![Record::RequestSigned { certification_request: der }],
                     Err(fault) => return Ok(self.stopped(&fault, 1)),
                 }
@@ -391,7 +429,7 @@ impl Issuance {
         Ok(vec![Record::DeviceIdentified { fixture: context.fixture.clone(), identity }])
     }
 
-    fn key_sought(&self, found: Option<PublicKey>, ours: bool, context: Context<'_>) -> Decision {
+    fn key_sought(&self, found: Option<PublicKey>, ours: bool, context: Context<'_>, now: Timestamp) -> Decision {
         let Some((location, algorithm)) = (match &self.state {
             State::KeyGenerationStarted(intent) => Some((intent.location.clone(), intent.algorithm)),
             _ => context
@@ -410,10 +448,13 @@ impl Issuance {
             },
             // The place was empty when the intent was recorded, and the device is the same: this key is ours.
             Some(public_key) if started || ours => match check_algorithm(&public_key, algorithm) {
-                Ok(()) => Decision {
-                    action: Action::ProveResidency(location.clone()),
-                    records: vec![Record::KeyGenerated { location, public_key, reused: !started }],
-                },
+                Ok(()) => {
+                    return self.after(
+                        vec![Record::KeyGenerated { location, public_key, reused: !started }],
+                        context,
+                        now,
+                    );
+                }
                 Err(fault) => self.stopped(&fault, 1),
             },
             Some(_) => {
@@ -461,6 +502,7 @@ impl Issuance {
             Input::KeySought { .. } => "KeySought",
             Input::KeyGenerated(_) => "KeyGenerated",
             Input::EvidenceGiven(_) => "EvidenceGiven",
+            Input::Attested { .. } => "Attested",
             Input::RequestSigned(_) => "RequestSigned",
             Input::Submitting => "Submitting",
             Input::Sending => "Sending",

@@ -154,23 +154,30 @@ pub enum ResidencyEvidence {
 /// What a TPM says of one of its keys, and who that TPM is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TpmAttestation {
-    /// The TPM's endorsement key.
-    pub endorsement: Endorsement,
-    /// TPMT_PUBLIC of the attestation key, a primary key of the endorsement hierarchy: the TPM re-creates it at any time,
-    /// so that nothing of it must be kept.
-    pub ak_public_area: Vec<u8>,
+    /// Which TPM it is.
+    pub key: AttestationKey,
+    /// The station's nonce, 32 bytes: with the issuance and the request it makes the [`Challenge`].
+    pub nonce: Vec<u8>,
+    /// What the TPM said of the key, over that challenge.
+    pub statement: Statement,
+}
+
+/// What an attestation key says of another key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statement {
     /// TPMS_ATTEST of TPM2_Certify, marshalled: what the AK signed.
     pub certify_info: Vec<u8>,
     /// The AK's signature over SHA-256 of that: DER `ECDSA-Sig-Value`, or PKCS#1 v1.5.
-    pub certify_signature: Vec<u8>,
+    pub signature: Vec<u8>,
 }
 
-/// What a credential is made for.
+/// The keys by which a TPM is known; a credential is made for both together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttestationKey {
     /// The TPM's endorsement key.
     pub endorsement: Endorsement,
-    /// TPMT_PUBLIC of the attestation key.
+    /// TPMT_PUBLIC of the attestation key, a primary key of the endorsement hierarchy: the TPM re-creates it at any time,
+    /// so that nothing of it must be kept.
     pub ak_public_area: Vec<u8>,
 }
 
@@ -193,16 +200,16 @@ pub trait Keystore: Send {
     /// Meets the device that is there now, and says who it is. Starts every visit: what an earlier owner left behind
     /// (sessions, transient objects) is cleared away.
     ///
-    /// Faults: [`FaultKind::DeviceAbsent`](crate::FaultKind::DeviceAbsent) when no device answers;
-    /// [`FaultKind::PinRejected`](crate::FaultKind::PinRejected) and
-    /// [`FaultKind::PinLocked`](crate::FaultKind::PinLocked), after which the PIN is not tried again.
+    /// Faults: [`FaultKind::DeviceAbsent`] when no device answers;
+    /// [`FaultKind::PinRejected`] and
+    /// [`FaultKind::PinLocked`], after which the PIN is not tried again.
     fn identify(&mut self) -> Result<DeviceIdentity, Fault>;
 
-    /// Looks for a key. Two keys in one place are [`FaultKind::LocationOccupied`](crate::FaultKind::LocationOccupied).
+    /// Looks for a key. Two keys in one place are [`FaultKind::LocationOccupied`].
     fn find_key(&mut self, location: &KeyLocation) -> Result<Option<PublicKey>, Fault>;
 
     /// Generates a key pair inside the device, where it stays. Never replaces:
-    /// [`FaultKind::LocationOccupied`](crate::FaultKind::LocationOccupied) when something is there.
+    /// [`FaultKind::LocationOccupied`] when something is there.
     fn generate_key(&mut self, location: &KeyLocation, algorithm: KeyAlgorithm) -> Result<PublicKey, Fault>;
 
     /// What the device says of where that key lives. A TPM's own word on it is [`attest`](Self::attest).
@@ -214,14 +221,14 @@ pub trait Keystore: Send {
     }
 
     /// Releases the secret of a credential that was made for this device's [`AttestationKey`].
-    /// [`FaultKind::ResidencyUnproven`](crate::FaultKind::ResidencyUnproven) when it was made for another.
+    /// [`FaultKind::ResidencyUnproven`] when it was made for another.
     fn activate_credential(&mut self, _credential: &Credential) -> Result<Vec<u8>, Fault> {
         Err(Fault::new(FaultKind::ResidencyUnproven, "could not activate a credential: only a TPM does"))
     }
 
     /// Has the TPM attest to that key, over a challenge.
-    /// [`FaultKind::ResidencyUnproven`](crate::FaultKind::ResidencyUnproven) from a device that attests nothing.
-    fn attest(&mut self, _location: &KeyLocation, _challenge: Challenge) -> Result<TpmAttestation, Fault> {
+    /// [`FaultKind::ResidencyUnproven`] from a device that attests nothing.
+    fn attest(&mut self, _location: &KeyLocation, _challenge: Challenge) -> Result<Statement, Fault> {
         Err(Fault::new(FaultKind::ResidencyUnproven, "could not attest to the key: only a TPM does"))
     }
 
@@ -235,7 +242,7 @@ pub trait Keystore: Send {
 
     /// Writes a certificate that passed validation. Writing the same one again changes nothing; one that its own
     /// interrupted write left incomplete is replaced; anything else that is there is
-    /// [`FaultKind::LocationOccupied`](crate::FaultKind::LocationOccupied).
+    /// [`FaultKind::LocationOccupied`].
     fn write_certificate(
         &mut self,
         location: &CertificateLocation,

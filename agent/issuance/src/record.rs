@@ -2,7 +2,7 @@
 
 use crate::{
     CertificateLocation, CommonName, DeviceIdentity, DeviceSerial, Disposition, Fault, FixtureName, IssuanceId,
-    KeyAlgorithm, KeyLocation, LotName, ProfileName, PublicKey, ResidencyEvidence,
+    KeyAlgorithm, KeyLocation, LotName, ProfileName, PublicKey, ResidencyEvidence, residency::Standing,
 };
 
 /// What happened to an issuance. Each is either an intent (written and synced before the act) or an outcome.
@@ -37,6 +37,8 @@ pub enum Record {
     ResidencyProven {
         /// What the device said.
         evidence: ResidencyEvidence,
+        /// What it is worth.
+        standing: Standing,
     },
     /// The device's key signed its certification request: these exact bytes are what is ever submitted.
     RequestSigned {

@@ -16,6 +16,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificationRequest {
     der: Vec<u8>,
+    info: Vec<u8>,
     common_name: CommonName,
     public_key: PublicKey,
     extensions: RequestedExtensions,
@@ -117,13 +118,19 @@ impl CertificationRequest {
                 }
             }
         }
-        Ok(Self { der: der.to_vec(), common_name, public_key, extensions })
+        Ok(Self { der: der.to_vec(), info: info.raw.to_vec(), common_name, public_key, extensions })
     }
 
     /// The bytes.
     #[must_use]
     pub fn der(&self) -> &[u8] {
         &self.der
+    }
+
+    /// CertificationRequestInfo (RFC 2986 §4.1), DER: what was signed.
+    #[must_use]
+    pub fn info(&self) -> &[u8] {
+        &self.info
     }
 
     /// The subject's CN.

@@ -71,8 +71,9 @@ pub struct Challenge(pub [u8; 32]);
 impl Challenge {
     /// Of the station's nonce, the issuance, and CertificationRequestInfo (RFC 2986 §4.1), DER: what will be signed.
     #[must_use]
-    pub fn new(nonce: &[u8; 32], issuance: IssuanceId, request_info: &[u8]) -> Self {
-        let parts = [b"station-agent residency 1".as_slice(), nonce, issuance.as_bytes(), &sha256(request_info)];
+    pub fn new(nonce: &[u8], issuance: IssuanceId, request_info: &[u8]) -> Self {
+        let parts =
+            [b"station-agent residency 1".as_slice(), &sha256(nonce), issuance.as_bytes(), &sha256(request_info)];
         Self(sha256(&parts.concat()))
     }
 }
@@ -130,10 +131,29 @@ pub fn verify_attested(
         return Err(ResidencyUnproven::NotAttested);
     };
     let attestation = attestation.as_ref().ok_or(ResidencyUnproven::NotAttested)?;
-    if attestation.endorsement.certificate != *ek_certificate {
+    if attestation.key.endorsement.certificate != *ek_certificate {
         return Err(ResidencyUnproven::OtherDevice);
     }
     attestation::check(attestation, name, srk_name, expected.challenge, expected.policy, expected.at)
+}
+
+/// The station's nonce that evidence answers; `None` when it answers none.
+#[must_use]
+pub fn nonce(evidence: &ResidencyEvidence) -> Option<&[u8]> {
+    match evidence {
+        ResidencyEvidence::Tpm { attestation: Some(attestation), .. } => Some(&attestation.nonce),
+        ResidencyEvidence::Tpm { attestation: None, .. } | ResidencyEvidence::Token { .. } => None,
+    }
+}
+
+/// Whether evidence, once verified, answers this challenge: what was signed since is what it was asked for.
+pub fn verify_challenge(evidence: &ResidencyEvidence, challenge: &Challenge) -> Result<(), ResidencyUnproven> {
+    match evidence {
+        ResidencyEvidence::Tpm { attestation: Some(attestation), .. } => {
+            attestation::check_challenge(attestation, challenge)
+        }
+        ResidencyEvidence::Tpm { attestation: None, .. } | ResidencyEvidence::Token { .. } => Ok(()),
+    }
 }
 
 fn verify_tpm(public_area: &[u8], name: &[u8], public_key: &PublicKey) -> Result<(), ResidencyUnproven> {

@@ -312,6 +312,7 @@ impl World {
             profile: &self.profile,
             issuers: &self.issuers,
             roots: &self.roots,
+            endorsement: None,
             authority: "ca-1",
             terms: self.terms,
             fixture: &self.fixture,
@@ -352,7 +353,7 @@ impl World {
                 self.generated += 1;
                 Input::KeyGenerated(public_key(self.key.insert(generate(*algorithm))))
             }
-            Action::ProveResidency(_) => Input::EvidenceGiven(Self::good_evidence()),
+            Action::ProveResidency(_) | Action::Attest { .. } => Input::EvidenceGiven(Self::good_evidence()),
             Action::SignRequest { .. } => Input::RequestSigned(request(self.key.as_ref().unwrap(), "SN-1.ca")),
             Action::Submit => Input::Submitting,
             Action::AwaitAnswer => {

@@ -11,7 +11,7 @@
 
 use crate::{
     CertificateLocation, DeviceIdentity, Fault, FaultKind, FixtureName, IssuanceId, KeyAlgorithm, KeyLocation,
-    PublicKey, Record, Timestamp,
+    PublicKey, Record, ResidencyEvidence, Timestamp,
     record::{Requested, Stop, Verification},
     submission::Submission,
 };
@@ -49,7 +49,7 @@ pub enum State {
     /// The device holds its key.
     KeyGenerated(DeviceKey),
     /// The key's residency is verified.
-    ResidencyProven(DeviceKey),
+    ResidencyProven(ProvenKey),
     /// The device signed its request.
     RequestSigned(SignedRequest),
     /// The request is on its way.
@@ -98,11 +98,22 @@ pub struct DeviceKey {
     pub public_key: PublicKey,
 }
 
+/// A key whose residency was verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProvenKey {
+    /// The key.
+    pub key: DeviceKey,
+    /// What its device showed.
+    pub evidence: ResidencyEvidence,
+}
+
 /// A request that the device's key signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedRequest {
     /// The key.
     pub key: DeviceKey,
+    /// What its device showed of where it lives.
+    pub evidence: ResidencyEvidence,
     /// PKCS#10, DER.
     pub certification_request: Vec<u8>,
 }
@@ -160,7 +171,8 @@ impl State {
     #[must_use]
     pub fn key(&self) -> Option<&DeviceKey> {
         match self.underlying() {
-            Self::KeyGenerated(key) | Self::ResidencyProven(key) => Some(key),
+            Self::KeyGenerated(key) => Some(key),
+            Self::ResidencyProven(proven) => Some(&proven.key),
             Self::RequestSigned(request) | Self::Refused(request) => Some(&request.key),
             Self::Submitted(submission) | Self::InDoubt(submission, _) => Some(&submission.request.key),
             state => state.issued().map(|issued| &issued.key),
@@ -337,9 +349,11 @@ fn step(state: State, record: &Record) -> State {
             State::DeviceIdentified(identity) | State::KeyGenerationStarted(KeyIntent { identity, .. }),
             Record::KeyGenerated { location, public_key, .. },
         ) => State::KeyGenerated(DeviceKey { identity, location: location.clone(), public_key: public_key.clone() }),
-        (State::KeyGenerated(key), Record::ResidencyProven { .. }) => State::ResidencyProven(key),
-        (State::ResidencyProven(key), Record::RequestSigned { certification_request }) => {
-            State::RequestSigned(SignedRequest { key, certification_request: certification_request.clone() })
+        (State::KeyGenerated(key), Record::ResidencyProven { evidence, .. }) => {
+            State::ResidencyProven(ProvenKey { key, evidence: evidence.clone() })
+        }
+        (State::ResidencyProven(ProvenKey { key, evidence }), Record::RequestSigned { certification_request }) => {
+            State::RequestSigned(SignedRequest { key, evidence, certification_request: certification_request.clone() })
         }
         (State::RequestSigned(request), Record::Submitted { authority, sends_recorded }) => {
             State::Submitted(Submission {

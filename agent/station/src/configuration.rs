@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use intermediate_ca::parse_residency;
 use issuance::{
     FixtureName, KeyAlgorithm, Profile, ProfileName, Purpose, certificate,
     profile::{KeystoreKind, NameTemplate, Pkcs11Places, TpmPlaces},
@@ -278,6 +279,7 @@ fn profile(table: &Table<'_>) -> Option<PinnedProfile> {
     let device_id = template("device_id", "{serial}");
     let issuers = certificates(table, "issuers");
     let roots = certificates(table, "roots");
+    let endorsement = parse_residency(table);
     let tpm = table.optional_table("tpm").map(|places| {
         let handle = places.integer("handle", 0x8100_0002..=0x817F_FFFF);
         let nv_index = places.integer("nv_index", 0x0180_0000..=0x01BF_FFFF);
@@ -325,6 +327,7 @@ fn profile(table: &Table<'_>) -> Option<PinnedProfile> {
         profile,
         issuers,
         roots,
+        endorsement,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
+use intermediate_ca::residency::Shown;
 use issuance::{DeviceSerial, IssuanceId, LotName, ProfileName};
 use journal::{Hash, Note, VerifyingKey};
 
@@ -20,6 +21,8 @@ pub struct Submission {
     pub profile: ProfileName,
     /// PKCS#10, DER: what the device signed.
     pub certification_request: Vec<u8>,
+    /// What the device showed of where the key lives.
+    pub residency: Shown,
 }
 
 /// What the CA said to one submission.

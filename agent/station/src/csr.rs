@@ -5,7 +5,7 @@ use rcgen::{
     CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyUsagePurpose,
     PublicKeyData, SignatureAlgorithm, SigningKey,
 };
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 /// Makes a PKCS#10 for a device's key, DER. The request asks for what the profile will give (BasicConstraints, key
 /// usages): a CA finds the profile by it (TARGETS.md, EST).
@@ -16,6 +16,27 @@ pub fn build(
     common_name: &CommonName,
     purpose: Purpose,
 ) -> Result<Vec<u8>, Fault> {
+    let params = params(common_name, purpose);
+    let key = DeviceSigningKey { keystore: Mutex::new((keystore, None)), location, public_key };
+    match params.serialize_request(&key) {
+        Ok(request) => Ok(request.der().to_vec()),
+        // rcgen's RemoteKeyError says nothing: the hardware's own word was kept.
+        Err(error) => Err(key.fault().unwrap_or_else(|| {
+            Fault::caused(FaultKind::Mismatch, format!("could not build the request for {common_name}"), error)
+        })),
+    }
+}
+
+/// What the key will sign: CertificationRequestInfo (RFC 2986 §4.1), DER, the same each time.
+pub fn info(public_key: &PublicKey, common_name: &CommonName, purpose: Purpose) -> Result<Vec<u8>, Fault> {
+    let recorder = Recorder { public_key, message: Mutex::new(Vec::new()) };
+    params(common_name, purpose).serialize_request(&recorder).map_err(|error| {
+        Fault::caused(FaultKind::Mismatch, format!("could not build the request for {common_name}"), error)
+    })?;
+    Ok(recorder.message.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn params(common_name: &CommonName, purpose: Purpose) -> CertificateParams {
     let mut params = CertificateParams::default();
     let mut subject = DistinguishedName::new();
     subject.push(DnType::CommonName, common_name.as_str());
@@ -41,14 +62,7 @@ pub fn build(
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         }
     }
-    let key = DeviceSigningKey { keystore: Mutex::new((keystore, None)), location, public_key };
-    match params.serialize_request(&key) {
-        Ok(request) => Ok(request.der().to_vec()),
-        // rcgen's RemoteKeyError says nothing: the hardware's own word was kept.
-        Err(error) => Err(key.fault().unwrap_or_else(|| {
-            Fault::caused(FaultKind::Mismatch, format!("could not build the request for {common_name}"), error)
-        })),
-    }
+    params
 }
 
 /// The device's key, as rcgen signs with it.
@@ -70,11 +84,38 @@ impl PublicKeyData for DeviceSigningKey<'_> {
     }
 
     fn algorithm(&self) -> &'static SignatureAlgorithm {
-        match self.public_key.algorithm() {
-            KeyAlgorithm::P256 => &rcgen::PKCS_ECDSA_P256_SHA256,
-            KeyAlgorithm::P384 => &rcgen::PKCS_ECDSA_P384_SHA384,
-            KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => &rcgen::PKCS_RSA_SHA256,
-        }
+        signature_algorithm(self.public_key)
+    }
+}
+
+fn signature_algorithm(public_key: &PublicKey) -> &'static SignatureAlgorithm {
+    match public_key.algorithm() {
+        KeyAlgorithm::P256 => &rcgen::PKCS_ECDSA_P256_SHA256,
+        KeyAlgorithm::P384 => &rcgen::PKCS_ECDSA_P384_SHA384,
+        KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => &rcgen::PKCS_RSA_SHA256,
+    }
+}
+
+/// Keeps what it is given to sign.
+struct Recorder<'a> {
+    public_key: &'a PublicKey,
+    message: Mutex<Vec<u8>>,
+}
+
+impl PublicKeyData for Recorder<'_> {
+    fn der_bytes(&self) -> &[u8] {
+        self.public_key.raw()
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        signature_algorithm(self.public_key)
+    }
+}
+
+impl SigningKey for Recorder<'_> {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        *self.message.lock().unwrap_or_else(PoisonError::into_inner) = message.to_vec();
+        Ok(Vec::new())
     }
 }
 

@@ -5,7 +5,6 @@
 
 use std::{path::Path, thread, time::Duration};
 
-use aws_lc_rs::rand;
 use issuance::{
     Action, DeviceIdentity, DeviceSerial, Fault, FaultKind, Input, Issuance, IssuanceId, KeyLocation, Keystore,
     PublicKey, State, ValidatedCertificate,
@@ -13,7 +12,7 @@ use issuance::{
 use service::crash;
 use tracing::{info, warn};
 
-use crate::{csr, files, words};
+use crate::{attest, csr, files, words};
 
 /// The records of issuances, as a fixture needs them. Each call returns when what it says may be acted upon.
 pub trait Records: Send + 'static {
@@ -160,6 +159,10 @@ impl<K: Keystore, R: Records> Driver<'_, K, R> {
                 self.keystore.generate_key(location, *algorithm).map(Input::KeyGenerated)
             }
             Action::ProveResidency(location) => self.keystore.residency_evidence(location).map(Input::EvidenceGiven),
+            Action::Attest { location, public_key, purpose } => {
+                csr::info(public_key, &issuance.request.common_name, *purpose)
+                    .and_then(|info| attest::attest(self.keystore, id, location, info))
+            }
             Action::SignRequest { location, public_key, purpose } => {
                 let name = &issuance.request.common_name;
                 csr::build(self.keystore, location, public_key, name, *purpose).map(Input::RequestSigned)
@@ -173,7 +176,8 @@ impl<K: Keystore, R: Records> Driver<'_, K, R> {
                 Err(fault) => Err(fault),
             },
             Action::Verify(certificate, key) => {
-                let nonce = nonce();
+                // The device's signature over it was not made before.
+                let nonce = attest::random().map(|nonce| nonce.to_vec());
                 let read = self.keystore.read_certificate(certificate);
                 read.and_then(|certificate| {
                     let nonce = nonce?;
@@ -188,13 +192,6 @@ impl<K: Keystore, R: Records> Driver<'_, K, R> {
             }
         })
     }
-}
-
-/// 32 fresh random octets: the device's signature over them was not made before.
-fn nonce() -> Result<Vec<u8>, Fault> {
-    let mut nonce = vec![0; 32];
-    rand::fill(&mut nonce).map_err(|_| Fault::new(FaultKind::HardwareFailure, "the station has no random numbers"))?;
-    Ok(nonce)
 }
 
 /// Whether nothing is to be done with the device until somebody asks.

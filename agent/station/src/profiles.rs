@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use issuance::{Profile, ProfileName};
+use issuance::{Profile, ProfileName, residency::EndorsementPolicy};
 
 /// A profile and whom it trusts.
 #[derive(Debug, Clone)]
@@ -15,6 +15,8 @@ pub struct PinnedProfile {
     pub issuer_names: Vec<String>,
     /// The roots to trust, DER.
     pub roots: Vec<Vec<u8>>,
+    /// Which TPMs are believed, when the key's residency must be attested.
+    pub endorsement: Option<EndorsementPolicy>,
     /// SHA-256 of the profile as understood: for the record.
     pub sha256: [u8; 32],
 }

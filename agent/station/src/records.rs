@@ -3,6 +3,7 @@
 
 mod evidence;
 
+use intermediate_ca::residency;
 use issuance::{
     CertificateLocation, CommonName, DeviceIdentity, DeviceSerial, FixtureName, IssuanceId, KeyAlgorithm, KeyLocation,
     LotName, ProfileName, PublicKey, Record, Timestamp,
@@ -125,9 +126,10 @@ fn event(record: &Record) -> Event {
             public_key: public_key.spki().to_vec(),
             reused: *reused,
         }),
-        Record::ResidencyProven { evidence } => {
-            Event::ResidencyProven(wire::ResidencyProven { evidence: Some(evidence::to_wire(evidence)) })
-        }
+        Record::ResidencyProven { evidence, standing } => Event::ResidencyProven(wire::ResidencyProven {
+            evidence: Some(evidence::to_wire(evidence)),
+            standing: residency::standing_to_wire(*standing).into(),
+        }),
         Record::RequestSigned { certification_request } => {
             Event::RequestSigned(wire::RequestSigned { certification_request: certification_request.clone() })
         }
@@ -207,6 +209,7 @@ fn record(event: Event) -> Result<Record, EntryError> {
             reused: generated.reused,
         },
         Event::ResidencyProven(proven) => Record::ResidencyProven {
+            standing: residency::standing_from_wire(proven.standing()),
             evidence: evidence::from_wire(proven.evidence.ok_or(EntryError::Field("evidence"))?),
         },
         Event::RequestSigned(signed) => Record::RequestSigned { certification_request: signed.certification_request },
@@ -378,14 +381,18 @@ mod tests {
     use super::*;
     use issuance::{
         ResidencyEvidence,
-        device::{Endorsement, TpmAttestation},
+        device::{AttestationKey, Endorsement, Statement, TpmAttestation},
+        residency::Standing,
     };
 
     fn attested() -> ResidencyEvidence {
         let endorsement =
             Endorsement { certificate: Some(vec![3]), chain: vec![vec![4], vec![5]], public_area: vec![6] };
-        let attestation =
-            TpmAttestation { endorsement, ak_public_area: vec![7], certify_info: vec![8], certify_signature: vec![9] };
+        let attestation = TpmAttestation {
+            key: AttestationKey { endorsement, ak_public_area: vec![7] },
+            nonce: vec![10],
+            statement: Statement { certify_info: vec![8], signature: vec![9] },
+        };
         ResidencyEvidence::Tpm { public_area: vec![1], name: vec![2], attestation: Some(Box::new(attestation)) }
     }
 
@@ -437,9 +444,10 @@ mod tests {
                 location: KeyLocation::TpmHandle(0x8100_0010),
                 algorithm: KeyAlgorithm::P384,
             },
-            Record::ResidencyProven { evidence: attested() },
+            Record::ResidencyProven { evidence: attested(), standing: Standing::Certified },
             Record::ResidencyProven {
                 evidence: ResidencyEvidence::Tpm { public_area: vec![1], name: vec![2], attestation: None },
+                standing: Standing::Stated,
             },
             Record::RequestSigned { certification_request: vec![3] },
             Record::Submitted { authority: "ca-1".into(), sends_recorded: true },

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use intermediate_ca::residency::Shown;
 use issuance::{Input, IssuanceId, Timestamp};
 use service::{crash, shutdown::Shutdown};
 use tokio::{sync::watch, task::JoinSet, time::Instant};
@@ -270,6 +271,10 @@ impl<C: Connector, A: Answered> Sender<C, A> {
                             lot: issuance.request.lot.clone(),
                             profile: issuance.request.profile.clone(),
                             certification_request: signed.certification_request.clone(),
+                            residency: Shown {
+                                identity: signed.key.identity.clone(),
+                                evidence: signed.evidence.clone(),
+                            },
                         });
                     }
                 }

@@ -86,6 +86,7 @@ impl Authority {
             issuers: vec![self.der.clone()],
             issuer_names: vec!["Factory CA".into()],
             roots: vec![self.root.clone()],
+            endorsement: None,
             sha256: [1; 32],
         }
     }

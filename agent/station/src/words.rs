@@ -46,6 +46,7 @@ pub fn of_act(action: &Action) -> &'static str {
         Action::FindKey(_) => "find-key",
         Action::GenerateKey(..) => "generate-key",
         Action::ProveResidency(_) => "prove-residency",
+        Action::Attest { .. } => "attest",
         Action::SignRequest { .. } => "sign-request",
         Action::Submit => "submit",
         Action::AwaitAnswer => "await-answer",

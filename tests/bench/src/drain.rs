@@ -104,6 +104,7 @@ fn requests(prefix: &str, count: usize) -> Result<Vec<IssueBatchRequest>, Failed
             lot: LOT.to_owned(),
             profile: past::PROFILE.to_owned(),
             supersedes: Vec::new(),
+            residency: None,
         });
         if batch.len() == BATCH || number + 1 == count {
             batches.push(IssueBatchRequest { requests: std::mem::take(&mut batch) });

@@ -64,6 +64,7 @@ impl SoftwareIssuer {
             issuers: vec![self.der.clone()],
             issuer_names: vec![NAME.to_owned()],
             roots: vec![self.root.clone()],
+            endorsement: None,
             ..pinned.clone()
         };
         Profiles::new(profiles.iter().map(pin).collect())

@@ -1,6 +1,6 @@
 //! The configuration files of a line's processes.
 
-use std::{fmt::Write as _, path::Path};
+use std::{fmt::Write as _, fs, path::Path};
 
 use service::tls::TlsFiles;
 
@@ -33,6 +33,7 @@ pub(crate) fn write(
     plane: &ControlPlane,
     ports: Ports,
 ) -> Result<(), LineError> {
+    tpm_makers(directory, hardware)?;
     let files = [
         ("ca.toml", ca(options, hardware, plane, ports)),
         ("station.toml", station(options, hardware, plane, ports)),
@@ -40,6 +41,22 @@ pub(crate) fn write(
     ];
     for (name, text) in files {
         control_plane::write(&directory.join(name), text.as_bytes(), 0o644)?;
+    }
+    Ok(())
+}
+
+fn has_tpms(hardware: &Hardware) -> bool {
+    hardware.devices().any(|(_, device)| matches!(device, Device::Tpm(_)))
+}
+
+/// The certificates of the TPMs' makers: whom station and CA believe that a TPM is one.
+fn tpm_makers(directory: &Path, hardware: &Hardware) -> Result<(), LineError> {
+    let place = directory.join("pki/tpm-makers");
+    fs::create_dir_all(&place).map_err(LineError::file("make", &place))?;
+    for file in hardware.maker_certificates() {
+        // Made with the first TPM: a line of tokens has none.
+        let (Ok(content), Some(name)) = (fs::read(&file), file.file_name()) else { continue };
+        control_plane::write(&place.join(name), &content, 0o644)?;
     }
     Ok(())
 }
@@ -121,6 +138,20 @@ keys = ["P-256", "P-384", "RSA-2048"]
 "#
         );
     }
+    if has_tpms(hardware) {
+        // The CA looks at the TPM's proof again by itself.
+        text += r#"[[profile]]
+name = "device-ca-tpm"
+purpose = "device-ca"
+path_length = 0
+issuer = "device-ca"
+validity = "1825d"
+keys = ["P-256", "P-384", "RSA-2048"]
+residency = "tpm"
+ek = { roots = "pki/tpm-makers" }
+
+"#;
+    }
     text + &options.ca_extra
 }
 
@@ -174,6 +205,27 @@ pkcs11 = {{ label = "device-ca" }}
 "#,
         key = options.key,
     );
+    if has_tpms(hardware) {
+        let _ = writeln!(
+            text,
+            r#"# As device-ca, for TPMs alone: the TPM itself proves that the key lives in it, and its maker's root that it is a TPM.
+[[profile]]
+name = "device-ca-tpm"
+purpose = "device-ca"
+path_length = 0
+key = "{key}"
+common_name = "{{serial}}.ca"
+hostname = "{{serial}}"
+device_id = "{{serial}}"
+issuers = "pki/product/device-ca.pem"
+roots = "pki/product/root.pem"
+tpm = {{ handle = 0x81000020, nv_index = 0x01800020 }}
+residency = "tpm"
+ek = {{ roots = "pki/tpm-makers" }}
+"#,
+            key = options.key,
+        );
+    }
     text += &options.fixtures.clone().unwrap_or_else(|| fixtures(hardware));
     text + &options.station_extra
 }

@@ -38,6 +38,7 @@ pub struct Hardware {
     troubles: Vec<Trouble>,
     devices: Vec<(String, Device)>,
     ca: SoftHsm,
+    maker: TpmMaker,
     secrets: PathBuf,
     // Last, so that it is removed when what lives in it has stopped.
     directory: TempDir,
@@ -83,7 +84,7 @@ impl Hardware {
             started.push((name.clone(), device.map_err(|source| failed(&name, source))?));
         }
         let ca = ca.map_err(|source| failed("ca", source))?;
-        let mut hardware = Self { troubles: Vec::new(), devices: started, ca, secrets, directory };
+        let mut hardware = Self { troubles: Vec::new(), devices: started, ca, maker, secrets, directory };
         if options.faults {
             for (name, device) in &hardware.devices {
                 let trouble = match device {
@@ -102,6 +103,11 @@ impl Hardware {
     /// Where the devices' files are.
     pub fn directory(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// The certificates of the CA that signs the TPMs' EK certificates, PEM; there when the line has a TPM.
+    pub fn maker_certificates(&self) -> [PathBuf; 2] {
+        [self.maker.root_certificate(), self.maker.issuer_certificate()]
     }
 
     /// The devices by name, in their fixtures' order: `device-1` sits in `fixture-1`.

@@ -126,6 +126,7 @@ impl Authority {
                 issuers: vec![self.der.clone()],
                 issuer_names: vec!["Factory CA".to_owned()],
                 roots: vec![self.root.clone()],
+                endorsement: None,
                 sha256: [1; 32],
             })
         };

@@ -12,7 +12,7 @@ use service::{
 };
 use time::{PrimitiveDateTime, macros::format_description};
 
-use super::{parse_algorithm, parse_path_length};
+use super::{parse_algorithm, parse_path_length, residency::parse_residency};
 use crate::profile::{
     AlternativeNameRules, CaName, CaProfile, End, ExtendedUsage, ExtensionRules, ObjectIdentifier, SubjectRules, Usage,
     is_host_name,
@@ -29,6 +29,7 @@ pub(super) fn parse_profile(table: &Table<'_>, callers: &Callers) -> Option<CaPr
         table.mistake("keys", format!("is missing; list the accepted ones of {known}"));
     }
     let keys = table.parsed_list("keys", parse_algorithm);
+    let endorsement = parse_residency(table);
     let signature_hash = table.optional_parsed("signature_hash", |text| one_of(text, &Hash::NAMES));
     let callers = parse_callers(table, callers);
     let subject = parse_subject(table);
@@ -43,6 +44,7 @@ pub(super) fn parse_profile(table: &Table<'_>, callers: &Callers) -> Option<CaPr
         validity: validity?,
         outlives_issuer,
         keys,
+        endorsement,
         signature_hash,
         callers,
         subject,

@@ -29,6 +29,7 @@ pub(crate) fn profile(name: &str, purpose: Purpose, issuer: &str) -> CaProfile {
         validity: End::After(DAY * 100),
         outlives_issuer: false,
         keys: vec![KeyAlgorithm::P256, KeyAlgorithm::P384, KeyAlgorithm::Rsa2048],
+        endorsement: None,
         signature_hash: None,
         callers: None,
         subject: SubjectRules::default(),

@@ -19,6 +19,7 @@ fn rework(number: u8, supersedes: &[u8], key: &KeyPair) -> Submission {
         device_serial: "SN-1".to_owned(),
         certification_request: request(&params("SN-1.ca"), key),
         supersedes: supersedes.iter().map(|number| id(*number)).collect(),
+        residency: None,
         ..in_lot(number, "WO-1")
     }
 }

@@ -1,11 +1,11 @@
 //! What devices and CAs gave, held against what was asked of them.
 
 use crate::{
-    CommonName, DeviceIdentity, Fault, FaultKind, KeyAlgorithm, PublicKey, ResidencyEvidence,
+    CommonName, DeviceIdentity, Fault, FaultKind, IssuanceId, KeyAlgorithm, PublicKey, ResidencyEvidence, Timestamp,
     public_key::sha256,
     request::CertificationRequest,
-    residency,
-    state::{DeviceKey, IssuedCertificate},
+    residency::{self, Attested, Challenge, EndorsementPolicy, Standing},
+    state::{DeviceKey, IssuedCertificate, ProvenKey},
 };
 
 /// Bytes of an identity or of evidence. A TPM's NV index and its public areas have some 2 KiB at most; a journal entry,
@@ -30,13 +30,14 @@ pub(super) fn check_identity(identity: &DeviceIdentity) -> Result<(), Fault> {
 pub(super) fn check_evidence(evidence: &ResidencyEvidence, key: &DeviceKey) -> Result<(), Fault> {
     if let ResidencyEvidence::Tpm { public_area, name, attestation } = evidence {
         let attested = attestation.as_ref().map_or(0, |said| {
-            let ek = &said.endorsement;
+            let ek = &said.key.endorsement;
             let certificates = ek.certificate.iter().chain(&ek.chain).map(Vec::len).sum::<usize>();
             certificates
                 + ek.public_area.len()
-                + said.ak_public_area.len()
-                + said.certify_info.len()
-                + said.certify_signature.len()
+                + said.key.ak_public_area.len()
+                + said.nonce.len()
+                + said.statement.certify_info.len()
+                + said.statement.signature.len()
         });
         check_size(public_area.len() + name.len() + attested, "residency evidence")?;
     }
@@ -63,17 +64,44 @@ pub(super) fn check_answer(certificate: &[u8], chain: &[Vec<u8>]) -> Result<(), 
     Err(format!("its certificate and chain have {size} bytes, and at most {ANSWER_BYTES_MOST} are accepted"))
 }
 
-pub(super) fn check_request(der: &[u8], public_key: &PublicKey, common_name: &CommonName) -> Result<(), Fault> {
+/// As [`check_evidence`], and that a TPM which the policy believes attests it for this issuance and this request.
+pub(super) fn check_attested(
+    evidence: &ResidencyEvidence,
+    key: &DeviceKey,
+    issuance: IssuanceId,
+    request_info: &[u8],
+    policy: Option<&EndorsementPolicy>,
+    at: Timestamp,
+) -> Result<Standing, Fault> {
+    check_evidence(evidence, key)?;
+    let Some(policy) = policy else { return Ok(Standing::Stated) };
+    let nonce = residency::nonce(evidence).unwrap_or_default();
+    let challenge = &Challenge::new(nonce, issuance, request_info);
+    let expected = Attested { identity: &key.identity, challenge, policy, at };
+    residency::verify_attested(evidence, &key.public_key, expected).map_err(|problem| {
+        let act = format!("the TPM did not prove that the key at {} lives in it", key.location);
+        Fault::caused(FaultKind::ResidencyUnproven, act, problem)
+    })
+}
+
+pub(super) fn check_request(
+    der: &[u8],
+    ProvenKey { key, evidence }: &ProvenKey,
+    issuance: IssuanceId,
+    common_name: &CommonName,
+) -> Result<(), Fault> {
     const ACT: &str = "the device's certification request does not fit the issuance";
     let request =
         CertificationRequest::from_der(der).map_err(|problem| Fault::caused(FaultKind::Mismatch, ACT, problem))?;
-    if request.public_key() != public_key {
+    if request.public_key() != &key.public_key {
         return Err(Fault::caused(FaultKind::Mismatch, ACT, "it holds another public key"));
     }
     if request.common_name() != common_name {
         return Err(Fault::caused(FaultKind::Mismatch, ACT, "it has another CN"));
     }
-    Ok(())
+    let nonce = residency::nonce(evidence).unwrap_or_default();
+    residency::verify_challenge(evidence, &Challenge::new(nonce, issuance, request.info()))
+        .map_err(|problem| Fault::caused(FaultKind::Mismatch, ACT, problem))
 }
 
 pub(super) fn check_algorithm(public_key: &PublicKey, expected: KeyAlgorithm) -> Result<(), Fault> {

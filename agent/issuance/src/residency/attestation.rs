@@ -16,6 +16,17 @@ const TPM_ST_ATTEST_CERTIFY: u16 = 0x8017;
 const TPM_RH_OWNER: u32 = 0x4000_0001;
 const TPM_RH_ENDORSEMENT: u32 = 0x4000_000B;
 
+const OTHER_CHALLENGE: Unproven =
+    Unproven::Certify("it answers another challenge: it is old, or of another issuance or request");
+
+/// Whether an attestation answers this challenge; nothing else of it is looked at.
+pub(super) fn check_challenge(attestation: &TpmAttestation, challenge: &Challenge) -> Result<(), Unproven> {
+    match Certified::parse(&attestation.statement.certify_info)?.extra_data == challenge.0 {
+        true => Ok(()),
+        false => Err(OTHER_CHALLENGE),
+    }
+}
+
 /// TPM2B_NAME's content of an attestation key; the credential is made for this name.
 pub fn ak_name(ak_public: &[u8]) -> Result<Vec<u8>, Unproven> {
     Ok(PublicArea::parse(ak_public)?.name())
@@ -31,8 +42,8 @@ pub(super) fn check(
     policy: &EndorsementPolicy,
     at: Timestamp,
 ) -> Result<Standing, Unproven> {
-    let standing = endorsement::check(&attestation.endorsement, policy, at)?;
-    let ak = PublicArea::parse(&attestation.ak_public_area)?;
+    let standing = endorsement::check(&attestation.key.endorsement, policy, at)?;
+    let ak = PublicArea::parse(&attestation.key.ak_public_area)?;
     ak.check(
         "AK",
         &[
@@ -50,9 +61,9 @@ pub(super) fn check(
     if !matches!(ak.scheme, Some((TPM_ALG_ECDSA | TPM_ALG_RSASSA, TPM_ALG_SHA256))) {
         return Err(Unproven::Attribute { whose: "AK", problem: "scheme is neither ECDSA nor RSASSA with SHA-256" });
     }
-    let statement = Statement::parse(&attestation.certify_info)?;
+    let statement = Certified::parse(&attestation.statement.certify_info)?;
     let signer = PublicKey::from_der(&ak.key.spki()).map_err(|_| Unproven::Malformed)?;
-    if !signer.verifies(&attestation.certify_info, &attestation.certify_signature) {
+    if !signer.verifies(&attestation.statement.certify_info, &attestation.statement.signature) {
         return Err(Unproven::Certify("its signature is not the AK's"));
     }
     // The AK is a primary key of the endorsement hierarchy, the device's key a child of the SRK: so says the TPM itself.
@@ -60,7 +71,7 @@ pub(super) fn check(
         return Err(Unproven::Certify("its signer is not this AK in the endorsement hierarchy"));
     }
     if statement.extra_data != challenge.0 {
-        return Err(Unproven::Certify("it answers another challenge: it is old, or of another issuance or request"));
+        return Err(OTHER_CHALLENGE);
     }
     if statement.name != key_name {
         return Err(Unproven::Certify("it is about another key"));
@@ -79,14 +90,14 @@ fn qualified(hierarchy: u32, names: &[&[u8]]) -> Vec<u8> {
 }
 
 /// TPMS_ATTEST of TPM2_Certify (TPM 2.0 part 2, 10.12.12).
-struct Statement<'a> {
+struct Certified<'a> {
     signer: &'a [u8],
     extra_data: &'a [u8],
     name: &'a [u8],
     qualified_name: &'a [u8],
 }
 
-impl<'a> Statement<'a> {
+impl<'a> Certified<'a> {
     fn parse(bytes: &'a [u8]) -> Result<Self, Unproven> {
         let mut reader = Reader(bytes);
         if reader.u32()? != TPM_GENERATED_VALUE {

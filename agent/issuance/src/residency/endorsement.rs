@@ -41,9 +41,11 @@ pub enum WithoutCertificate {
     Record,
 }
 
-/// What vouches for an endorsement key.
+/// What residency evidence is worth: what vouches for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
+    /// The device's own statement; nothing attests it.
+    Stated,
     /// A certificate of the TPM's maker.
     Certified,
     /// The configuration's list.

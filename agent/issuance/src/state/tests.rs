@@ -55,6 +55,7 @@ fn any_record() -> impl Strategy<Value = Record> {
         Record::Completed,
         Record::ResidencyProven {
             evidence: ResidencyEvidence::Tpm { public_area: vec![], name: vec![], attestation: None },
+            standing: crate::residency::Standing::Stated,
         },
         Record::SendStarted { authority: "ca-1".into() },
         Record::NotTaken { message: "m".into() },

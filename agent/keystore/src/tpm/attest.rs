@@ -12,7 +12,7 @@
 
 use issuance::{
     Fault, FaultKind,
-    device::{AttestationKey, Endorsement, TpmAttestation},
+    device::{AttestationKey, Endorsement, Statement},
     residency::{Challenge, credential::Credential},
 };
 use tss_esapi::{
@@ -80,15 +80,8 @@ pub(super) fn activate(context: &mut Context, credential: &Credential) -> Result
     Ok(digest.value().to_vec())
 }
 
-/// All that this TPM says of the key at `handle`, over a challenge.
-pub(super) fn attest(context: &mut Context, handle: u32, challenge: Challenge) -> Result<TpmAttestation, Fault> {
-    let AttestationKey { endorsement, ak_public_area } = attestation_key(context)?;
-    let (certify_info, certify_signature) = certify(context, handle, challenge)?;
-    Ok(TpmAttestation { endorsement, ak_public_area, certify_info, certify_signature })
-}
-
-/// The AK's word on the key at `handle`: TPMS_ATTEST, and its signature.
-fn certify(context: &mut Context, handle: u32, challenge: Challenge) -> Result<(Vec<u8>, Vec<u8>), Fault> {
+/// The AK's word on the key at `handle`.
+pub(super) fn certify(context: &mut Context, handle: u32, challenge: Challenge) -> Result<Statement, Fault> {
     let act = || format!("could not certify the key at {handle:#010x}");
     key::must_be_there(context, handle)?;
     let (mut ak, _) = ak(context)?;
@@ -103,10 +96,11 @@ fn certify(context: &mut Context, handle: u32, challenge: Challenge) -> Result<(
             })
             .map_err(|error| fault::during(act())(error))
     })?;
-    let statement = statement.marshall().map_err(|error| fault::during(act())(error))?;
+    let certify_info = statement.marshall().map_err(|error| fault::during(act())(error))?;
     match signature {
         Signature::EcDsa(pair) => {
-            Ok((statement, der::ecdsa_signature(pair.signature_r().value(), pair.signature_s().value())))
+            let signature = der::ecdsa_signature(pair.signature_r().value(), pair.signature_s().value());
+            Ok(Statement { certify_info, signature })
         }
         _ => Err(Fault::new(FaultKind::Mismatch, act())),
     }

@@ -26,7 +26,7 @@ mod tcti;
 use issuance::{
     CertificateLocation, DeviceIdentity, Fault, FaultKind, KeyAlgorithm, KeyLocation, Keystore, PublicKey,
     ResidencyEvidence, ValidatedCertificate,
-    device::{AttestationKey, TpmAttestation},
+    device::{AttestationKey, Statement},
     residency::{Challenge, credential::Credential},
 };
 use tss_esapi::Context;
@@ -177,9 +177,9 @@ impl Keystore for Tpm {
         self.visit(|context| key::evidence(context, handle))
     }
 
-    fn attest(&mut self, location: &KeyLocation, challenge: Challenge) -> Result<TpmAttestation, Fault> {
+    fn attest(&mut self, location: &KeyLocation, challenge: Challenge) -> Result<Statement, Fault> {
         let handle = key::handle(location)?;
-        self.visit(|context| attest::attest(context, handle, challenge))
+        self.visit(|context| attest::certify(context, handle, challenge))
     }
 
     fn sign(&mut self, location: &KeyLocation, messages: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Fault> {

@@ -133,7 +133,7 @@ fn answer(keystore: &mut dyn Keystore, call: Call) -> Result<Answer, Fault> {
         Call::AttestationKey => Answer::AttestationKey(keystore.attestation_key()?),
         Call::ActivateCredential(credential) => Answer::Secret(Bytes(keystore.activate_credential(&credential)?)),
         Call::ResidencyEvidence(location) => Answer::Evidence(keystore.residency_evidence(&location)?),
-        Call::Attest(location, challenge) => Answer::Attested(Box::new(keystore.attest(&location, challenge)?)),
+        Call::Attest(location, challenge) => Answer::Attested(keystore.attest(&location, challenge)?),
         Call::Sign(location, messages) => {
             let messages: Vec<Vec<u8>> = messages.into_iter().map(|message| message.0).collect();
             Answer::Signatures(keystore.sign(&location, &messages)?.into_iter().map(Bytes).collect())

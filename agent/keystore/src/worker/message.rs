@@ -5,7 +5,7 @@ use std::fmt;
 use issuance::{
     CertificateExpectation, CertificateLocation, DeviceIdentity, Fault, KeyAlgorithm, KeyLocation, PublicKey,
     ResidencyEvidence,
-    device::{AttestationKey, TpmAttestation},
+    device::{AttestationKey, Statement},
     residency::{Challenge, credential::Credential},
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
@@ -58,7 +58,7 @@ pub(super) enum Answer {
     AttestationKey(Option<AttestationKey>),
     Secret(Bytes),
     Evidence(ResidencyEvidence),
-    Attested(Box<TpmAttestation>),
+    Attested(Statement),
     Signatures(Vec<Bytes>),
     Certificate(Option<Bytes>),
     Written,

@@ -24,7 +24,7 @@ use std::{collections::BTreeSet, io, time::Instant};
 use issuance::{
     CertificateLocation, DeviceIdentity, Fault, FaultKind, KeyAlgorithm, KeyLocation, Keystore, PublicKey,
     ResidencyEvidence, ValidatedCertificate,
-    device::{AttestationKey, TpmAttestation},
+    device::{AttestationKey, Statement},
     residency::{Challenge, credential::Credential},
 };
 
@@ -209,8 +209,8 @@ impl Keystore for Worker {
         answer!(self, Call::ResidencyEvidence(location.clone()), Answer::Evidence(evidence) => evidence)
     }
 
-    fn attest(&mut self, location: &KeyLocation, challenge: Challenge) -> Result<TpmAttestation, Fault> {
-        answer!(self, Call::Attest(location.clone(), challenge), Answer::Attested(attestation) => *attestation)
+    fn attest(&mut self, location: &KeyLocation, challenge: Challenge) -> Result<Statement, Fault> {
+        answer!(self, Call::Attest(location.clone(), challenge), Answer::Attested(statement) => statement)
     }
 
     fn sign(&mut self, location: &KeyLocation, messages: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Fault> {

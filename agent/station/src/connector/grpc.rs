@@ -72,6 +72,7 @@ impl Connector for GrpcConnector {
                 profile: submission.profile.to_string(),
                 certification_request: submission.certification_request.clone(),
                 supersedes: Vec::new(),
+                residency: submission.residency.to_wire(),
             })
             .collect();
         let mut request = Request::new(wire::IssueBatchRequest { requests });

@@ -6,7 +6,7 @@ use super::{super::*, ATTRIBUTES, public_area, sized};
 use crate::{
     KeyAlgorithm,
     certificate::CertificateRejected,
-    device::{Endorsement, TpmAttestation},
+    device::{AttestationKey, Endorsement, Statement, TpmAttestation},
     residency::public_area::{DECRYPT, TPM_ALG_ECC, TPM_ALG_NULL, TPM_ALG_SHA256},
     simulated::*,
 };
@@ -86,7 +86,9 @@ impl Tpm {
     fn identity(&self, evidence: &ResidencyEvidence) -> DeviceIdentity {
         let ResidencyEvidence::Tpm { attestation, .. } = evidence else { panic!() };
         DeviceIdentity::Tpm {
-            ek_certificate: attestation.as_ref().and_then(|attestation| attestation.endorsement.certificate.clone()),
+            ek_certificate: attestation
+                .as_ref()
+                .and_then(|attestation| attestation.key.endorsement.certificate.clone()),
             srk_name: self.srk_name.clone(),
             manufacturer: "SIM".into(),
             firmware: "1".into(),
@@ -127,14 +129,16 @@ impl Tpm {
             name: NameHash::Sha256.name(&area),
             public_area: area,
             attestation: Some(Box::new(TpmAttestation {
-                endorsement: Endorsement {
-                    certificate: Some(self.maker.issue(&recipe)),
-                    chain: vec![],
-                    public_area: ek_area,
+                key: AttestationKey {
+                    endorsement: Endorsement {
+                        certificate: Some(self.maker.issue(&recipe)),
+                        chain: vec![],
+                        public_area: ek_area,
+                    },
+                    ak_public_area: ak_area,
                 },
-                ak_public_area: ak_area,
-                certify_info: info,
-                certify_signature: signature,
+                nonce: vec![],
+                statement: Statement { certify_info: info, signature },
             })),
         }
     }
@@ -250,7 +254,7 @@ fn the_ek_certificate_counts() {
     else {
         panic!()
     };
-    ours.endorsement.certificate = theirs.endorsement.certificate;
+    ours.key.endorsement.certificate = theirs.key.endorsement.certificate;
     assert_eq!(tpm.verify(&stolen), Err(ResidencyUnproven::OtherEk));
 }
 
@@ -288,11 +292,11 @@ fn any_changed_byte_is_survived() {
     let tpm = Tpm::new();
     let honest = tpm.evidence(Forgery::default());
     let parts: [fn(&mut TpmAttestation) -> &mut Vec<u8>; 5] = [
-        |said| &mut said.certify_info,
-        |said| &mut said.certify_signature,
-        |said| &mut said.ak_public_area,
-        |said| &mut said.endorsement.public_area,
-        |said| said.endorsement.certificate.as_mut().unwrap(),
+        |said| &mut said.statement.certify_info,
+        |said| &mut said.statement.signature,
+        |said| &mut said.key.ak_public_area,
+        |said| &mut said.key.endorsement.public_area,
+        |said| said.key.endorsement.certificate.as_mut().unwrap(),
     ];
     for (number, part) in parts.into_iter().enumerate() {
         let mut at = 0;

@@ -1,0 +1,119 @@
+//! `residency` and `ek` of a profile: which TPMs are believed. A station reads its own with the same words.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use issuance::{
+    certificate,
+    residency::{EndorsementPolicy, WithoutCertificate},
+};
+use service::configuration::Table;
+
+/// What a profile says: `None` for `residency = "stated"`, the default. Mistakes are reported to the table; after one it
+/// is `None` as well.
+#[must_use]
+pub fn parse_residency(table: &Table<'_>) -> Option<EndorsementPolicy> {
+    let residency = table.optional_parsed("residency", |text| match text {
+        "stated" | "tpm" => Ok(text.to_owned()),
+        _ => Err("must be \"stated\" (what the device says is recorded) or \"tpm\" (a TPM must attest to it)"),
+    });
+    let ek = table.optional_table("ek");
+    match (residency.as_deref(), ek) {
+        (Some("tpm"), Some(ek)) => parse_ek(&ek),
+        (Some("tpm"), None) => {
+            table.mistake(
+                "ek",
+                "is missing; with residency = \"tpm\" say which TPMs are believed: ek = { roots = \"directory\" }",
+            );
+            None
+        }
+        (_, Some(ek)) => {
+            let _ = parse_ek(&ek);
+            if !table.has("residency") {
+                table.mistake("ek", "is of no use without residency = \"tpm\"; add that or remove this");
+            }
+            None
+        }
+        (_, None) => None,
+    }
+}
+
+fn parse_ek(ek: &Table<'_>) -> Option<EndorsementPolicy> {
+    let found = ek.path("roots").and_then(|directory| match certificates(&directory) {
+        Ok(found) => Some(found),
+        Err(problem) => {
+            ek.mistake("roots", problem);
+            None
+        }
+    });
+    let allowed = ek.parsed_list("allowed", |text| {
+        sha256(text).ok_or("must be SHA-256 of an EK's SubjectPublicKeyInfo, 64 hexadecimal digits")
+    });
+    let without = ek.optional_parsed("without_certificate", |text| match text {
+        "refuse" | "allow-list" | "record" => Ok(text.to_owned()),
+        _ => Err("must be \"refuse\", \"allow-list\" (with `allowed`) or \"record\""),
+    });
+    let without_certificate = match without.as_deref() {
+        Some("allow-list") => WithoutCertificate::AllowListed(allowed),
+        other => {
+            if ek.has("allowed") {
+                ek.mistake(
+                    "allowed",
+                    "is read with without_certificate = \"allow-list\" only; set that or remove this",
+                );
+            }
+            match other {
+                Some("record") => WithoutCertificate::Record,
+                _ => WithoutCertificate::Refuse,
+            }
+        }
+    };
+    let accepts_expired = ek.boolean_or("accepts_expired", false);
+    let (roots, intermediates) = found?;
+    Some(EndorsementPolicy { roots, intermediates, without_certificate, accepts_expired })
+}
+
+/// The certificates in a directory's PEM and DER files: those that are their own issuers are roots, the others
+/// intermediates.
+fn certificates(directory: &Path) -> Result<(Vec<Vec<u8>>, Vec<Vec<u8>>), String> {
+    let unreadable = |path: &Path, error: std::io::Error| format!("could not read {}: {error}", path.display());
+    let mut files: Vec<PathBuf> = fs::read_dir(directory)
+        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
+        .map_err(|error| unreadable(directory, error))?;
+    files.sort();
+    let (mut roots, mut intermediates) = (Vec::new(), Vec::new());
+    for path in files.iter().filter(|path| path.is_file()) {
+        let bytes = fs::read(path).map_err(|error| unreadable(path, error))?;
+        let mut found: Vec<Vec<u8>> = pem::parse_many(&bytes)
+            .map_err(|error| format!("{} is not PEM: {error}", path.display()))?
+            .into_iter()
+            .filter(|block| block.tag() == "CERTIFICATE")
+            .map(pem::Pem::into_contents)
+            .collect();
+        if found.is_empty() {
+            found.push(bytes);
+        }
+        for der in found {
+            match certificate::is_self_issued(&der) {
+                Some(true) => roots.push(der),
+                Some(false) => intermediates.push(der),
+                None => return Err(format!("{} holds something that is no certificate; remove it", path.display())),
+            }
+        }
+    }
+    match roots.is_empty() {
+        true => Err(format!("{} holds no root certificate of a TPM maker", directory.display())),
+        false => Ok((roots, intermediates)),
+    }
+}
+
+fn sha256(text: &str) -> Option<[u8; 32]> {
+    let digits = (text.len() == 64 && text.bytes().all(|digit| digit.is_ascii_hexdigit())).then_some(text)?;
+    let mut sum = [0; 32];
+    for (octet, at) in sum.iter_mut().zip((0..64).step_by(2)) {
+        *octet = u8::from_str_radix(digits.get(at..at + 2)?, 16).ok()?;
+    }
+    Some(sum)
+}
