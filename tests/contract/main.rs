@@ -30,6 +30,7 @@ macro_rules! contract {
                 evidence_is_proof_for_its_key_alone
                 a_certificate_comes_back_byte_for_byte
                 writing_again_changes_nothing_and_another_is_refused
+                a_superseded_certificate_makes_place
                 ten_visits_leave_nothing_behind
                 key_and_certificate_outlive_a_restart
                 no_device_is_absent

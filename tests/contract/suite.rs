@@ -100,6 +100,23 @@ pub(crate) fn writing_again_changes_nothing_and_another_is_refused(bench: &mut B
     assert_eq!(bench.keystore.read_certificate(&place).unwrap().as_deref(), Some(certificate.der()));
 }
 
+/// Exactly the certificate that is named is removed, also twice, and then another one is written in its place; where another
+/// one stands, of the same length, nothing is touched.
+pub(crate) fn a_superseded_certificate_makes_place(bench: &mut Bench) {
+    let place = bench.certificate(0);
+    let (old, new) = (ca::certificate(&ca::key(), 900), ca::certificate(&ca::key(), 900));
+    bench.keystore.remove_certificate(&place, old.der()).unwrap();
+    bench.keystore.write_certificate(&place, &old).unwrap();
+    bench.keystore.remove_certificate(&place, new.der()).unwrap();
+    assert_eq!(bench.keystore.read_certificate(&place).unwrap().as_deref(), Some(old.der()));
+    for _ in 0..2 {
+        bench.keystore.remove_certificate(&place, old.der()).unwrap();
+        assert_eq!(bench.keystore.read_certificate(&place).unwrap(), None);
+    }
+    bench.keystore.write_certificate(&place, &new).unwrap();
+    assert_eq!(bench.keystore.read_certificate(&place).unwrap().as_deref(), Some(new.der()));
+}
+
 /// Ten whole visits, each with a fault in it, leave no transient object and no session in the device.
 pub(crate) fn ten_visits_leave_nothing_behind(bench: &mut Bench) {
     for visit in 0..10 {
@@ -158,6 +175,7 @@ pub(crate) fn a_place_on_another_kind_of_device_is_misconfigured(bench: &mut Ben
         kind(keystore.sign(&key, &[vec![1]])),
         kind(keystore.read_certificate(&place)),
         kind(keystore.write_certificate(&place, &certificate)),
+        kind(keystore.remove_certificate(&place, certificate.der())),
     ];
-    assert_eq!(faults, [FaultKind::Misconfigured; 6]);
+    assert_eq!(faults, [FaultKind::Misconfigured; 7]);
 }

@@ -19,6 +19,7 @@ mod refusals;
 mod rejected;
 mod repeats;
 mod residency;
+mod rework;
 mod rogue;
 mod roles;
 mod rulings;

@@ -248,4 +248,9 @@ pub trait Keystore: Send {
         location: &CertificateLocation,
         certificate: &ValidatedCertificate,
     ) -> Result<(), Fault>;
+
+    /// Removes exactly this certificate, DER, to make place for the one that supersedes it; also what its own interrupted
+    /// write left of it. Where it does not stand nothing is changed: what stands there is for
+    /// [`write_certificate`](Self::write_certificate) to judge.
+    fn remove_certificate(&mut self, location: &CertificateLocation, certificate: &[u8]) -> Result<(), Fault>;
 }

@@ -131,6 +131,11 @@ pub enum Record {
         /// The client certificate that asked.
         authenticated_by: String,
     },
+    /// The CA knows that the certificate is verified on its device, and has revoked what it supersedes.
+    Confirmed {
+        /// What the CA said against it, and what a person must look at; empty when nothing.
+        refusal: String,
+    },
     /// A stopped issuance goes on, or a device was met again.
     Resumed {
         /// Where.
@@ -161,8 +166,10 @@ pub struct Requested {
     pub claimed_by: String,
     /// The client certificate that asked.
     pub authenticated_by: String,
-    /// The cancelled issuance that it stands in for, for the same device and profile.
+    /// The issuance that it stands in for, for the same device and profile: cancelled, or reworked.
     pub supersedes: Option<IssuanceId>,
+    /// Why a supervisor had it reworked; empty when nobody did.
+    pub reason: String,
     /// The first issuance of that row, or this one: the key is named after it, so that a later issuance finds it again.
     pub lineage: IssuanceId,
     /// What the auditor will ask of the place.

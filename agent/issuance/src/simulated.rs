@@ -268,6 +268,7 @@ pub(crate) fn requested() -> Issuance {
         claimed_by: "badge".into(),
         authenticated_by: "mes".into(),
         supersedes: None,
+        reason: String::new(),
         lineage: IssuanceId::from_slice(&[7; 16]).unwrap(),
         provenance: Provenance::default(),
     };

@@ -23,6 +23,8 @@ pub struct Submission {
     pub certification_request: Vec<u8>,
     /// What the device showed of where the key lives.
     pub residency: Shown,
+    /// The issuances that it stands in for, nearest first.
+    pub supersedes: Vec<IssuanceId>,
 }
 
 /// What the CA said to one submission.

@@ -6,8 +6,8 @@
 use std::{path::Path, thread, time::Duration};
 
 use issuance::{
-    Action, DeviceIdentity, DeviceSerial, Fault, FaultKind, Input, Issuance, IssuanceId, KeyLocation, Keystore,
-    PublicKey, State, ValidatedCertificate,
+    Action, CertificateLocation, DeviceIdentity, DeviceSerial, Fault, FaultKind, Input, Issuance, IssuanceId,
+    KeyLocation, Keystore, PublicKey, State, ValidatedCertificate,
 };
 use service::crash;
 use tracing::{info, warn};
@@ -30,6 +30,8 @@ pub trait Records: Send + 'static {
     fn made_key(&self, issuance: &Issuance, location: &KeyLocation, public_key: &PublicKey) -> Result<bool, Halted>;
     /// The issuance's certificate, validated at this moment.
     fn validated_certificate(&self, id: IssuanceId) -> Result<Result<ValidatedCertificate, Fault>, Halted>;
+    /// What the certificates were that this issuance supersedes, DER: on the device they make place for the new one.
+    fn superseded_certificates(&self, issuance: &Issuance) -> Result<Vec<Vec<u8>>, Halted>;
     /// Whether the process is to end: the current act is finished, no other is begun.
     fn is_stopping(&self) -> bool;
 }
@@ -143,6 +145,16 @@ impl<K: Keystore, R: Records> Driver<'_, K, R> {
         outcome
     }
 
+    /// Takes off the device what the certificate that is about to be written supersedes, and nothing else.
+    fn make_place(&mut self, issuance: &Issuance, location: &CertificateLocation) -> Result<Result<(), Fault>, Halted> {
+        for superseded in self.records.superseded_certificates(issuance)? {
+            if let Err(fault) = self.keystore.remove_certificate(location, &superseded) {
+                return Ok(Err(fault));
+            }
+        }
+        Ok(Ok(()))
+    }
+
     fn touch(&mut self, id: IssuanceId, action: &Action) -> Result<Result<Input, Fault>, Halted> {
         let issuance = self.records.issuance(id)?;
         info!(issuance = %id, device = %issuance.request.device_serial, state = %issuance.state, "next step");
@@ -169,8 +181,8 @@ impl<K: Keystore, R: Records> Driver<'_, K, R> {
             }
             Action::Write(location) => match self.records.validated_certificate(id)? {
                 Ok(certificate) => self
-                    .keystore
-                    .write_certificate(location, &certificate)
+                    .make_place(&issuance, location)?
+                    .and_then(|()| self.keystore.write_certificate(location, &certificate))
                     .and_then(|()| files::write(self.devices, &issuance.request.device_serial, &certificate))
                     .map(|()| Input::Written),
                 Err(fault) => Err(fault),

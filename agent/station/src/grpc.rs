@@ -93,6 +93,43 @@ impl StationApi {
         Ok(view::issuance(&issuance, index))
     }
 
+    /// Has the ledger start something at a fixture, and begins the work there.
+    fn begin(
+        &self,
+        fixture: &crate::fixtures::Fixture,
+        subject: ledger::Subject,
+        badge: String,
+        caller: Caller,
+        start: impl FnOnce(&ledger::Asked) -> Result<ledger::Started, LedgerRefused>,
+    ) -> Result<IssuanceId, Status> {
+        // Who looks at the fixtures and then claims one does so alone: one issuance is begun at one fixture.
+        let _alone = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        let at_work = self.fixtures.at_work();
+        let reservation = self.fixtures.reserve(fixture);
+        let started = start(&ledger::Asked {
+            subject,
+            fixture: fixture.name.clone(),
+            claimed_by: badge,
+            authenticated_by: caller.name,
+            at_work,
+            fixture_is_free: reservation.is_some(),
+        })
+        .map_err(refused)?;
+        let id = started.issuance.id;
+        // Begun before the disk has it, since a caller that hangs up ends this at any await: the driver waits for the
+        // disk before it does what cannot be undone.
+        match reservation {
+            Some(reservation) if started.begin => reservation.begin(id, Asked::Scanned),
+            // Nothing to do there, but the operator looks at this fixture for the answer.
+            Some(reservation) => {
+                drop(reservation);
+                self.fixtures.show(fixture, id);
+            }
+            None => {}
+        }
+        Ok(id)
+    }
+
     /// A supervisor's word on an issuance: recorded, synced, told.
     async fn rule(
         &self,
@@ -143,35 +180,8 @@ impl StationService for StationApi {
                     .map_err(refused)?
             }
         };
-        let mut asked = ledger::Asked {
-            subject,
-            fixture: fixture.name.clone(),
-            claimed_by: request.badge,
-            authenticated_by: caller.name,
-            at_work: Vec::new(),
-            fixture_is_free: false,
-        };
-        let id = {
-            // Who looks at the fixtures and then claims one does so alone: one issuance is begun at one fixture.
-            let _alone = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
-            asked.at_work = self.fixtures.at_work();
-            let reservation = self.fixtures.reserve(fixture);
-            asked.fixture_is_free = reservation.is_some();
-            let started = self.ledger.start(&asked, &self.board.provenance).map_err(refused)?;
-            let id = started.issuance.id;
-            // Begun before the disk has it, since a caller that hangs up ends this at any await: the driver waits for the
-            // disk before it does what cannot be undone.
-            match reservation {
-                Some(reservation) if started.begin => reservation.begin(id, Asked::Scanned),
-                // Nothing to do there, but the operator looks at this fixture for the answer.
-                Some(reservation) => {
-                    drop(reservation);
-                    self.fixtures.show(fixture, id);
-                }
-                None => {}
-            }
-            id
-        };
+        let id = self
+            .begin(fixture, subject, request.badge, caller, |asked| self.ledger.start(asked, &self.board.provenance))?;
         // Accepted is what is on the disk, and nothing else.
         settled(&self.ledger)?;
         let issuance = self.issuance(id)?;
@@ -196,11 +206,43 @@ impl StationService for StationApi {
         let caller = self.authorise(&request, SUPERVISORS)?;
         let wire::CancelIssuanceRequest { name, reason, badge } = request.into_inner();
         short("badge", &badge)?;
-        if reason.trim().is_empty() || reason.chars().count() > REASON_MOST || reason.chars().any(char::is_control) {
-            let message = format!("say why in 1 to {REASON_MOST} printable characters");
-            return Err(status::invalid_argument("reason", message));
-        }
+        stated(&reason)?;
         self.rule(&name, Ruling::Cancel { reason }, badge, caller).await
+    }
+
+    async fn rework_issuance(
+        &self,
+        request: Request<wire::ReworkIssuanceRequest>,
+    ) -> Result<Response<wire::Issuance>, Status> {
+        let caller = self.authorise(&request, SUPERVISORS)?;
+        self.accepting()?;
+        let wire::ReworkIssuanceRequest { name, reason, badge, fixture, new_key } = request.into_inner();
+        let of = issuance_name(&name)?;
+        short("badge", &badge)?;
+        stated(&reason)?;
+        let found = self.ledger.get(of).map_err(refused)?;
+        let (before, _) = found.ok_or_else(|| unknown("issuance", &of.to_string()))?;
+        let fixture = match fixture.as_str() {
+            // The device is looked for wherever it sits now: it was away meanwhile.
+            "" => seek::fixture(&self.fixtures, &self.ledger, &before.request.device_serial, None)
+                .await
+                .map_err(refused)?,
+            name => self.fixture(name)?,
+        };
+        let subject = ledger::Subject {
+            request_id: String::new(),
+            lot: before.request.lot.clone(),
+            device_serial: before.request.device_serial.clone(),
+            profile: Some(before.request.profile.clone()),
+        };
+        let why = ledger::Why { reason, new_key, keystore: fixture.kind };
+        let id = self.begin(fixture, subject, badge, caller, |asked| {
+            self.ledger.rework(of, asked, &why, &self.board.provenance)
+        })?;
+        settled(&self.ledger)?;
+        let issuance = self.issuance(id)?;
+        crash::point("station.rework.synced");
+        Ok(Response::new(issuance))
     }
 
     async fn get_issuance(
@@ -365,6 +407,14 @@ fn lot_name(name: &str) -> Result<LotName, Status> {
 fn short(field: &str, text: &str) -> Result<(), Status> {
     if text.len() > 64 || text.chars().any(char::is_control) {
         return Err(status::invalid_argument(field, "give at most 64 printable characters"));
+    }
+    Ok(())
+}
+
+fn stated(reason: &str) -> Result<(), Status> {
+    if reason.trim().is_empty() || reason.chars().count() > REASON_MOST || reason.chars().any(char::is_control) {
+        let message = format!("say why in 1 to {REASON_MOST} printable characters");
+        return Err(status::invalid_argument("reason", message));
     }
     Ok(())
 }

@@ -25,12 +25,15 @@ use crate::{
 mod lots;
 mod memory;
 mod read;
+mod rework;
 mod ruling;
 mod start;
 
 use memory::Memory;
 pub use memory::Waiting;
 pub use read::Listed;
+use read::last_index;
+pub use rework::{Unconfirmed, Why};
 pub use start::{Asked, Started, Subject};
 
 /// What the ledger is made of.
@@ -46,6 +49,8 @@ pub struct Ledger {
     changes: mpsc::UnboundedSender<Change>,
     /// Rung when a submission is on the disk, so that it may be sent.
     queued: Notify,
+    /// Rung when something was completed.
+    completed: Notify,
 }
 
 /// One journal entry, with what it changed as it stood afterwards.
@@ -133,6 +138,7 @@ impl Ledger {
             memory: Mutex::default(),
             changes,
             queued: Notify::new(),
+            completed: Notify::new(),
         };
         let mut memory = Memory::default();
         if let Some(last) = ledger.journal.length().checked_sub(1) {

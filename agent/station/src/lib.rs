@@ -10,6 +10,7 @@ mod attest;
 pub mod board;
 pub mod commands;
 pub mod configuration;
+pub mod confirmation;
 pub mod connector;
 pub mod csr;
 pub mod driver;

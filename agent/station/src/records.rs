@@ -183,6 +183,7 @@ fn event(record: &Record) -> Event {
             claimed_by: claimed_by.clone(),
             authenticated_by: authenticated_by.clone(),
         }),
+        Record::Confirmed { refusal } => Event::Confirmed(wire::Confirmed { refusal: refusal.clone() }),
         Record::Resumed { fixture, claimed_by, authenticated_by } => Event::Resumed(wire::Resumed {
             fixture: fixture.to_string(),
             claimed_by: claimed_by.clone(),
@@ -247,6 +248,7 @@ fn record(event: Event) -> Result<Record, EntryError> {
             claimed_by: cancelled.claimed_by,
             authenticated_by: cancelled.authenticated_by,
         },
+        Event::Confirmed(confirmed) => Record::Confirmed { refusal: confirmed.refusal },
         Event::Resumed(resumed) => Record::Resumed {
             fixture: name("fixture", &resumed.fixture, FixtureName::parse)?,
             claimed_by: resumed.claimed_by,
@@ -275,6 +277,7 @@ fn requested_to_wire(requested: &Requested) -> wire::Requested {
         profile_sha256: provenance.profile_sha256.to_vec(),
         supersedes: requested.supersedes.map(|id| id.as_bytes().to_vec()).unwrap_or_default(),
         lineage: requested.lineage.as_bytes().to_vec(),
+        reason: requested.reason.clone(),
     }
 }
 
@@ -288,6 +291,7 @@ fn requested_from_wire(wire: wire::Requested) -> Result<Requested, EntryError> {
         supersedes: IssuanceId::from_slice(&wire.supersedes),
         lineage: IssuanceId::from_slice(&wire.lineage).ok_or(EntryError::Field("lineage"))?,
         request_id: wire.request_id,
+        reason: wire.reason,
         claimed_by: wire.claimed_by,
         authenticated_by: wire.authenticated_by,
         provenance: Provenance {
@@ -427,7 +431,8 @@ mod tests {
                 fixture: fixture.clone(),
                 claimed_by: "badge".into(),
                 authenticated_by: "mes-1".into(),
-                supersedes: None,
+                supersedes: Some(id),
+                reason: "scratched".into(),
                 lineage: id,
                 provenance: Provenance { site: "s".into(), profile_sha256: [7; 32], ..Provenance::default() },
             })),
@@ -476,6 +481,7 @@ mod tests {
                 claimed_by: "badge".into(),
                 authenticated_by: "supervisor-1".into(),
             },
+            Record::Confirmed { refusal: "R: m".into() },
             Record::Resumed { fixture, claimed_by: "badge".into(), authenticated_by: "mes-1".into() },
         ] {
             round_trip(What::Issuance(id, record));

@@ -23,7 +23,9 @@ pub const DOUBTS: &str = "doubts";
 pub const NAMES: &str = "names";
 /// Lot, 0, device serial, 0, profile → issuance id: the station's key for "the same".
 pub const SUBJECTS: &str = "subjects";
-/// Lot, 0, device serial → nothing: the device has its place in the lot.
+/// Journal index of the completion → issuance id, while the CA is not told that the certificate is verified.
+pub const CONFIRMATIONS: &str = "confirmations";
+/// Lot, 0, device serial → nothing, or one octet once it was completed: the device has its place in the lot.
 pub const PLACES: &str = "places";
 /// The caller's request id → issuance id.
 pub const REQUESTS: &str = "requests";
@@ -55,6 +57,10 @@ pub struct IssuanceRow {
     pub submission: Option<u64>,
     /// Where it stands in [`DOUBTS`].
     pub doubt: Option<u64>,
+    /// Whether it stands in for another one: then the CA is told once it is verified.
+    pub supersedes: bool,
+    /// Where its completion stands in [`CONFIRMATIONS`].
+    pub confirmation: Option<u64>,
     /// Its records, ascending.
     pub indexes: Vec<u64>,
 }
@@ -182,7 +188,21 @@ fn issuance(rows: &mut Rows<'_>, index: u64, at: Timestamp, id: IssuanceId, reco
         }
         Record::Issued { .. } | Record::Refused { .. } => leave_queue(rows, &mut row),
         Record::Completed => {
-            change_lot(rows, &row.lot, index, |lot| lot.completed += 1)?;
+            // Rework completes a device that the lot has counted.
+            let place = key(&[row.lot.as_str(), row.device_serial.as_str()]);
+            if rows.get(PLACES, &place).is_none_or(|counted| counted.is_empty()) {
+                rows.put(PLACES, &place, vec![1]);
+                change_lot(rows, &row.lot, index, |lot| lot.completed += 1)?;
+            }
+            if row.supersedes {
+                rows.put(CONFIRMATIONS, &index.to_be_bytes(), id.as_bytes().to_vec());
+                row.confirmation = Some(index);
+            }
+        }
+        Record::Confirmed { .. } => {
+            if let Some(completion) = row.confirmation.take() {
+                rows.delete(CONFIRMATIONS, &completion.to_be_bytes());
+            }
         }
         Record::Cancelled { .. } => {
             leave_queue(rows, &mut row);
@@ -242,6 +262,8 @@ fn requested(rows: &mut Rows<'_>, index: u64, id: IssuanceId, request: &Requeste
         profile: request.profile.clone(),
         submission: None,
         doubt: None,
+        supersedes: request.supersedes.is_some(),
+        confirmation: None,
         indexes: vec![],
     })
 }

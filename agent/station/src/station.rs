@@ -34,6 +34,7 @@ use tracing::{info, warn};
 use crate::{
     board::{Board, HaltedBy},
     configuration::{FixtureSettings, StationConfiguration},
+    confirmation,
     connector::grpc::GrpcConnector,
     driver::{Driver, Halted, Records},
     fixtures::{self, Fixtures, Task},
@@ -121,6 +122,7 @@ pub async fn run(
     let longer = if authority.terms.repeats == Repeats::New { submission::LATE_MOST } else { Duration::ZERO };
     let connector = GrpcConnector::new(authority, queue.timeout + longer)?;
     let witness_connector = connector.clone();
+    let confirmer = connector.clone();
 
     let (changes, changed) = mpsc::unbounded_channel();
     let (ledger, log) = open_ledger(&configuration, changes)?;
@@ -150,6 +152,7 @@ pub async fn run(
     ));
 
     let witnessing = tokio::spawn(witness::run(log.clone(), witness_connector, Arc::clone(&board), shutdown.clone()));
+    let confirming = tokio::spawn(confirmation::run(Arc::clone(&ledger), confirmer, *queue, shutdown.clone()));
 
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<StationServiceServer<StationApi>>().await;
@@ -193,6 +196,7 @@ pub async fn run(
     }
     crash::point("station.stop.fixtures-ended");
     let _ = sender.await;
+    let _ = confirming.await;
     let _ = watchman.await;
     if shutdown.is_restart() {
         // Nothing is closed: what stands in memory is ahead of a disk that failed, and is not to reach it.
@@ -424,8 +428,10 @@ impl Records for FixtureRecords {
                     crash::point(format_args!("station.{}.synced", words::of_act(&action)));
                 }
                 // Only now: nothing leaves for the CA before the disk says that it did.
-                if action == Action::AwaitAnswer {
-                    self.ledger.ring();
+                match action {
+                    Action::AwaitAnswer => self.ledger.ring(),
+                    Action::Rest => self.ledger.ring_completed(),
+                    _ => {}
                 }
                 Ok(action)
             }
@@ -452,6 +458,10 @@ impl Records for FixtureRecords {
 
     fn validated_certificate(&self, id: IssuanceId) -> Result<Result<ValidatedCertificate, Fault>, Halted> {
         self.ledger.validated_certificate(id, &self.fixture, self.kind).map_err(|refused| halt(&self.board, &refused))
+    }
+
+    fn superseded_certificates(&self, issuance: &Issuance) -> Result<Vec<Vec<u8>>, Halted> {
+        self.ledger.superseded_certificates(issuance).map_err(|refused| halt(&self.board, &refused))
     }
 
     fn is_stopping(&self) -> bool {

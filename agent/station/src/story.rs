@@ -88,7 +88,7 @@ fn sentence(record: &Record) -> String {
             let made = if *reused { "The key made for it before was found" } else { "The device generated its key" };
             format!("{made} at {location}; the SHA-256 of its public half is {}.", hex(&public_key.sha256()))
         }
-        Record::ResidencyProven { evidence } => residency(evidence),
+        Record::ResidencyProven { evidence, .. } => residency(evidence),
         Record::RequestSigned { certification_request } => {
             let hash = issuance::public_key::sha256(certification_request);
             format!("The device's key signed its certification request (SHA-256 {}).", hex(&hash))
@@ -115,6 +115,10 @@ fn sentence(record: &Record) -> String {
             hex(&verified.certificate_sha256)
         ),
         Record::Completed => "Done: the device may be shipped.".to_owned(),
+        Record::Confirmed { refusal } => match refusal.as_str() {
+            "" => "The CA took note that the certificate is verified, and revoked what it supersedes.".to_owned(),
+            refusal => format!("The CA did not accept that the certificate is verified: {refusal}"),
+        },
         Record::Failed(stop) => stopped("It stopped", stop),
         Record::Quarantined(stop) => stopped("It was set aside", stop),
         Record::Released { claimed_by, authenticated_by } => {

@@ -275,6 +275,13 @@ impl<C: Connector, A: Answered> Sender<C, A> {
                                 identity: signed.key.identity.clone(),
                                 evidence: signed.evidence.clone(),
                             },
+                            supersedes: match self.ledger.ancestors(&issuance) {
+                                Ok(ancestors) => ancestors.iter().map(|ancestor| ancestor.id).collect(),
+                                Err(error) => {
+                                    warn!(issuance = %waiting.issuance, %error, "what a submission supersedes cannot be read");
+                                    continue;
+                                }
+                            },
                         });
                     }
                 }
@@ -389,7 +396,7 @@ impl<C: Connector, A: Answered> Sender<C, A> {
 
 /// Full jitter: anywhere between nothing and the doubling bound, so that stations which lost one CA together do not come
 /// back together.
-fn full_jitter(first: Duration, most: Duration, failures: u32) -> Duration {
+pub(crate) fn full_jitter(first: Duration, most: Duration, failures: u32) -> Duration {
     let doubled = first.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(most);
     // The first bound below is a floor: a pause of nothing would be a busy loop.
     let floor = first.min(Duration::from_millis(100));

@@ -358,4 +358,8 @@ impl Keystore for Device {
     fn write_certificate(&mut self, _: &CertificateLocation, valid: &ValidatedCertificate) -> Result<(), Fault> {
         act!(self, "write_certificate", self.certificate = Some(valid.der().to_vec()))
     }
+
+    fn remove_certificate(&mut self, _: &CertificateLocation, superseded: &[u8]) -> Result<(), Fault> {
+        act!(self, "remove_certificate", self.certificate.take_if(|there| there == superseded).map_or((), drop))
+    }
 }

@@ -45,6 +45,7 @@ pub fn issuance(issuance: &Issuance, index: u64) -> wire::Issuance {
         certificate: issued.map(|issued| issued.certificate.clone()).unwrap_or_default(),
         chain: issued.map(|issued| issued.chain.clone()).unwrap_or_default(),
         claimed_by: issuance.claimed_by.clone(),
+        supersedes: issuance.request.supersedes.map(|id| format!("issuances/{id}")).unwrap_or_default(),
         authenticated_by: issuance.request.authenticated_by.clone(),
         surplus: issuance.surplus.iter().map(|der| surplus(der)).collect(),
     }

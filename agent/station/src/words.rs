@@ -33,6 +33,7 @@ pub fn of_record(what: &What) -> &'static str {
         Record::Completed => "completed",
         Record::Failed(_) => "failed",
         Record::Quarantined(_) => "quarantined",
+        Record::Confirmed { .. } => "confirmed",
         Record::Resumed { .. } => "resumed",
         Record::Released { .. } => "released",
         Record::Cancelled { .. } => "cancelled",

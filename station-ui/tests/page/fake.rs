@@ -11,7 +11,7 @@ use std::{
 use proto::station::v1::{
     CancelIssuanceRequest, CloseLotRequest, Event, Fixture, GetIssuanceRequest, GetLotRequest, GetStationRequest,
     Issuance, ListIssuancesRequest, ListIssuancesResponse, ListLotsRequest, ListLotsResponse, Lot, OpenLotRequest,
-    Queue, ReleaseIssuanceRequest, StartIssuanceRequest, Station, WatchRequest,
+    Queue, ReleaseIssuanceRequest, ReworkIssuanceRequest, StartIssuanceRequest, Station, WatchRequest,
     event::Change,
     fixture,
     issuance::State,
@@ -226,6 +226,10 @@ impl StationService for Service {
     }
 
     async fn cancel_issuance(&self, _: Request<CancelIssuanceRequest>) -> Result<Response<Issuance>, Status> {
+        Err(Status::unimplemented("the page does not ask for it"))
+    }
+
+    async fn rework_issuance(&self, _: Request<ReworkIssuanceRequest>) -> Result<Response<Issuance>, Status> {
         Err(Status::unimplemented("the page does not ask for it"))
     }
 

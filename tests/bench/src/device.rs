@@ -77,4 +77,9 @@ impl Keystore for Device {
         self.certificate = Some(valid.der().to_vec());
         Ok(())
     }
+
+    fn remove_certificate(&mut self, _: &CertificateLocation, superseded: &[u8]) -> Result<(), Fault> {
+        self.certificate.take_if(|there| there == superseded);
+        Ok(())
+    }
 }

@@ -101,6 +101,10 @@ impl Records for Desk {
         self.ledger.validated_certificate(id, &self.fixture, KeystoreKind::Pkcs11).map_err(halted)
     }
 
+    fn superseded_certificates(&self, issuance: &Issuance) -> Result<Vec<Vec<u8>>, Halted> {
+        self.ledger.superseded_certificates(issuance).map_err(halted)
+    }
+
     fn is_stopping(&self) -> bool {
         let floor = look(&self.floor);
         floor.crashed || floor.stopping

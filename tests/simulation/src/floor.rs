@@ -296,6 +296,17 @@ impl Keystore for FixtureKeystore {
         })
     }
 
+    fn remove_certificate(&mut self, location: &CertificateLocation, superseded: &[u8]) -> Result<(), Fault> {
+        self.act("remove the certificate", |floor, device| {
+            let place = certificate_place(location);
+            let certificates = &mut floor.devices[device].certificates;
+            if certificates.get(&place).is_some_and(|there| there == superseded) {
+                certificates.remove(&place);
+            }
+            Ok(())
+        })
+    }
+
     fn write_certificate(&mut self, location: &CertificateLocation, valid: &ValidatedCertificate) -> Result<(), Fault> {
         self.act("write the certificate", |floor, device| {
             let place = certificate_place(location);

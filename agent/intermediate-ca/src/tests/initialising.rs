@@ -88,6 +88,9 @@ impl Keystore for Interrupted {
     ) -> Result<(), Fault> {
         self.keystore.write_certificate(location, certificate)
     }
+    fn remove_certificate(&mut self, location: &CertificateLocation, certificate: &[u8]) -> Result<(), Fault> {
+        self.keystore.remove_certificate(location, certificate)
+    }
 }
 
 /// Files that do not fit key, name, pathlen or issuer, and half-written ones, are errors that name file and problem;

@@ -89,6 +89,10 @@ impl Keystore for SoftwareKeystore {
         Ok(None)
     }
 
+    fn remove_certificate(&mut self, _: &CertificateLocation, _: &[u8]) -> Result<(), Fault> {
+        Err(Fault::new(FaultKind::Unsupported, "software"))
+    }
+
     fn write_certificate(&mut self, _: &CertificateLocation, _: &ValidatedCertificate) -> Result<(), Fault> {
         Err(Fault::new(FaultKind::Unsupported, "software"))
     }

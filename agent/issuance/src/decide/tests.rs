@@ -62,6 +62,7 @@ fn name_of(record: &Record) -> &'static str {
         Record::Completed => "Completed",
         Record::Failed(_) => "Failed",
         Record::Quarantined(_) => "Quarantined",
+        Record::Confirmed { .. } => "Confirmed",
         Record::Resumed { .. } => "Resumed",
         Record::Released { .. } => "Released",
         Record::Cancelled { .. } => "Cancelled",

@@ -53,6 +53,16 @@ pub(super) fn write(session: &Session, place: Place<'_>, certificate: &[u8]) -> 
     Ok(())
 }
 
+pub(super) fn remove(session: &Session, place: Place<'_>, certificate: &[u8]) -> Result<(), Failure> {
+    if let Some(standing) = only(session, place, ObjectClass::CERTIFICATE, "certificate")?
+        && value(session, place, standing)? == certificate
+    {
+        let act = format!("could not remove the superseded certificate with {place}");
+        session.destroy_object(standing).map_err(failed(act))?;
+    }
+    Ok(())
+}
+
 fn value(session: &Session, place: Place<'_>, object: ObjectHandle) -> Result<Vec<u8>, Failure> {
     let told = session
         .get_attributes(object, &[AttributeType::Value])

@@ -160,6 +160,11 @@ impl Keystore for Pkcs11 {
         let place = Place::of_certificate(location)?;
         self.in_session(|session| certificate::write(session, place, certificate.der()))
     }
+
+    fn remove_certificate(&mut self, location: &CertificateLocation, certificate: &[u8]) -> Result<(), Fault> {
+        let place = Place::of_certificate(location)?;
+        self.in_session(|session| certificate::remove(session, place, certificate))
+    }
 }
 
 /// Where an object is: found by its CKA_ID, made with this CKA_LABEL.

@@ -202,4 +202,9 @@ impl Keystore for Tpm {
         let index = nv::index(location)?;
         self.visit(|context| nv::write(context, index, certificate.der()))
     }
+
+    fn remove_certificate(&mut self, location: &CertificateLocation, certificate: &[u8]) -> Result<(), Fault> {
+        let index = nv::index(location)?;
+        self.visit(|context| nv::remove(context, index, certificate))
+    }
 }

@@ -64,6 +64,28 @@ pub(super) fn write(context: &mut Context, index: u32, certificate: &[u8]) -> Re
     Open::existing(context, index)?.fill(certificate)
 }
 
+/// Removes an index of ours that holds this certificate, or as much of it as an interrupted write left.
+pub(super) fn remove(context: &mut Context, index: u32, certificate: &[u8]) -> Result<(), Fault> {
+    if !is_there(context, index)? {
+        return Ok(());
+    }
+    let mut open = Open::existing(context, index)?;
+    if open.public.data_size() != certificate.len() || !open.public.attributes().written() || !open.is_ours()? {
+        return Ok(());
+    }
+    let found = open.read()?;
+    let chunk = open.chunk;
+    let is_it = found
+        .chunks(chunk)
+        .zip(certificate.chunks(chunk))
+        .all(|(found, expected)| found == expected || found.iter().all(|octet| *octet == UNWRITTEN));
+    // Nothing but unwritten octets is not known to be this one.
+    if is_it && found.iter().any(|octet| *octet != UNWRITTEN) {
+        open.undefine()?;
+    }
+    Ok(())
+}
+
 /// Read by owner and by anyone who knows the index (its authorisation is empty), written by the owner, outside
 /// dictionary-attack protection.
 fn attributes(written: bool) -> Result<NvIndexAttributes, tss_esapi::Error> {
@@ -125,6 +147,13 @@ impl<'c> Open<'c> {
         let nv = NvIndexHandle::from(held.handle());
         let (public, _) = held.context().nv_read_public(nv).map_err(|error| fault::during(act())(error))?;
         Ok(Self { held, index, public, chunk })
+    }
+
+    /// Whether it was defined as we define ours.
+    fn is_ours(&self) -> Result<bool, Fault> {
+        let found = self.public.attributes();
+        let ours = attributes(found.written()).map_err(fault::during("could not describe an NV index"))?;
+        Ok(found == ours)
     }
 
     fn read(&mut self) -> Result<Vec<u8>, Fault> {
@@ -219,7 +248,7 @@ impl<'c> Open<'c> {
 
     fn undefine(mut self) -> Result<(), Fault> {
         let handle = NvIndexHandle::from(self.held.handle());
-        let act = format!("could not remove the empty NV index {:#010x}", self.index);
+        let act = format!("could not remove the NV index {:#010x}", self.index);
         self.held
             .context()
             .execute_with_session(Some(AuthSession::Password), |context| {

@@ -146,6 +146,10 @@ fn answer(keystore: &mut dyn Keystore, call: Call) -> Result<Answer, Fault> {
             keystore.write_certificate(&location, &certificate)?;
             Answer::Written
         }
+        Call::RemoveCertificate(location, der) => {
+            keystore.remove_certificate(&location, &der.0)?;
+            Answer::Removed
+        }
     })
 }
 

@@ -24,6 +24,7 @@ pub(super) enum Call {
     ReadCertificate(CertificateLocation),
     /// The DER and what it was held against: a `ValidatedCertificate` cannot be sent, only made anew.
     WriteCertificate(CertificateLocation, Bytes, Box<CertificateExpectation>),
+    RemoveCertificate(CertificateLocation, Bytes),
 }
 
 impl Call {
@@ -40,6 +41,7 @@ impl Call {
             Self::Sign(..) => "sign",
             Self::ReadCertificate(_) => "give its certificate back",
             Self::WriteCertificate(..) => "take its certificate",
+            Self::RemoveCertificate(..) => "give its superseded certificate up",
         }
     }
 }
@@ -62,6 +64,7 @@ pub(super) enum Answer {
     Signatures(Vec<Bytes>),
     Certificate(Option<Bytes>),
     Written,
+    Removed,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -240,4 +240,9 @@ impl Keystore for Worker {
         let expectation = Box::new(certificate.expectation().clone());
         answer!(self, Call::WriteCertificate(location.clone(), der, expectation), Answer::Written => ())
     }
+
+    fn remove_certificate(&mut self, location: &CertificateLocation, certificate: &[u8]) -> Result<(), Fault> {
+        let der = Bytes(certificate.to_vec());
+        answer!(self, Call::RemoveCertificate(location.clone(), der), Answer::Removed => ())
+    }
 }

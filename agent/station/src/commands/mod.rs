@@ -10,6 +10,7 @@ mod check;
 mod client;
 mod issue;
 mod journal;
+mod rework;
 mod serve;
 mod status;
 mod watch;
@@ -49,6 +50,17 @@ enum Command {
         config: ConfigArgument,
         #[command(flatten)]
         what: issue::What,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Have a device certified again: a new issuance that supersedes one, whose certificate is revoked once the new one is
+    /// verified. For a supervisor.
+    Rework {
+        #[command(flatten)]
+        config: ConfigArgument,
+        #[command(flatten)]
+        what: rework::What,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -94,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Serve { config, json } => serve::run(&config.path, json),
         Command::Check { config, json } => check::run(&config.path, json),
         Command::Issue { config, what, json } => client::block_on(issue::run(&config.path, what, json)),
+        Command::Rework { config, what, json } => client::block_on(rework::run(&config.path, what, json)),
         Command::Status { config, json } => client::block_on(status::run(&config.path, json)),
         Command::Watch { config, after, json } => client::block_on(watch::run(&config.path, after, json)),
         Command::Journal(command) => journal::run(command),

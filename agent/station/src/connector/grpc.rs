@@ -6,7 +6,7 @@ use std::{error::Error as _, time::Duration};
 use issuance::IssuanceId;
 use journal::{Hash, Note, VerifyingKey};
 use proto::ca::v1::{
-    self as wire, certificate_authority_service_client::CertificateAuthorityServiceClient,
+    self as wire, certificate_authority_service_client::CertificateAuthorityServiceClient, confirm_result,
     cosign_checkpoint_response::Outcome as Said, issue_result::Outcome,
 };
 use service::{grpc::MESSAGE_BYTES_MAX, status, tls};
@@ -14,7 +14,11 @@ use tonic::{Code, Request, Status, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use super::{Answer, Connector, Submission, Unanswered, Witnessed, Witnessing};
-use crate::configuration::AuthoritySettings;
+use crate::{
+    configuration::AuthoritySettings,
+    confirmation::{self, Confirmer},
+    ledger::Unconfirmed,
+};
 
 /// Until the TCP and TLS handshakes are done. On a factory's own network they take milliseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -71,7 +75,7 @@ impl Connector for GrpcConnector {
                 lot: submission.lot.to_string(),
                 profile: submission.profile.to_string(),
                 certification_request: submission.certification_request.clone(),
-                supersedes: Vec::new(),
+                supersedes: submission.supersedes.iter().map(ToString::to_string).collect(),
                 residency: submission.residency.to_wire(),
             })
             .collect();
@@ -124,6 +128,44 @@ impl Witnessing for GrpcConnector {
                 Err(Unanswered { retry_after: status::retry_after(&status), ..unanswered(status::in_full(&status)) })
             }
         }
+    }
+}
+
+impl Confirmer for GrpcConnector {
+    async fn confirm(&self, batch: &[Unconfirmed]) -> Result<Vec<confirmation::Answer>, Unanswered> {
+        let confirmations = batch
+            .iter()
+            .map(|unconfirmed| wire::Confirmation {
+                issuance: unconfirmed.issuance.to_string(),
+                certificate_sha256: unconfirmed.certificate_sha256.to_vec(),
+            })
+            .collect();
+        let mut request = Request::new(wire::ConfirmBatchRequest { confirmations });
+        request.set_timeout(self.timeout);
+        let mut client = self.client.clone();
+        let silent = || Unanswered {
+            message: format!("no answer within {} s", self.timeout.as_secs()),
+            retry_after: None,
+            // Told twice is told once.
+            may_have_arrived: true,
+        };
+        let answered = tokio::time::timeout(self.timeout, client.confirm_batch(request)).await.map_err(|_| silent())?;
+        let response = answered.map_err(|status| Unanswered {
+            retry_after: status::retry_after(&status),
+            message: status::in_full(&status),
+            may_have_arrived: true,
+        })?;
+        let answer = |result: wire::ConfirmResult| {
+            let refusal = match result.outcome? {
+                confirm_result::Outcome::Confirmed(_) => String::new(),
+                // A record is read by people: a screenful is kept.
+                confirm_result::Outcome::Refused(wire::Refused { reason, message }) => {
+                    format!("{reason}: {message}").chars().take(1_000).collect()
+                }
+            };
+            Some((IssuanceId::parse(&result.issuance)?, refusal))
+        };
+        Ok(response.into_inner().results.into_iter().filter_map(answer).collect())
     }
 }
 

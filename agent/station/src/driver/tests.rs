@@ -1,3 +1,5 @@
+mod rework;
+
 use std::sync::{Arc, Mutex};
 
 use super::*;
@@ -69,6 +71,10 @@ impl Records for Bench {
     fn validated_certificate(&self, id: IssuanceId) -> Result<Result<ValidatedCertificate, Fault>, Halted> {
         let fixture = FixtureName::parse(FIXTURE).unwrap();
         self.desk.ledger.validated_certificate(id, &fixture, KeystoreKind::Pkcs11).map_err(halted)
+    }
+
+    fn superseded_certificates(&self, issuance: &Issuance) -> Result<Vec<Vec<u8>>, Halted> {
+        self.desk.ledger.superseded_certificates(issuance).map_err(halted)
     }
 
     fn is_stopping(&self) -> bool {

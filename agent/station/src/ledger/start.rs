@@ -41,7 +41,7 @@ pub struct Asked {
 }
 
 impl Asked {
-    fn fixture_free(&self) -> Result<(), LedgerRefused> {
+    pub(super) fn fixture_free(&self) -> Result<(), LedgerRefused> {
         if self.fixture_is_free {
             return Ok(());
         }
@@ -100,6 +100,7 @@ impl Ledger {
             claimed_by: asked.claimed_by.clone(),
             authenticated_by: asked.authenticated_by.clone(),
             supersedes: new.instead_of.as_ref().map(|before| before.id),
+            reason: String::new(),
             lineage: new.instead_of.as_ref().map_or(id, |before| before.request.lineage),
             provenance: Provenance { profile_sha256: new.profile_sha256, ..provenance.clone() },
         };
@@ -147,14 +148,15 @@ impl Ledger {
             let taken = self.load(memory, &taken)?;
             // A CN belongs to one device for ever, and comes back only there. Once a certificate was issued, starting anew
             // would be rework, which must revoke it.
-            let never_issued = matches!(taken.state, State::Cancelled(..)) && taken.state.issued().is_none();
+            let never_issued = matches!(taken.state, State::Cancelled(..)) && !self.was_ever_issued(memory, &taken)?;
             if never_issued && taken.request.device_serial == subject.device_serial {
                 instead_of = Some(Box::new(taken));
             } else {
                 return Err(LedgerRefused::Exists {
                     reason: "COMMON_NAME_TAKEN",
                     message: format!(
-                        "the CN {common_name} belongs to the device {} since its issuance {} in lot {}: a CN is given once",
+                        "the CN {common_name} belongs to the device {} since its issuance {} in lot {}: a CN is given once; a \
+                         supervisor may have that device reworked",
                         taken.request.device_serial, taken.id, taken.request.lot
                     ),
                 });
@@ -172,7 +174,7 @@ impl Ledger {
     }
 
     /// Whether the queue has room for one more, with those that are on their way to it.
-    fn room(&self, memory: &Memory, asked: &Asked) -> Result<(), LedgerRefused> {
+    pub(super) fn room(&self, memory: &Memory, asked: &Asked) -> Result<(), LedgerRefused> {
         let coming = memory.queue.len() + asked.at_work.len();
         if coming < self.queue_bound {
             return Ok(());

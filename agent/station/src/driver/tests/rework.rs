@@ -1,0 +1,132 @@
+//! Rework: what a supervisor has certified again, with the device that has its key and certificate.
+
+use issuance::rule::Ruling;
+
+use super::*;
+use crate::ledger::{LedgerRefused, Started, Why};
+
+fn rework(desk: &Desk, of: IssuanceId) -> Result<Started, LedgerRefused> {
+    let why = Why { reason: "scratched".to_owned(), new_key: false, keystore: KeystoreKind::Pkcs11 };
+    desk.ledger.rework(of, &request("SN-1"), &why, &Default::default())
+}
+
+#[track_caller]
+fn refused(outcome: Result<Started, LedgerRefused>, expected: &str) {
+    match outcome.unwrap_err() {
+        LedgerRefused::Exists { reason, .. } | LedgerRefused::Precondition { reason, .. } => {
+            assert_eq!(reason, expected);
+        }
+        other => panic!("{other}"),
+    }
+}
+
+impl Bench {
+    /// From the scan to the end, with the CA's answer in between.
+    fn complete(&self, id: IssuanceId, device: &mut Device) {
+        self.work(id, device, Asked::Scanned);
+        self.answer(id);
+        self.work(id, device, Asked::Unattended);
+        assert!(matches!(self.state(id), State::Completed(..)), "{}: {}", self.state(id), self.stop_reason(id));
+    }
+}
+
+/// What is not over is not reworked; a completed one is, once, with the key that is there, and the new certificate takes the
+/// place of the old one; the lot counts the device once, and the next rework supersedes the newest alone.
+#[test]
+fn a_completed_device_is_certified_again() {
+    let bench = Bench::new();
+    let (first, mut device) = (bench.start("SN-1"), Device::new("1"));
+    refused(rework(&bench.desk, first), "NOT_REWORKABLE");
+    bench.complete(first, &mut device);
+    let key = device.key.as_ref().map(|key| key.serialize_der());
+    let started = rework(&bench.desk, first).unwrap();
+    let (second, asked) = (started.issuance.id, started.issuance.request);
+    assert!(started.begin);
+    assert_eq!((asked.supersedes, asked.lineage, asked.reason.as_str()), (Some(first), first, "scratched"));
+    let again = rework(&bench.desk, first).unwrap();
+    assert_eq!((again.issuance.id, again.begin), (second, false));
+    device.acts.clear();
+    bench.complete(second, &mut device);
+    assert_eq!(
+        device.acts,
+        [
+            "identify",
+            "find_key",
+            "residency_evidence",
+            "sign",
+            "identify",
+            "remove_certificate",
+            "write_certificate",
+            "read_certificate",
+            "sign"
+        ]
+    );
+    assert_eq!(device.key.as_ref().map(|key| key.serialize_der()), key);
+    let State::Completed(placed, _) = bench.state(second) else { panic!("{}", bench.state(second)) };
+    assert_eq!(device.certificate.as_ref(), Some(&placed.issued.certificate));
+    let row = bench.desk.ledger.lot(&asked.lot).unwrap().unwrap();
+    assert_eq!((row.started, row.completed), (1, 1));
+    let third = rework(&bench.desk, second).unwrap().issuance;
+    refused(rework(&bench.desk, first), "ALREADY_SUPERSEDED");
+    let ancestors = bench.desk.ledger.ancestors(&third).unwrap();
+    assert_eq!(ancestors.iter().map(|ancestor| ancestor.id).collect::<Vec<_>>(), [second, first]);
+}
+
+/// A certificate that nobody of ours wrote stays where it is, and the rework stops.
+#[test]
+fn only_what_is_superseded_is_removed() {
+    let bench = Bench::new();
+    let (first, mut device) = (bench.start("SN-1"), Device::new("1"));
+    bench.complete(first, &mut device);
+    let second = rework(&bench.desk, first).unwrap().issuance.id;
+    bench.work(second, &mut device, Asked::Scanned);
+    bench.answer(second);
+    let before = device.certificate.clone();
+    device.fails = Some(("remove_certificate", FaultKind::LocationOccupied, 1, false));
+    bench.work(second, &mut device, Asked::Unattended);
+    assert_eq!((bench.stop_reason(second).as_str(), &device.certificate), ("LOCATION_OCCUPIED", &before));
+}
+
+/// A rework that a supervisor cancelled does not let an operator rework by a scan: the device had a certificate. A supervisor
+/// may again.
+#[test]
+fn a_cancelled_rework_is_no_free_start() {
+    let bench = Bench::new();
+    let (first, mut device) = (bench.start("SN-1"), Device::new("1"));
+    bench.complete(first, &mut device);
+    let second = rework(&bench.desk, first).unwrap().issuance.id;
+    let cancel = Ruling::Cancel { reason: "not needed".to_owned() };
+    bench.desk.ledger.rule(second, cancel, "b".into(), "supervisor-1".into()).unwrap().wait().unwrap();
+    refused(bench.desk.start(&request("SN-1")), "COMMON_NAME_TAKEN");
+    let third = rework(&bench.desk, second).unwrap().issuance;
+    assert_eq!((third.request.supersedes, third.request.lineage), (Some(second), first));
+    bench.complete(third.id, &mut device);
+}
+
+/// What the CA is to be told waits over restarts and the loss of all rows until its answer is recorded; a second answer
+/// changes nothing, and the first certificate of a device is not told at all.
+#[test]
+fn a_confirmation_waits_until_it_is_recorded() {
+    let mut desk = Desk::new(10);
+    let first = desk.start(&request("SN-1")).unwrap().issuance.id;
+    desk.work_until(first, &mut Device::new("1"), "Completed");
+    desk.ledger.journal().sync().unwrap();
+    assert_eq!(desk.ledger.unconfirmed(10).unwrap(), []);
+    let second = rework(&desk, first).unwrap().issuance.id;
+    desk.work_until(second, &mut Device::new("2"), "Completed");
+    for rebuilt in [false, true] {
+        desk = desk.reopened(rebuilt);
+        let waiting = desk.ledger.unconfirmed(10).unwrap();
+        assert_eq!(waiting.iter().map(|one| one.issuance).collect::<Vec<_>>(), [second]);
+        let issued = desk.issuance(second).state.issued().unwrap().certificate.clone();
+        assert_eq!(waiting[0].certificate_sha256, issuance::public_key::sha256(&issued));
+    }
+    for _ in 0..2 {
+        desk.ledger.confirmed(second, String::new()).unwrap();
+        assert_eq!(desk.ledger.unconfirmed(10).unwrap(), []);
+    }
+    let length = desk.ledger.journal().length();
+    let desk = desk.reopened(true);
+    assert_eq!((desk.ledger.unconfirmed(10).unwrap(), desk.ledger.journal().length()), (vec![], length));
+    assert!(matches!(desk.issuance(second).state, State::Completed(..)));
+}
