@@ -5,215 +5,26 @@
 //! makes. The driver appends those, syncs when the next act cannot be undone, and acts.
 
 mod checks;
+mod terms;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
-
 use crate::{
     CertificateExpectation, CertificateLocation, DeviceIdentity, DeviceSerial, Disposition, Fault, FaultKind, Issuance,
-    KeyAlgorithm, KeyLocation, Profile, PublicKey, Purpose, Record, ResidencyEvidence, State, Timestamp,
-    ValidatedCertificate,
-    names::FixtureName,
-    profile::KeystoreKind,
+    KeyLocation, Profile, PublicKey, Record, State, Timestamp, ValidatedCertificate,
     record::{Stop, Verification},
-    residency::{EndorsementPolicy, Standing},
+    residency::Standing,
     state::ProvenKey,
-    submission::{Repeats, Terms},
+    submission::Repeats,
 };
+pub use terms::{Action, Context, Decision, Input, Unexpected};
+
 use checks::{
     check_algorithm, check_answer, check_attested, check_evidence, check_identity, check_request, verify_on_device,
 };
 
 /// A CA's reason is a word and its message a sentence; a screenful is kept.
 const REFUSAL_CHARACTERS_MOST: usize = 1000;
-
-/// What the rules must know besides the state.
-#[derive(Debug, Clone, Copy)]
-pub struct Context<'a> {
-    /// The issuance's profile.
-    pub profile: &'a Profile,
-    /// The CAs that may issue under it, DER.
-    pub issuers: &'a [Vec<u8>],
-    /// The roots to trust, DER.
-    pub roots: &'a [Vec<u8>],
-    /// Which TPMs are believed, where the profile wants its key's residency attested.
-    pub endorsement: Option<&'a EndorsementPolicy>,
-    /// The CA that gets the request.
-    pub authority: &'a str,
-    /// What that CA promises.
-    pub terms: Terms,
-    /// The fixture at work.
-    pub fixture: &'a FixtureName,
-    /// What is behind it.
-    pub keystore: KeystoreKind,
-}
-
-/// Something that happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
-    /// The device said who it is.
-    Identified {
-        /// Who.
-        identity: DeviceIdentity,
-        /// The serial under which our journal knows this hardware, if it does.
-        known_as: Option<DeviceSerial>,
-        /// The hardware under which our journal knows this serial, if it does, by its fingerprint.
-        known_fingerprint: Option<[u8; 32]>,
-    },
-    /// The place of the key was looked at.
-    KeySought {
-        /// What is there.
-        found: Option<PublicKey>,
-        /// Whether our journal says that this device's earlier issuance made it.
-        ours: bool,
-    },
-    /// The key was generated.
-    KeyGenerated(PublicKey),
-    /// The device said where its key lives.
-    EvidenceGiven(ResidencyEvidence),
-    /// A TPM attested where its key lives, and released the credential that was made for it.
-    Attested {
-        /// What it showed.
-        evidence: ResidencyEvidence,
-        /// CertificationRequestInfo of the request that the key will sign, DER: what the evidence is bound to.
-        request_info: Vec<u8>,
-    },
-    /// The key signed its request: PKCS#10, DER.
-    RequestSigned(Vec<u8>),
-    /// The request is about to be handed to the queue.
-    Submitting,
-    /// The request is about to be sent, for the first time or again.
-    Sending,
-    /// The send reached no CA, or one that said it did nothing.
-    NotTaken {
-        /// One sentence.
-        message: String,
-    },
-    /// Nobody knows whether a CA has taken the request.
-    AnswerLost {
-        /// One sentence: how it was lost.
-        message: String,
-    },
-    /// The CA sent a certificate.
-    Issued {
-        /// DER.
-        certificate: Vec<u8>,
-        /// DER, issuer first, no root.
-        chain: Vec<Vec<u8>>,
-    },
-    /// The CA refused for good.
-    Refused {
-        /// Stable reason.
-        reason: String,
-        /// One sentence.
-        message: String,
-    },
-    /// The certificate is about to be written.
-    Writing,
-    /// The device took the certificate and its files are written.
-    Written,
-    /// What stands on the device, and what its key signed.
-    ReadBack {
-        /// The bytes at the certificate's place.
-        certificate: Option<Vec<u8>>,
-        /// What was to be signed.
-        nonce: Vec<u8>,
-        /// The key's signature.
-        signature: Vec<u8>,
-    },
-    /// An act failed, for the `attempt`th time (from 1).
-    Failed {
-        /// How.
-        fault: Fault,
-        /// How often.
-        attempt: u32,
-    },
-}
-
-/// What is to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Look whether the key is there.
-    FindKey(KeyLocation),
-    /// Generate it.
-    GenerateKey(KeyLocation, KeyAlgorithm),
-    /// Ask the device where its key lives.
-    ProveResidency(KeyLocation),
-    /// Have the TPM show that it is that TPM, and attest where its key lives.
-    Attest {
-        /// Where the key is.
-        location: KeyLocation,
-        /// Its public half.
-        public_key: PublicKey,
-        /// What the request will ask for.
-        purpose: Purpose,
-    },
-    /// Have the key sign a certification request.
-    SignRequest {
-        /// Where the key is.
-        location: KeyLocation,
-        /// Its public half.
-        public_key: PublicKey,
-        /// What the request asks for.
-        purpose: Purpose,
-    },
-    /// Hand the request to the queue.
-    Submit,
-    /// Wait for the CA. The device may leave.
-    AwaitAnswer,
-    /// Write the certificate and the device's files.
-    Write(CertificateLocation),
-    /// Read it back and have the key sign a nonce.
-    Verify(CertificateLocation, KeyLocation),
-    /// Try the same again.
-    Retry {
-        /// Not before this long.
-        after: Duration,
-    },
-    /// Nothing: it is done, or waits for a person.
-    Rest,
-    /// Acknowledge nothing more; say why.
-    Halt(String),
-}
-
-impl Action {
-    /// Whether it cannot be undone, so that what was decided must be on the disk before it.
-    #[must_use]
-    pub fn is_irreversible(&self) -> bool {
-        match self {
-            // AwaitAnswer is the submission itself: the queue sends what is recorded as submitted.
-            Self::GenerateKey(..) | Self::Write(_) | Self::Rest | Self::AwaitAnswer => true,
-            Self::Submit
-            | Self::FindKey(_)
-            | Self::ProveResidency(_)
-            | Self::Attest { .. }
-            | Self::SignRequest { .. }
-            | Self::Verify(..)
-            | Self::Retry { .. }
-            | Self::Halt(_) => false,
-        }
-    }
-}
-
-/// What an input means: records for the journal, then an act.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decision {
-    /// In this order.
-    pub records: Vec<Record>,
-    /// Once they are applied.
-    pub action: Action,
-}
-
-/// An input that this state does not await: a mistake in the caller, not in the device.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("an issuance that stands in {state} does not await {input}")]
-pub struct Unexpected {
-    /// The state's name.
-    pub state: String,
-    /// The input's name.
-    pub input: &'static str,
-}
 
 impl Issuance {
     /// What is to be done in this state, with an identified device in the fixture.
@@ -449,11 +260,7 @@ impl Issuance {
             // The place was empty when the intent was recorded, and the device is the same: this key is ours.
             Some(public_key) if started || ours => match check_algorithm(&public_key, algorithm) {
                 Ok(()) => {
-                    return self.after(
-                        vec![Record::KeyGenerated { location, public_key, reused: !started }],
-                        context,
-                        now,
-                    );
+                    self.after(vec![Record::KeyGenerated { location, public_key, reused: !started }], context, now)
                 }
                 Err(fault) => self.stopped(&fault, 1),
             },

@@ -41,7 +41,7 @@ pub fn parse_residency(table: &Table<'_>) -> Option<EndorsementPolicy> {
 }
 
 fn parse_ek(ek: &Table<'_>) -> Option<EndorsementPolicy> {
-    let found = ek.path("roots").and_then(|directory| match certificates(&directory) {
+    let found = ek.path("roots").and_then(|directory| match makers(&directory) {
         Ok(found) => Some(found),
         Err(problem) => {
             ek.mistake("roots", problem);
@@ -71,19 +71,18 @@ fn parse_ek(ek: &Table<'_>) -> Option<EndorsementPolicy> {
         }
     };
     let accepts_expired = ek.boolean_or("accepts_expired", false);
-    let (roots, intermediates) = found?;
-    Some(EndorsementPolicy { roots, intermediates, without_certificate, accepts_expired })
+    Some(EndorsementPolicy { without_certificate, accepts_expired, ..found? })
 }
 
 /// The certificates in a directory's PEM and DER files: those that are their own issuers are roots, the others
 /// intermediates.
-fn certificates(directory: &Path) -> Result<(Vec<Vec<u8>>, Vec<Vec<u8>>), String> {
+fn makers(directory: &Path) -> Result<EndorsementPolicy, String> {
     let unreadable = |path: &Path, error: std::io::Error| format!("could not read {}: {error}", path.display());
     let mut files: Vec<PathBuf> = fs::read_dir(directory)
         .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
         .map_err(|error| unreadable(directory, error))?;
     files.sort();
-    let (mut roots, mut intermediates) = (Vec::new(), Vec::new());
+    let mut makers = EndorsementPolicy::default();
     for path in files.iter().filter(|path| path.is_file()) {
         let bytes = fs::read(path).map_err(|error| unreadable(path, error))?;
         let mut found: Vec<Vec<u8>> = pem::parse_many(&bytes)
@@ -97,15 +96,15 @@ fn certificates(directory: &Path) -> Result<(Vec<Vec<u8>>, Vec<Vec<u8>>), String
         }
         for der in found {
             match certificate::is_self_issued(&der) {
-                Some(true) => roots.push(der),
-                Some(false) => intermediates.push(der),
+                Some(true) => makers.roots.push(der),
+                Some(false) => makers.intermediates.push(der),
                 None => return Err(format!("{} holds something that is no certificate; remove it", path.display())),
             }
         }
     }
-    match roots.is_empty() {
+    match makers.roots.is_empty() {
         true => Err(format!("{} holds no root certificate of a TPM maker", directory.display())),
-        false => Ok((roots, intermediates)),
+        false => Ok(makers),
     }
 }
 

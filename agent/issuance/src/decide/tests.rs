@@ -1,5 +1,5 @@
 use super::*;
-use crate::simulated::*;
+use crate::{KeyAlgorithm, Purpose, ResidencyEvidence, simulated::*};
 
 fn fold(records: &[Record]) -> Issuance {
     records.iter().fold(requested(), |issuance, record| issuance.apply(record, NOW))
