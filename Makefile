@@ -91,4 +91,4 @@ toolchain:
 # Many seeds of the simulation, and one closing line; SEED=n replays one with everything that happens.
 SEEDS ?= 200
 simulate: deps toolchain
-	$(CARGO) run --quiet $(LOCKED) --package simulation --bin simulate -- --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))
+	$(CARGO) run --quiet $(LOCKED) --profile simulation --package simulation --bin simulate -- --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))

@@ -94,12 +94,21 @@ pub(crate) struct Committer {
     /// A group was synced, or the committer failed or ended.
     progress: Condvar,
     pub(crate) chain: Chain,
+    /// Without a thread: whoever wants or waits writes.
+    here: Option<Mutex<Writer>>,
 }
 
 impl Committer {
-    pub(crate) fn new(length: u64, chain: Chain) -> Self {
+    /// With a writer, `here`, there is no thread.
+    pub(crate) fn new(length: u64, chain: Chain, here: Option<Writer>) -> Self {
         let queue = Queue { length, synced: length, ..Queue::default() };
-        Self { queue: Mutex::new(queue), work: Condvar::new(), progress: Condvar::new(), chain }
+        let here = here.map(Mutex::new);
+        Self { queue: Mutex::new(queue), work: Condvar::new(), progress: Condvar::new(), chain, here }
+    }
+
+    /// Whether there is no thread: what is appended waits until somebody wants it.
+    pub(crate) fn writes_here(&self) -> bool {
+        self.here.is_some()
     }
 
     /// Queues, to be written `now` or with what is next; blocks while the queue is full. Returns the first index and,
@@ -116,6 +125,12 @@ impl Committer {
             }
             // Room is made by writing.
             self.want(&mut queue);
+            if self.writes_here() {
+                drop(queue);
+                self.write_here();
+                queue = lock(&self.queue);
+                continue;
+            }
             queue = self.progress.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
         let first_index = queue.length;
@@ -135,6 +150,7 @@ impl Committer {
     /// Wants everything that is pending on the disk now.
     pub(crate) fn want_all(&self) {
         self.want(&mut lock(&self.queue));
+        self.write_here();
     }
 
     fn want(&self, queue: &mut Queue) {
@@ -159,6 +175,11 @@ impl Committer {
     /// Blocks until the first `length` entries are synced. What is not by itself after `patience` is wanted then.
     pub(crate) fn wait_for(&self, length: u64, patience: Duration) -> Result<(), JournalError> {
         let waits = |queue: &mut Queue| queue.synced < length && queue.failure.is_none() && !queue.ended;
+        // Without a thread, who has patience waits for somebody without.
+        let patience = if self.writes_here() && !patience.is_zero() { Duration::MAX } else { patience };
+        if patience.is_zero() {
+            self.write_here();
+        }
         let queue = lock(&self.queue);
         let waited = self.progress.wait_timeout_while(queue, patience, waits);
         let mut queue = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -171,7 +192,11 @@ impl Committer {
 
     /// Lets the thread end once the queue is empty.
     pub(crate) fn close(&self) {
-        lock(&self.queue).closing = true;
+        self.write_here();
+        let mut queue = lock(&self.queue);
+        queue.closing = true;
+        queue.ended |= self.writes_here();
+        drop(queue);
         self.work.notify_all();
         self.progress.notify_all();
     }
@@ -180,13 +205,9 @@ impl Committer {
     pub(crate) fn run(&self, mut writer: Writer) {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             while let Some(pending) = self.next() {
-                if let Err(error) = writer.commit(&self.chain, &pending.entries) {
-                    return Err(Box::new((Some(pending), error)));
-                }
-                self.acknowledge(pending, writer.next_index());
-                writer.prepare().map_err(|error| Box::new((None, error)))?;
+                self.write(&mut writer, pending)?;
             }
-            Ok(())
+            Ok::<(), Box<(Option<Pending>, JournalError)>>(())
         }));
         match outcome {
             Ok(Ok(())) => {}
@@ -195,6 +216,27 @@ impl Committer {
         }
         lock(&self.queue).ended = true;
         self.progress.notify_all();
+    }
+
+    fn write(&self, writer: &mut Writer, pending: Pending) -> Result<(), Box<(Option<Pending>, JournalError)>> {
+        if let Err(error) = writer.commit(&self.chain, &pending.entries) {
+            return Err(Box::new((Some(pending), error)));
+        }
+        self.acknowledge(pending, writer.next_index());
+        writer.prepare().map_err(|error| Box::new((None, error)))
+    }
+
+    /// Does the thread's work where there is none.
+    fn write_here(&self) {
+        let Some(writer) = &self.here else { return };
+        let mut writer = lock(writer);
+        loop {
+            let Some(pending) = lock(&self.queue).pending.pop_front() else { return };
+            if let Err(failed) = self.write(&mut writer, pending) {
+                let (pending, error) = *failed;
+                return self.poison(pending, error);
+            }
+        }
     }
 
     fn next(&self) -> Option<Pending> {

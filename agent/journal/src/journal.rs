@@ -100,7 +100,7 @@ struct Handle {
 
 /// What ends with [`Journal::close`].
 struct Open {
-    thread: JoinHandle<()>,
+    thread: Option<JoinHandle<()>>,
     _lock: Option<DirectoryLock>,
 }
 
@@ -114,7 +114,7 @@ impl Journal {
     pub fn open(options: &JournalOptions) -> Result<(Self, Recovery), JournalError> {
         options.check()?;
         let (disk, lock) = Directory::open(&options.directory)?;
-        Self::start(Arc::new(disk), options, Some(lock))
+        Self::start(Arc::new(disk), options, Some(lock), true)
     }
 
     /// The same on another [`Disk`], without a lock: for simulation. `options.directory` is not used.
@@ -123,13 +123,24 @@ impl Journal {
     /// As [`Journal::open`].
     pub fn open_on(disk: Arc<dyn Disk>, options: &JournalOptions) -> Result<(Self, Recovery), JournalError> {
         options.check()?;
-        Self::start(disk, options, None)
+        Self::start(disk, options, None, true)
+    }
+
+    /// The same without a thread: what is appended is written by whoever waits for it, on the caller's thread, with
+    /// everything that was queued until then. So what is on the disk follows from the order of the calls alone.
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
+    pub fn open_unthreaded(disk: Arc<dyn Disk>, options: &JournalOptions) -> Result<(Self, Recovery), JournalError> {
+        options.check()?;
+        Self::start(disk, options, None, false)
     }
 
     fn start(
         disk: Arc<dyn Disk>,
         options: &JournalOptions,
         lock: Option<DirectoryLock>,
+        threaded: bool,
     ) -> Result<(Self, Recovery), JournalError> {
         let recovered = recovery::recover(disk.as_ref(), &options.origin, options.at_least)
             .map_err(|error| error.mended_by(&options.repair))?;
@@ -139,14 +150,14 @@ impl Journal {
         }
         let (writer, chain) = Writer::open(disk.clone(), &options.origin, options.segment_bytes, recovered)?;
         let records = writer.next_index();
-        let committer = Arc::new(Committer::new(records, chain));
-        let thread = thread::Builder::new()
-            .name("journal".to_owned())
-            .spawn({
-                let committer = committer.clone();
-                move || committer.run(writer)
-            })
-            .map_err(JournalError::file("start the committer thread for", disk.path("")))?;
+        let (here, away) = if threaded { (None, Some(writer)) } else { (Some(writer), None) };
+        let committer = Arc::new(Committer::new(records, chain, here));
+        let spawn = |writer| {
+            let committer = committer.clone();
+            thread::Builder::new().name("journal".to_owned()).spawn(move || committer.run(writer))
+        };
+        let thread =
+            away.map(spawn).transpose().map_err(JournalError::file("start the committer thread for", disk.path("")))?;
         let open = Mutex::new(Some(Open { thread, _lock: lock }));
         let handle =
             Arc::new(Handle { origin: options.origin.clone(), repair: options.repair.clone(), committer, open });
@@ -175,7 +186,7 @@ impl Journal {
     pub(crate) fn queue(&self, entries: Vec<Vec<u8>>, now: bool) -> Result<Appended, JournalError> {
         check_entries(&entries)?;
         let (first_index, group) = self.handle.committer.append(entries, now)?;
-        let later = (!now).then(|| self.handle.committer.clone());
+        let later = (!now || self.handle.committer.writes_here()).then(|| self.handle.committer.clone());
         Ok(Appended { first_index, group, later })
     }
 
@@ -265,9 +276,9 @@ impl Handle {
     fn close(&self) -> Result<(), JournalError> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         self.committer.close();
-        if let Some(open) = open.take() {
+        if let Some(thread) = open.take().and_then(|open| open.thread) {
             // A panic of the thread is already the journal's failure.
-            let _ = open.thread.join();
+            let _ = thread.join();
         }
         self.committer.failure().map_or(Ok(()), |failure| Err(JournalError::Poisoned(failure)))
     }
@@ -303,7 +314,7 @@ pub(crate) fn check_entries(entries: &[Vec<u8>]) -> Result<(), JournalError> {
 pub struct Appended {
     first_index: u64,
     group: Option<Arc<Group>>,
-    /// Whom to tell that somebody waits, when they were appended for later.
+    /// Whom to tell that somebody waits, when nobody was told yet.
     later: Option<Arc<Committer>>,
 }
 

@@ -11,7 +11,7 @@ use crate::{
     configuration::QueueSettings,
     connector::Unanswered,
     ledger::{Ledger, LedgerRefused, Unconfirmed},
-    submission::full_jitter,
+    submission::{full_jitter, random_fraction},
 };
 
 /// What the CA said to one confirmation; the refusal is empty when it took it.
@@ -43,7 +43,7 @@ pub async fn run(ledger: Arc<Ledger>, confirmer: impl Confirmer, settings: Queue
                 if failures == 1 {
                     warn!(%message, "the CA was not told of verified certificates; they are told again");
                 }
-                let jitter = || full_jitter(settings.retry_first, settings.retry_most, failures);
+                let jitter = || full_jitter(settings.retry_first, settings.retry_most, failures, random_fraction());
                 Some(retry_after.map_or_else(jitter, |after| after.max(settings.retry_first)))
             }
             // The journal's failure halts the station elsewhere.

@@ -67,14 +67,29 @@ pub async fn run(
     link: watch::Sender<Link>,
     shutdown: Shutdown,
 ) {
+    run_with(ledger, connector, answered, settings, link, shutdown, random_fraction).await;
+}
+
+/// The same with pauses that the caller draws: `jitter` gives a number from 0 to 1. For simulation.
+pub async fn run_with(
+    ledger: Arc<Ledger>,
+    connector: impl Connector,
+    answered: Arc<impl Answered>,
+    settings: QueueSettings,
+    link: watch::Sender<Link>,
+    shutdown: Shutdown,
+    jitter: impl FnMut() -> f64 + Send + 'static,
+) {
     let mut stop = std::pin::pin!(shutdown.requested());
     let mut sender = Sender::new(ledger, connector, answered, settings, link, shutdown);
+    sender.jitter = Box::new(jitter);
     let records_sends = sender.records_sends();
     sender.look_over();
     loop {
         let pause = {
             let mut turn = std::pin::pin!(sender.send_next());
             tokio::select! {
+                biased;
                 () = &mut stop => {
                     if records_sends {
                         let _ = tokio::time::timeout(STOP_MOST, turn).await;
@@ -88,6 +103,7 @@ pub async fn run(
         let mut waiting = std::pin::pin!(wait(pause, &ledger));
         loop {
             tokio::select! {
+                biased;
                 () = &mut stop => return,
                 Some(late) = sender.late.join_next() => sender.take_late(late),
                 () = &mut waiting => break,
@@ -113,6 +129,7 @@ async fn wait(pause: Pause, ledger: &Ledger) {
         Pause::Queued => ledger.rung().await,
         Pause::QueuedOr(due) => {
             tokio::select! {
+                biased;
                 () = ledger.rung() => {}
                 () = tokio::time::sleep_until(due) => {}
             }
@@ -140,6 +157,8 @@ struct Sender<C, A> {
     suspects: HashSet<IssuanceId>,
     /// Attempts in a row that were not answered.
     failures: u32,
+    /// Draws from 0 to 1.
+    jitter: Box<dyn FnMut() -> f64 + Send>,
 }
 
 impl<C: Connector, A: Answered> Sender<C, A> {
@@ -163,6 +182,7 @@ impl<C: Connector, A: Answered> Sender<C, A> {
             unanswered: HashSet::new(),
             suspects: HashSet::new(),
             failures: 0,
+            jitter: Box::new(random_fraction),
         }
     }
 
@@ -361,10 +381,10 @@ impl<C: Connector, A: Answered> Sender<C, A> {
         if let [probe] = batch {
             self.unanswered.insert(probe.issuance);
         }
-        let pause = retry_after.map_or_else(
-            || full_jitter(self.settings.retry_first, self.settings.retry_most, self.failures),
-            |after| self.bounded(after),
-        );
+        let pause = match retry_after {
+            Some(after) => self.bounded(after),
+            None => full_jitter(self.settings.retry_first, self.settings.retry_most, self.failures, (self.jitter)()),
+        };
         if self.failures == 1 {
             warn!(%message, retry_ms = pause.as_millis(), "the CA did not answer; submissions wait");
         }
@@ -396,14 +416,15 @@ impl<C: Connector, A: Answered> Sender<C, A> {
 
 /// Full jitter: anywhere between nothing and the doubling bound, so that stations which lost one CA together do not come
 /// back together.
-pub(crate) fn full_jitter(first: Duration, most: Duration, failures: u32) -> Duration {
+pub(crate) fn full_jitter(first: Duration, most: Duration, failures: u32, fraction: f64) -> Duration {
     let doubled = first.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(most);
     // The first bound below is a floor: a pause of nothing would be a busy loop.
     let floor = first.min(Duration::from_millis(100));
-    floor + doubled.saturating_sub(floor).mul_f64(random_fraction())
+    floor + doubled.saturating_sub(floor).mul_f64(fraction)
 }
 
-fn random_fraction() -> f64 {
+/// From 0 to 1.
+pub(crate) fn random_fraction() -> f64 {
     let mut bytes = [0; 4];
     match aws_lc_rs::rand::fill(&mut bytes) {
         Ok(()) => f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX),

@@ -9,7 +9,7 @@ use issuance::{
 };
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SubjectPublicKeyInfo,
+    SerialNumber, SubjectPublicKeyInfo,
 };
 use station::profiles::{PinnedProfile, Profiles};
 
@@ -20,19 +20,45 @@ pub const DEVICE_CA: &str = "device-ca";
 /// The profile whose key has one place on every device.
 pub const NAMED: &str = "named";
 
+/// What an issuance asked for, and what it got.
+#[derive(Debug, Clone)]
+pub struct Issued {
+    request: Vec<u8>,
+    /// DER: one, if the CA is as it should be.
+    pub certificates: Vec<Vec<u8>>,
+}
+
 /// A root, its intermediate, and what it issued.
 pub struct Authority {
     root: Vec<u8>,
     der: Vec<u8>,
     issuer: Issuer<'static, KeyPair>,
-    /// What each issuance asked for, and what it got.
-    issued: BTreeMap<IssuanceId, (Vec<u8>, Vec<u8>)>,
+    issued: BTreeMap<IssuanceId, Issued>,
+    /// Certificates that were made, right and wrong ones.
+    made: u64,
+    /// A planted bug: another certificate for the same issuance.
+    forgetful: bool,
+}
+
+/// Signs until the signature has 71 bytes, as every second one has: what a run puts on the disk then has the same size each
+/// time, to the byte. Both other lengths differ by one.
+///
+/// # Errors
+/// As `sign`.
+pub fn of_even_length(mut sign: impl FnMut() -> Result<Vec<u8>, String>) -> Result<Vec<u8>, String> {
+    loop {
+        let signed = sign()?;
+        if signed.len().checked_sub(71).is_some_and(|at| signed[at..].starts_with(&[0x30, 0x45, 0x02])) {
+            return Ok(signed);
+        }
+    }
 }
 
 fn named(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
+    params.serial_number = Some(SerialNumber::from(1 << 62));
     params
 }
 
@@ -44,20 +70,25 @@ fn ca(name: &str, path_length: u8) -> CertificateParams {
 }
 
 impl Authority {
-    /// A CA with new keys.
+    /// A CA with new keys. A forgetful one makes another certificate each time.
     ///
     /// # Errors
     /// In words, when no key can be made.
-    pub fn new() -> Result<Self, String> {
+    pub fn new(forgetful: bool) -> Result<Self, String> {
         let (root_key, key) =
             (KeyPair::generate().map_err(said("root"))?, KeyPair::generate().map_err(said("issuer"))?);
-        let root = ca("Root", 2).self_signed(&root_key).map_err(said("root"))?;
-        let der = ca("Factory CA", 1).signed_by(&key, &Issuer::new(ca("Root", 2), root_key)).map_err(said("issuer"))?;
+        let root = of_even_length(|| Ok(ca("Root", 2).self_signed(&root_key).map_err(said("root"))?.der().to_vec()))?;
+        let issuer = Issuer::new(ca("Root", 2), root_key);
+        let der = of_even_length(|| {
+            Ok(ca("Factory CA", 1).signed_by(&key, &issuer).map_err(said("issuer"))?.der().to_vec())
+        })?;
         Ok(Self {
-            root: root.der().to_vec(),
-            der: der.der().to_vec(),
+            root,
+            der,
             issuer: Issuer::new(ca("Factory CA", 1), key),
             issued: BTreeMap::new(),
+            made: 0,
+            forgetful,
         })
     }
 
@@ -67,9 +98,9 @@ impl Authority {
         vec![self.der.clone()]
     }
 
-    /// What it issued for an issuance.
+    /// What it issued for each issuance.
     #[must_use]
-    pub fn issued(&self) -> &BTreeMap<IssuanceId, (Vec<u8>, Vec<u8>)> {
+    pub fn issued(&self) -> &BTreeMap<IssuanceId, Issued> {
         &self.issued
     }
 
@@ -78,32 +109,37 @@ impl Authority {
     /// # Errors
     /// In words: the request is not one, or is another than before.
     pub fn issue(&mut self, issuance: IssuanceId, request: &[u8]) -> Result<Vec<u8>, String> {
-        match self.issued.get(&issuance) {
-            Some((before, certificate)) if before == request => Ok(certificate.clone()),
-            Some(_) => Err("an issuance was submitted again with another request".to_owned()),
-            None => {
-                let certificate = self.certificate(request, None)?;
-                self.issued.insert(issuance, (request.to_vec(), certificate.clone()));
-                Ok(certificate)
-            }
+        let before = self.issued.get(&issuance);
+        if before.is_some_and(|before| before.request != request) {
+            return Err("an issuance was submitted again with another request".to_owned());
         }
+        if let Some(certificate) = before.filter(|_| !self.forgetful).and_then(|before| before.certificates.first()) {
+            return Ok(certificate.clone());
+        }
+        let certificate = self.certificate(request, None)?;
+        let new = || Issued { request: request.to_vec(), certificates: vec![] };
+        self.issued.entry(issuance).or_insert_with(new).certificates.push(certificate.clone());
+        Ok(certificate)
     }
 
     /// A certificate that is not what was asked for: it has another name.
     ///
     /// # Errors
     /// In words.
-    pub fn wrong(&self, request: &[u8]) -> Result<Vec<u8>, String> {
+    pub fn wrong(&mut self, request: &[u8]) -> Result<Vec<u8>, String> {
         self.certificate(request, Some("somebody.else"))
     }
 
-    fn certificate(&self, request: &[u8], name: Option<&str>) -> Result<Vec<u8>, String> {
+    fn certificate(&mut self, request: &[u8], name: Option<&str>) -> Result<Vec<u8>, String> {
         let request = CertificationRequest::from_der(request).map_err(said("the request"))?;
         let mut params = named(name.unwrap_or(request.common_name().as_str()));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign];
+        self.made += 1;
+        params.serial_number = Some(SerialNumber::from((1 << 62) + self.made));
         let key = SubjectPublicKeyInfo::from_der(request.public_key().spki()).map_err(said("the key"))?;
-        Ok(params.signed_by(&key, &self.issuer).map_err(said("the certificate"))?.der().to_vec())
+        let sign = || Ok(params.signed_by(&key, &self.issuer).map_err(said("the certificate"))?.der().to_vec());
+        of_even_length(sign)
     }
 
     /// The profiles that the station issues under.

@@ -11,10 +11,7 @@ use station::{
     ledger::{Ledger, LedgerRefused},
 };
 
-use crate::{
-    disk::Disk,
-    floor::{Killed, Shared, look},
-};
+use crate::floor::{Killed, Shared, look};
 
 /// The CA's name.
 pub const AUTHORITY: &str = "ca-1";
@@ -23,8 +20,6 @@ pub const AUTHORITY: &str = "ca-1";
 pub struct Desk {
     /// The ledger.
     pub ledger: Arc<Ledger>,
-    /// Its disk.
-    pub disk: Disk,
     /// The floor.
     pub floor: Shared,
     /// The fixture.
@@ -69,9 +64,11 @@ impl Records for Desk {
                 self.pass()?;
                 let waits = !look(&self.floor).planted.ack_before_sync;
                 if let Some(appended) = appended.filter(|_| waits && action.is_irreversible()) {
-                    self.disk.durable(self.ledger.journal()).map_err(|error| halted(error.into()))?;
                     appended.wait().map_err(|error| halted(error.into()))?;
                     self.pass()?;
+                }
+                if action == Action::AwaitAnswer {
+                    self.ledger.ring();
                 }
                 Ok(match action {
                     // The simulation has no time to wait.

@@ -1,54 +1,64 @@
-//! The journal's disk, in memory. Nothing reaches it but while [`Disk::durable`] is waiting, so that what is on the disk
-//! does not depend on how fast the committer thread is.
+//! The journal's disk, in memory: it forgets what was not synced when the power is cut, keeps it when the process is
+//! killed, and fails when told to. Everything happens on the thread that waits for the journal, so what is on the disk
+//! follows from the seed.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::PathBuf,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use journal::{
-    Journal, JournalError,
-    disk::{Disk as JournalDisk, SegmentFile},
-};
+use journal::disk::{Disk as JournalDisk, SegmentFile};
 
-/// The bytes of a segment before its first frame, and of a frame before its entries (agent/journal, `segment`).
-const FIRST_FRAME: usize = 4096;
-const FRAME_HEAD: usize = 16;
-/// A thread that waits so long at the gate was forgotten there: a defect of the simulation.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::chance::Chance;
+
+const PAGE: usize = 4096;
 /// EIO.
 const INPUT_OUTPUT: i32 = 5;
+/// ENOSPC.
+const NO_SPACE: i32 = 28;
 
 /// A disk; clones are the same one.
-#[derive(Debug, Clone)]
-pub struct Disk(Arc<State>);
+#[derive(Debug, Clone, Default)]
+pub struct Disk(Arc<Mutex<Inner>>);
 
-#[derive(Debug)]
-struct State {
-    inner: Mutex<Inner>,
-    gate: Condvar,
+/// How a life ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The process is gone; the system still has what it wrote.
+    Killed,
+    /// Of what was not synced, some pages are on the disk.
+    PowerCut,
+}
+
+/// What is wrong with the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// Syncs fail, and what they were for is gone.
+    Input,
+    /// No file grows, and none is made.
+    Full,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Inner {
-    files: BTreeMap<String, usize>,
-    contents: Vec<Content>,
-    gate_open: bool,
-    /// Syncs fail, and what they were for is gone.
-    failing: bool,
-    /// The station is no more: its threads come to an end.
+    files: Vec<Content>,
+    names: BTreeMap<String, usize>,
+    /// What the directory held at its last sync, and after each change since.
+    directory: Vec<BTreeMap<String, usize>>,
+    /// Changes of the disk until the process is killed.
+    fuse: Option<usize>,
     dead: bool,
+    trouble: Option<Trouble>,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Content {
     written: Vec<u8>,
     durable: Vec<u8>,
-    /// First and last byte that was written since the last sync, and one more.
-    dirty: Option<(usize, usize)>,
+    /// Pages that were written since the last sync.
+    dirty: BTreeSet<usize>,
 }
 
 struct MemoryFile {
@@ -56,140 +66,142 @@ struct MemoryFile {
     file: usize,
 }
 
-impl Default for Disk {
-    fn default() -> Self {
-        Self::of(Inner::default())
-    }
-}
-
 impl Disk {
-    fn of(mut inner: Inner) -> Self {
-        (inner.gate_open, inner.failing, inner.dead) = (true, false, false);
-        Self(Arc::new(State { inner: Mutex::new(inner), gate: Condvar::new() }))
-    }
-
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn gate(&self, open: bool) {
-        self.lock().gate_open = open;
-        self.0.gate.notify_all();
-    }
-
-    /// From now on syncs wait for nobody.
-    pub fn open_gate(&self) {
-        self.gate(true);
-    }
-
-    /// From now on syncs wait, until somebody waits for them.
-    pub fn close_gate(&self) {
-        self.gate(false);
-    }
-
-    /// Waits until everything that is queued is on the disk.
-    ///
-    /// # Errors
-    /// As the journal's.
-    pub fn durable(&self, journal: &Journal) -> Result<(), JournalError> {
-        self.gate(true);
-        let synced = journal.sync();
-        self.gate(false);
-        synced
-    }
-
-    /// Syncs fail from now on.
-    pub fn fail(&self) {
-        self.lock().failing = true;
+    /// The process is killed at the `changes`-th change of the disk from now on; never for `None`.
+    pub fn kill_at(&self, changes: Option<usize>) {
+        self.lock().fuse = changes;
     }
 
     /// The process is killed: nothing of what it still tries happens.
     pub fn kill(&self) {
         self.lock().dead = true;
-        self.0.gate.notify_all();
     }
 
-    /// The disk as the next process finds it, with the first `records` records on it, and perhaps a part of the next one.
-    ///
-    /// # Errors
-    /// In words: the disk has fewer.
-    pub fn after_crash(&self, records: u64, torn: bool) -> Result<Self, String> {
+    /// From now on this is wrong, or nothing.
+    pub fn trouble(&self, trouble: Option<Trouble>) {
+        self.lock().trouble = trouble;
+    }
+
+    /// Whether the process was killed here.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.lock().dead
+    }
+
+    /// Whether something is wrong with it.
+    #[must_use]
+    pub fn is_troubled(&self) -> bool {
+        self.lock().trouble.is_some()
+    }
+
+    /// The disk as the next process finds it.
+    #[must_use]
+    pub fn after(&self, end: End, chance: &mut Chance) -> Self {
         let mut inner = self.lock().clone();
-        if inner.files.len() > 1 {
-            return Err("the run is too long: its journal has a second segment".to_owned());
+        (inner.fuse, inner.dead) = (None, false);
+        if inner.trouble == Some(Trouble::Input) {
+            inner.trouble = None;
         }
-        for content in &mut inner.contents {
-            let bytes = &mut content.durable;
-            let mut end = FIRST_FRAME;
-            for record in 0..records {
-                let size = frame(bytes, end);
-                end = size.map(|size| end + size).ok_or_else(|| {
-                    format!("the journal said that {records} records are on the disk, and record {record} is not")
-                })?;
+        if end == End::PowerCut {
+            for file in &mut inner.files {
+                file.cut(chance);
             }
-            if torn && let Some(size) = frame(bytes, end) {
-                end += size / 2;
+            if let Some(last) = inner.directory.len().checked_sub(1) {
+                inner.names.clone_from(&inner.directory[chance.below(last + 1)]);
+                inner.directory = vec![inner.names.clone()];
             }
-            if let Some(rest) = bytes.get_mut(end..) {
-                rest.fill(0);
-            }
-            (content.written, content.dirty) = (bytes.clone(), None);
         }
-        Ok(Self::of(inner))
+        Self(Arc::new(Mutex::new(inner)))
     }
 }
 
-/// The size of the frame at `at`; `None` when there is none.
-fn frame(bytes: &[u8], at: usize) -> Option<usize> {
-    let length = u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?) as usize;
-    (length > 0).then_some(FRAME_HEAD + length)
+impl Content {
+    /// Forgets some of what was not synced.
+    fn cut(&mut self, chance: &mut Chance) {
+        // Most often a good part of it is there, sometimes all or nothing.
+        let share = chance.below(5);
+        for page in std::mem::take(&mut self.dirty) {
+            if chance.below(4) < share {
+                let range = page * PAGE..(page * PAGE + PAGE).min(self.written.len());
+                self.durable.resize(self.durable.len().max(range.end), 0);
+                self.durable[range.clone()].copy_from_slice(&self.written[range]);
+            }
+        }
+        self.written.clone_from(&self.durable);
+    }
 }
 
-fn failed() -> io::Error {
-    io::Error::from_raw_os_error(INPUT_OUTPUT)
+fn error(number: i32) -> io::Error {
+    io::Error::from_raw_os_error(number)
 }
 
 impl Inner {
-    fn alive(&self) -> io::Result<()> {
-        if self.dead { Err(failed()) } else { Ok(()) }
+    /// The disk is about to change.
+    fn change(&mut self) -> io::Result<()> {
+        if let Some(left) = &mut self.fuse {
+            *left = left.saturating_sub(1);
+            self.dead |= *left == 0;
+        }
+        if self.dead { Err(error(INPUT_OUTPUT)) } else { Ok(()) }
+    }
+
+    fn directory_changed(&mut self) {
+        if self.directory.is_empty() {
+            self.directory.push(BTreeMap::new());
+        }
+        self.directory.push(self.names.clone());
     }
 }
 
 impl JournalDisk for Disk {
     fn names(&self) -> io::Result<Vec<String>> {
-        Ok(self.lock().files.keys().cloned().collect())
+        Ok(self.lock().names.keys().cloned().collect())
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn SegmentFile>> {
         let mut inner = self.lock();
-        inner.alive()?;
-        inner.contents.push(Content::default());
-        let file = inner.contents.len() - 1;
-        inner.files.insert(name.to_owned(), file);
+        inner.change()?;
+        if inner.trouble == Some(Trouble::Full) {
+            return Err(error(NO_SPACE));
+        }
+        inner.files.push(Content::default());
+        let file = inner.files.len() - 1;
+        inner.names.insert(name.to_owned(), file);
+        inner.directory_changed();
         Ok(Arc::new(MemoryFile { disk: self.clone(), file }))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn SegmentFile>> {
-        let file = *self.lock().files.get(name).ok_or(io::ErrorKind::NotFound)?;
+        let file = *self.lock().names.get(name).ok_or(io::ErrorKind::NotFound)?;
         Ok(Arc::new(MemoryFile { disk: self.clone(), file }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut inner = self.lock();
-        inner.alive()?;
-        let file = inner.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
-        inner.files.insert(to.to_owned(), file);
+        inner.change()?;
+        let file = inner.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        inner.names.insert(to.to_owned(), file);
+        inner.directory_changed();
         Ok(())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut inner = self.lock();
-        inner.alive()?;
-        inner.files.remove(name).map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
+        inner.change()?;
+        inner.names.remove(name).ok_or(io::ErrorKind::NotFound)?;
+        inner.directory_changed();
+        Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.lock().alive()
+        let mut inner = self.lock();
+        inner.change()?;
+        inner.directory = vec![inner.names.clone()];
+        Ok(())
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -199,12 +211,12 @@ impl JournalDisk for Disk {
 
 impl SegmentFile for MemoryFile {
     fn length(&self) -> io::Result<u64> {
-        Ok(self.disk.lock().contents[self.file].written.len() as u64)
+        Ok(self.disk.lock().files[self.file].written.len() as u64)
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let inner = self.disk.lock();
-        let rest = inner.contents[self.file].written.get(offset as usize..).unwrap_or_default();
+        let rest = inner.files[self.file].written.get(offset as usize..).unwrap_or_default();
         let read = rest.len().min(buffer.len());
         buffer[..read].copy_from_slice(&rest[..read]);
         Ok(read)
@@ -212,34 +224,39 @@ impl SegmentFile for MemoryFile {
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut inner = self.disk.lock();
-        inner.alive()?;
-        let content = &mut inner.contents[self.file];
-        let (start, end) = (offset as usize, offset as usize + bytes.len());
-        let written = &mut content.written;
-        if written.len() < start {
-            written.resize(start, 0);
+        let died = inner.change();
+        let full = inner.trouble == Some(Trouble::Full);
+        let content = &mut inner.files[self.file];
+        let (start, mut end) = (offset as usize, offset as usize + bytes.len());
+        let grows = end > content.written.len();
+        if died.is_err() {
+            // A write that is cut off reaches the system in part.
+            end = start + bytes.len() / 2;
+        } else if full && grows {
+            end = start.max(content.written.len());
         }
-        let (over, behind) = bytes.split_at(written.len().min(end) - start);
-        written[start..start + over.len()].copy_from_slice(over);
-        written.extend_from_slice(behind);
-        let (first, last) = content.dirty.unwrap_or((start, end));
-        content.dirty = Some((first.min(start), last.max(end)));
-        Ok(())
+        if end > start {
+            content.written.resize(content.written.len().max(end), 0);
+            content.written[start..end].copy_from_slice(&bytes[..end - start]);
+            content.dirty.extend(start / PAGE..=(end - 1) / PAGE);
+        }
+        died.and(if full && grows { Err(error(NO_SPACE)) } else { Ok(()) })
     }
 
     fn sync(&self) -> io::Result<()> {
-        let closed = |inner: &mut Inner| !inner.gate_open && !inner.dead;
-        let waited = self.disk.0.gate.wait_timeout_while(self.disk.lock(), PATIENCE, closed);
-        let (mut inner, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        if inner.dead || inner.failing || !inner.gate_open {
-            return Err(failed());
+        let mut inner = self.disk.lock();
+        inner.change()?;
+        let troubled = inner.trouble == Some(Trouble::Input);
+        let content = &mut inner.files[self.file];
+        let dirty = std::mem::take(&mut content.dirty);
+        if troubled {
+            // As Linux does: the pages that did not reach the disk are held for clean.
+            return Err(error(INPUT_OUTPUT));
         }
-        let Content { written, durable, dirty } = &mut inner.contents[self.file];
-        if let Some((first, last)) = dirty.take() {
-            let first = first.min(durable.len());
-            let (over, behind) = written[first..last].split_at(durable.len().clamp(first, last) - first);
-            durable[first..first + over.len()].copy_from_slice(over);
-            durable.extend_from_slice(behind);
+        content.durable.resize(content.durable.len().max(content.written.len()), 0);
+        for page in dirty {
+            let range = page * PAGE..(page * PAGE + PAGE).min(content.written.len());
+            content.durable[range.clone()].copy_from_slice(&content.written[range]);
         }
         Ok(())
     }

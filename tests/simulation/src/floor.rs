@@ -6,12 +6,12 @@ use std::{
 };
 
 use issuance::{
-    CertificateLocation, DeviceIdentity, DeviceSerial, Fault, FaultKind, KeyAlgorithm, KeyLocation, Keystore,
-    PublicKey, ResidencyEvidence, ValidatedCertificate,
+    CertificateLocation, DeviceIdentity, DeviceSerial, Fault, FaultKind, IssuanceId, KeyAlgorithm, KeyLocation,
+    Keystore, PublicKey, ResidencyEvidence, ValidatedCertificate,
 };
 use rcgen::{KeyPair, PublicKeyData as _, SigningKey as _};
 
-use crate::{Planted, chance::Chance};
+use crate::{Planted, authority::of_even_length, chance::Chance, submission::CaWeather};
 
 /// What passes by itself or with another attempt.
 const PASSING: &[FaultKind] = &[
@@ -66,6 +66,12 @@ pub struct Floor {
     pub crashed: bool,
     /// The station was asked to stop: the current act is finished.
     pub stopping: bool,
+    /// The journal took no answer any more.
+    pub stuck: bool,
+    /// Submissions that a planted bug does not send.
+    pub forgotten: Vec<IssuanceId>,
+    /// The CA and the link to it.
+    pub ca: CaWeather,
     /// Hardware behaves.
     pub calm: bool,
     /// Faults so far.
@@ -103,6 +109,9 @@ impl Floor {
             fuse: None,
             crashed: false,
             stopping: false,
+            stuck: false,
+            forgotten: vec![],
+            ca: CaWeather::default(),
             calm: false,
             faults: 0,
             keys_made: 0,
@@ -286,7 +295,8 @@ impl Keystore for FixtureKeystore {
             let Some((key, _)) = floor.devices[device].keys.get(&key_place(location)) else {
                 return Err(Fault::new(FaultKind::NotFound, "the key is not there"));
             };
-            messages.iter().map(|message| key.sign(message).map_err(broken)).collect()
+            let sign = |message: &Vec<u8>| of_even_length(|| key.sign(message).map_err(|error| error.to_string()));
+            messages.iter().map(|message| sign(message).map_err(broken)).collect()
         })
     }
 

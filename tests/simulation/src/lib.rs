@@ -1,15 +1,22 @@
 //! The station's rules under one seeded scheduler.
 //!
-//! What is real: `issuance`, `station`'s ledger, rows, fixtures and driver, and the journal. What is simulated: devices
-//! that are scanned rightly and wrongly, move, leave and fail ([`floor`]), a CA that refuses, defers, loses its answers
-//! and answers late or wrongly ([`authority`]), a disk that has only what was waited for ([`disk`]), supervisors, and
-//! kills between any two lines. One event after another (`world`); after each, the rules hold (`rules`), and once the
-//! trouble ends, everything that can complete does.
+//! What is real: `issuance`; `station`'s ledger, rows, fixtures, driver and the sender of its queue; and the journal. What
+//! is simulated: devices that are scanned rightly and wrongly, move, leave and fail ([`floor`]), also while the station is
+//! away; a CA that refuses, defers, is away for a week, flaps, cuts its answers in half, answers late, wrongly or not at
+//! all ([`submission`], [`authority`]); a disk that forgets what was not synced, fails and is full ([`disk`]); rows that are
+//! deleted or damaged between two lives; supervisors; kills between any two lines, within any change of the disk, and once
+//! more while the journal opens (`lives`). One event after another (`world`); after each, the rules hold (`rules`), and
+//! once the trouble ends, everything that can complete does.
 //!
-//! What is not simulated: time (records have the machine's, pauses take none), the queue's pauses between attempts,
-//! several segments, and two fixtures inside one act at the same moment.
+//! Time passes by the simulation's clock for the queue's pauses. What is not simulated: the time in the records, which is
+//! the machine's, and two fixtures inside one act at the same moment. Most runs have their rows in memory, every sixteenth
+//! on sled.
 //!
-//! A seed gives the same events each time: ids and keys are random, and nothing is decided by them.
+//! In every fourth run the CA makes another certificate each time it is asked: each but one is then owed to a doubt that the
+//! journal has.
+//!
+//! A seed gives the same events each time, to the byte on the disk: ids and keys are random, and nothing is decided by
+//! them.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -21,15 +28,16 @@ pub mod floor;
 mod lives;
 pub mod place;
 mod planted;
+mod rot;
 mod rules;
 mod settle;
-mod submission;
+pub mod submission;
 #[cfg(test)]
 mod tests;
 mod world;
 
 pub use planted::Planted;
-pub use world::{Failure, Outcome, run};
+pub use world::{Failure, Faults, Outcome, run};
 
 /// Events of a run, before the trouble ends: a seed is replayed with the same number.
 pub const STEPS: u64 = 300;

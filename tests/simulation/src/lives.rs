@@ -3,78 +3,185 @@
 use std::path::PathBuf;
 
 use crate::{
+    disk::{End, Trouble},
     floor::look,
-    place::Place,
-    said,
-    world::{FIXTURES, World},
+    place::{Place, Settings},
+    rot, said,
+    world::{DEVICES, FIXTURES, World},
 };
 
+/// So often in a row is a station killed while it opens; then it is let be.
+const OPENINGS_MOST: usize = 4;
+
 impl World {
-    fn rows(&self) -> PathBuf {
-        self.directory.path().join("rows")
+    fn rows(&self) -> Option<PathBuf> {
+        self.on_sled.then(|| self.directory.path().join("rows"))
+    }
+
+    /// The first life.
+    pub(crate) fn begin(&mut self) -> Result<(), String> {
+        self.place = Some(self.open()?);
+        self.start_sending();
+        Ok(())
+    }
+
+    fn open(&self) -> Result<Place, String> {
+        let rows = self.rows();
+        let profiles = self.profiles.clone();
+        let settings = Settings {
+            rows: rows.as_deref(),
+            profiles,
+            terms: self.terms,
+            queue_bound: self.queue_bound,
+            fixtures: FIXTURES,
+        };
+        Place::open(&self.disk, &settings)
     }
 
     /// The station is asked to stop, stops and starts again.
     pub(crate) fn restart(&mut self) -> Result<String, String> {
         look(&self.floor).stopping = true;
         let _ = self.work()?;
-        self.disk.open_gate();
-        self.ledger().close().map_err(said("the station does not stop"))?;
+        self.stop_sending()?;
+        if self.disk.is_dead() || look(&self.floor).crashed {
+            return Ok("the station is killed while it stops".to_owned());
+        }
+        if self.ledger().close().is_err() {
+            let broken = self.disk.is_dead() || self.disk.is_troubled() || self.halted;
+            self.halted = true;
+            return if broken {
+                Ok("the station stops badly".to_owned())
+            } else {
+                Err("the station does not stop".to_owned())
+            };
+        }
         let records = self.ledger().journal().synced();
         if records != self.ledger().journal().length() {
             return Err("the station stopped with records that are not on the disk".to_owned());
         }
-        self.reopen(records, false)?;
+        self.reopen(End::Killed)?;
         Ok("the station restarts".to_owned())
     }
 
-    /// The station is killed: of what was queued and not waited for, the disk may have all, some or none.
+    /// The station is killed, or the power is cut: of what was queued and not waited for, the disk may have all, some or
+    /// none.
     pub(crate) fn crash(&mut self) -> Result<(), String> {
         self.outcome.crashes += 1;
-        let journal = self.ledger().journal();
-        let synced = journal.synced();
-        let mut records = synced;
-        if !self.halted && self.chance.once_in(2) && self.durable().is_ok() {
-            let more = self.ledger().journal().length() - synced;
-            records += self.chance.below(more as usize + 1) as u64;
+        if !self.halted && !self.disk.is_dead() && self.chance.once_in(2) {
+            // The committer had begun with what was queued.
+            self.disk.kill_at(Some(1 + self.chance.below(5)));
+            let _ = self.ledger().journal().sync();
         }
-        let torn = self.chance.once_in(2);
-        let lost = self.ledger().journal().length() - records;
-        self.outcome.trace.push(format!("     killed with {records} records on the disk, {lost} are lost"));
-        self.reopen(records, torn)
+        let end = if self.chance.once_in(2) { End::PowerCut } else { End::Killed };
+        self.outcome.power_cuts += u64::from(end == End::PowerCut);
+        self.reopen(end)
     }
 
-    fn reopen(&mut self, records: u64, torn: bool) -> Result<(), String> {
-        let disk = self.disk.after_crash(records, torn)?;
+    fn reopen(&mut self, end: End) -> Result<(), String> {
+        let journal = self.ledger().journal();
+        let (synced, length) = (journal.synced(), journal.length());
+        let disk = self.disk.after(end, &mut self.chance);
         self.disk.kill();
-        let rows = self.rows();
-        let forgotten = if self.planted.forget_queue_on_restart {
-            self.ledger().waiting(usize::MAX, |_| false).into_iter().map(|waiting| waiting.issuance).collect()
-        } else {
-            vec![]
-        };
-        let profiles = self.ledger().profiles().clone();
-        // Two lives never share their rows.
-        self.place = None;
-        if self.chance.once_in(4) {
-            std::fs::remove_dir_all(&rows).map_err(said("the rows"))?;
-            self.outcome.trace.push("     its rows are deleted".to_owned());
-        }
-        let opened = Place::open(&disk, &rows, profiles, self.queue_bound, FIXTURES);
-        self.place = Some(opened?);
         self.disk = disk;
-        if self.place().records != records {
-            let found = self.place().records;
-            return Err(format!("the disk has {records} records, and the journal opened with {found}"));
+        let queued = if self.planted.forget_queue_on_restart { self.place().queued() } else { vec![] };
+        look(&self.floor).forgotten = queued;
+        // Two lives never share their rows, and connections end with their process.
+        (self.place, self.known) = (None, None);
+        self.spoil_rows()?;
+        self.place = Some(self.next_life()?);
+        let (found, torn) = (self.place().records, self.place().torn);
+        let entries = self.ledger().journal().read(0..found).map_err(said("the journal cannot be read"))?;
+        let bytes: usize = entries.iter().map(Vec::len).sum();
+        self.outcome.trace.push(format!(
+            "     {end:?} with {synced} records synced of {length}, found {found} ({bytes} bytes), torn: {torn}"
+        ));
+        if !(synced..=length).contains(&found) {
+            return Err(format!(
+                "lost: {synced} of {length} records were on the disk, and the journal opened with {found}"
+            ));
         }
-        self.place_mut().forgotten = forgotten;
-        (self.halted, self.next_change) = (false, records);
-        self.deferred.clear();
-        // The connections that they were to come on are gone.
-        self.late.clear();
+        (self.halted, self.next_change) = (false, found);
+        if self.chance.once_in(3) {
+            self.swap_devices();
+        }
         let mut floor = look(&self.floor);
         (floor.crashed, floor.stopping) = (false, false);
-        self.outcome.faults += std::mem::take(&mut floor.faults);
+        floor.ca.late.clear();
+        drop(floor);
+        self.start_sending();
         Ok(())
+    }
+
+    /// Opens the station, which is killed on the way now and then.
+    fn next_life(&mut self) -> Result<Place, String> {
+        for opening in 0..=OPENINGS_MOST {
+            let last = opening == OPENINGS_MOST;
+            if !last && self.chance.once_in(3) {
+                self.disk.kill_at(Some(1 + self.chance.below(7)));
+            }
+            if last || self.chance.once_in(3) {
+                self.disk.trouble(None);
+            }
+            match self.open() {
+                Ok(place) => {
+                    self.disk.kill_at(None);
+                    return Ok(place);
+                }
+                Err(words) if self.disk.is_dead() || self.disk.is_troubled() => {
+                    self.outcome.faults.disk += 1;
+                    let dead = self.disk.is_dead();
+                    self.outcome.opening_kills += u64::from(dead);
+                    let end = if dead && self.chance.once_in(2) { End::PowerCut } else { End::Killed };
+                    let why = if dead { "killed while it opens".to_owned() } else { words };
+                    self.outcome.trace.push(format!("     {why}, then {end:?}"));
+                    self.disk = self.disk.after(end, &mut self.chance);
+                }
+                Err(words) => return Err(words),
+            }
+        }
+        Err("the station does not start on a sound disk".to_owned())
+    }
+
+    /// Between two lives the rows are deleted or damaged.
+    fn spoil_rows(&mut self) -> Result<(), String> {
+        let Some(rows) = self.rows() else { return Ok(()) };
+        match self.chance.below(6) {
+            0 => {
+                std::fs::remove_dir_all(&rows).map_err(said("the rows"))?;
+                self.outcome.trace.push("     its rows are deleted".to_owned());
+            }
+            1 => {
+                rot::spoil(&rows, &mut self.chance).map_err(said("the rows"))?;
+                self.outcome.trace.push("     its rows are damaged".to_owned());
+            }
+            _ => return Ok(()),
+        }
+        self.outcome.faults.rows += 1;
+        Ok(())
+    }
+
+    /// While the station is away somebody takes devices out and puts them elsewhere.
+    fn swap_devices(&mut self) {
+        let (one, other) = (self.chance.below(FIXTURES), self.chance.below(FIXTURES));
+        let device = self.chance.below(DEVICES);
+        let mut floor = look(&self.floor);
+        floor.places.swap(one, other);
+        if floor.chance.once_in(3) {
+            floor.put(device, one);
+        }
+        let places = format!("     meanwhile devices move: {:?}", floor.places);
+        drop(floor);
+        self.outcome.trace.push(places);
+    }
+
+    /// The disk gets into trouble, from which it comes back later.
+    pub(crate) fn disk_trouble(&mut self) -> Result<String, String> {
+        let trouble = if self.chance.once_in(2) { Trouble::Input } else { Trouble::Full };
+        self.disk.trouble(Some(trouble));
+        self.outcome.faults.disk += 1;
+        let scanned = self.somebody_scans()?;
+        // EIO ends this life; on a full disk the station goes on as long as it can.
+        self.halted |= trouble == Trouble::Input;
+        Ok(format!("the disk is {trouble:?}; {scanned}"))
     }
 }

@@ -9,6 +9,8 @@ pub struct Planted {
     pub ack_before_sync: bool,
     /// What waits for the CA when the station starts is not sent any more.
     pub forget_queue_on_restart: bool,
+    /// The CA makes another certificate each time it is asked for the same issuance.
+    pub mint_again: bool,
 }
 
 impl Planted {
@@ -19,6 +21,7 @@ impl Planted {
             generate_without_looking: cfg!(feature = "planted-generate-without-looking"),
             ack_before_sync: cfg!(feature = "planted-ack-before-sync"),
             forget_queue_on_restart: cfg!(feature = "planted-forget-queue-on-restart"),
+            mint_again: cfg!(feature = "planted-mint-again"),
         }
     }
 }

@@ -1,31 +1,38 @@
 //! The trouble ends: devices behave, the CA answers, operators scan what is open, supervisors decide. Then everything
 //! that can complete does.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use issuance::{DeviceSerial, Issuance, IssuanceId, State};
 
-use crate::{floor::look, rules::hardware, world::World};
+use crate::{
+    floor::look,
+    rules::hardware,
+    world::{World, is_aside},
+};
 
 /// Twice as many rounds as any issuance needs: released, stopped once more, cancelled, started anew, released, completed.
 const ROUNDS: usize = 12;
 /// Fixtures' tasks and batches in one round; more is a loop.
 const TURNS_MOST: usize = 400;
+/// The longest that the station lets a CA keep it waiting, and one attempt more.
+const AN_HOUR: Duration = Duration::from_secs(3600 + 660);
 
 impl World {
     /// # Errors
     /// What did not complete, though nothing stood in its way.
     pub(crate) fn settle(&mut self) -> Result<(), String> {
         look(&self.floor).calm = true;
+        self.disk.trouble(None);
         let mut ruled: BTreeMap<IssuanceId, u32> = BTreeMap::new();
         for _ in 0..ROUNDS {
             self.turn()?;
-            let open: Vec<Issuance> = self.all()?.into_iter().filter(|issuance| !is_over(issuance)).collect();
+            let open: Vec<Issuance> = self.all()?.iter().filter(|issuance| !is_over(issuance)).cloned().collect();
             if open.is_empty() {
                 break;
             }
             for (number, issuance) in open.iter().enumerate() {
-                if matches!(issuance.state, State::Quarantined(..)) {
+                if is_aside(issuance) {
                     let times = ruled.entry(issuance.id).or_default();
                     *times += 1;
                     let release = *times < 3;
@@ -45,7 +52,7 @@ impl World {
         let happened = self.look_around();
         self.after_event(happened)?;
         let all = self.all()?;
-        for issuance in &all {
+        for issuance in all.iter() {
             if is_over(issuance) {
                 continue;
             }
@@ -65,18 +72,24 @@ impl World {
     fn turn(&mut self) -> Result<(), String> {
         for _ in 0..TURNS_MOST {
             let worked = self.work()?;
-            let submitted = self.submit()?;
-            if worked.starts_with("no fixture") && submitted.starts_with("nothing") {
+            let before = self.ledger().queue().0;
+            // What a CA that was away, or asked to wait, can keep the queue for at most.
+            let passed = if before > 0 { self.time_passes(AN_HOUR)? } else { String::new() };
+            let after = self.ledger().queue().0;
+            if worked.starts_with("no fixture") && before == 0 {
                 return Ok(());
             }
-            self.after_event(Ok(format!("{worked}; {submitted}")))?;
+            self.after_event(Ok(format!("{worked}; {passed}")))?;
+            if before > 0 && after == before {
+                return Err(format!("{before} submissions wait for a CA that answers"));
+            }
         }
         Err("fixtures and CA do not come to an end".to_owned())
     }
 
     /// The device that the journal knows by this serial, else the one that has the barcode; `None` when that one was scanned
     /// with another barcode before: a wrong scan is a person's to sort out.
-    fn hardware_of(&self, serial: &DeviceSerial) -> Result<Option<usize>, String> {
+    fn hardware_of(&mut self, serial: &DeviceSerial) -> Result<Option<usize>, String> {
         let all = self.all()?;
         let known = |issuance: &&Issuance| issuance.request.device_serial == *serial;
         if let Some(device) = all.iter().filter(known).find_map(hardware) {

@@ -1,141 +1,486 @@
-//! What goes to the CA, and what comes back: as `station::submission` and `station::station` have it.
+//! The queue's way to the CA: the station's own, `station::submission`, under a simulated clock, between a CA that is moody
+//! and the desk where answers are recorded.
 
-use issuance::{Input, IssuanceId, profile::KeystoreKind};
-use station::ledger::LedgerRefused;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use issuance::{Input, IssuanceId, profile::KeystoreKind, submission::Repeats};
+use journal::Appended;
+use station::{
+    configuration::QueueSettings,
+    connector::{Answer, Connector, Submission, Unanswered},
+    fixtures::Fixtures,
+    ledger::{Ledger, LedgerRefused},
+    submission::{Answered, run_with},
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 use crate::{
+    authority::Authority,
     desk::AUTHORITY,
-    floor::look,
-    said,
+    floor::{Killed, Shared, look},
     world::{Stopped, World},
 };
 
 /// More bytes than an answer may have.
 const TOO_LARGE: usize = 100_000;
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// As `station::submission` has it: a CA's word on when to come back counts up to this.
+const RETRY_AFTER_MOST: Duration = Duration::from_secs(3600);
+/// Nor sooner than this, whatever the dice say.
+const PAUSE_LEAST: Duration = Duration::from_millis(100);
 
-impl World {
-    /// A batch goes to the CA, and its answers, if any, are recorded: as `station::submission` has it.
-    pub(crate) fn submit(&mut self) -> Result<String, String> {
-        let calm = look(&self.floor).calm;
-        if calm || self.chance.once_in(3) {
-            self.deferred.clear();
+/// How the queue is sent.
+pub(crate) fn settings(bound: usize) -> QueueSettings {
+    QueueSettings {
+        bound,
+        batch: 4,
+        timeout: Duration::from_secs(30),
+        retry_first: Duration::from_millis(200),
+        retry_most: Duration::from_secs(600),
+    }
+}
+
+/// How the CA and the link to it are, beyond any one life of the station.
+#[derive(Debug, Default)]
+pub struct CaWeather {
+    /// It is away until then.
+    away_until: Option<Instant>,
+    /// While away the link comes and goes.
+    flapping: bool,
+    /// Answers that are still on their way.
+    pub(crate) late: Vec<(IssuanceId, Answer)>,
+    /// What it was ever asked for.
+    pub(crate) submitted: std::collections::BTreeSet<IssuanceId>,
+    /// Attempts so far, and those that had no answer.
+    pub(crate) attempts: u64,
+    /// Faults so far.
+    pub(crate) faults: u64,
+    /// Outages of a day or more.
+    pub(crate) long_outages: u64,
+}
+
+/// The CA, as the station's sender meets it.
+struct MoodyCa {
+    floor: Shared,
+    authority: Arc<Mutex<Authority>>,
+    ledger: Arc<Ledger>,
+    settings: QueueSettings,
+    /// It makes another certificate of the same request.
+    mints_again: bool,
+    /// What the sender was told in this life: what it must keep to.
+    told: Mutex<Told>,
+}
+
+#[derive(Default)]
+struct Told {
+    under_way: bool,
+    /// Attempts in a row without an answer, and the moment before which there must be no other.
+    unanswered: u32,
+    not_before: Option<Instant>,
+    /// What was asked to have later.
+    deferred: BTreeMap<IssuanceId, Instant>,
+}
+
+/// What becomes of an attempt.
+enum Fate {
+    /// Nobody is there.
+    Refused,
+    /// It has no time, perhaps with a word on when it has.
+    Unavailable(Option<Duration>),
+    /// It does what was asked, and the station hears nothing of it.
+    Unheard,
+    /// It does what was asked, and answers after the station gave up.
+    Late,
+    /// It answers half.
+    Half,
+    /// It answers.
+    Answered,
+}
+
+impl Connector for MoodyCa {
+    async fn reach(&self) -> Result<(), Unanswered> {
+        let away = {
+            let floor = look(&self.floor);
+            !floor.calm && floor.ca.away_until.is_some_and(|until| Instant::now() < until)
+        };
+        sleep(Duration::from_millis(1)).await;
+        let reached = if away { Err(unanswered("connection refused", None)) } else { Ok(vec![]) };
+        if away {
+            self.remember(&reached);
         }
-        let most = 1 + self.chance.below(4);
-        let skip = |id| self.deferred.contains(&id) || self.place().forgotten.contains(&id);
-        let batch = self.ledger().waiting(most, skip);
-        if batch.is_empty() {
-            return Ok("nothing is to be submitted".to_owned());
-        }
-        if batch.windows(2).any(|two| two[0].since > two[1].since) {
-            return Err("the queue is not in the order of its records".to_owned());
-        }
-        let mut line = "submitted".to_owned();
-        let mut requests = vec![];
-        for waiting in batch {
-            let issuance = self.issuance(waiting.issuance)?;
-            let Some(signed) = issuance.state.awaits_answer() else {
-                return Err(format!("{} is in the queue and awaits no answer", self.name(issuance.id)));
-            };
-            line.push_str(&format!(" {}", self.name(issuance.id)));
-            requests.push((issuance.id, signed.certification_request.clone()));
-        }
-        if self.pass().is_err() {
-            return Ok(line);
-        }
-        let mood = if calm { 9 } else { self.chance.below(10) };
-        let away = !calm && self.outcome.steps < self.away_until;
-        if mood == 0 || away {
-            self.outcome.faults += 1;
-            if !away && self.chance.once_in(3) {
-                self.away_until = self.outcome.steps + self.chance.below(80) as u64;
-            }
-            return Ok(format!("{line}: the CA is away"));
-        }
-        let mut answers = vec![];
-        for (id, request) in requests {
-            self.submitted.insert(id);
-            let (input, word) = self.answer(id, &request, calm)?;
-            line.push_str(&format!(", {word}"));
-            answers.extend(input.map(|input| (id, input)));
-        }
-        match mood {
-            1 => {
-                self.outcome.faults += 1;
-                return Ok(format!("{line}: the answer is lost"));
-            }
-            2 => {
-                self.outcome.faults += 1;
-                self.late.append(&mut answers);
-                return Ok(format!("{line}: the answer is late"));
-            }
-            3 => {
-                self.outcome.faults += 1;
-                answers.truncate(answers.len() / 2);
-                line.push_str(": half of it is answered");
-            }
-            _ => {}
-        }
-        for (id, input) in answers {
-            if self.deliver(id, input)?.is_err() {
-                break;
-            }
-        }
-        Ok(line)
+        reached.map(drop)
     }
 
-    /// What the CA says to one submission; `None`: later.
-    fn answer(&mut self, id: IssuanceId, request: &[u8], calm: bool) -> Result<(Option<Input>, &'static str), String> {
-        let chain = self.authority.chain();
-        let mood = if calm { 99 } else { self.chance.below(30) };
-        self.outcome.faults += u64::from(mood < 5);
+    async fn submit(&self, batch: &[Submission]) -> Result<Vec<(IssuanceId, Answer)>, Unanswered> {
+        self.look_at(batch);
+        if look(&self.floor).pass().is_err() {
+            // The process is gone in the middle of it.
+            return std::future::pending().await;
+        }
+        let fate = self.fate();
+        let latency = Duration::from_millis(1 + look(&self.floor).chance.below(40) as u64);
+        let outcome = match fate {
+            Fate::Refused => {
+                sleep(latency).await;
+                Err(unanswered("connection refused", None))
+            }
+            Fate::Unavailable(after) => {
+                sleep(latency).await;
+                Err(unanswered("the CA has no time", after))
+            }
+            Fate::Unheard => {
+                let _ = self.answers(batch);
+                sleep(latency).await;
+                Err(Unanswered::lost("the link was lost"))
+            }
+            Fate::Late => {
+                let answers = self.answers(batch);
+                let late = self.how_late(&answers);
+                self.remember(&Err(Unanswered::lost("late")));
+                sleep(self.settings.timeout + late).await;
+                if look(&self.floor).pass().is_err() {
+                    return std::future::pending().await;
+                }
+                return Ok(answers);
+            }
+            Fate::Half | Fate::Answered => {
+                let mut answers = self.answers(batch);
+                if matches!(fate, Fate::Half) {
+                    answers.truncate(answers.len() / 2);
+                    look(&self.floor).notes.push("half of it is answered".to_owned());
+                }
+                sleep(latency).await;
+                if answers.is_empty() { Err(Unanswered::lost("the link was cut")) } else { Ok(answers) }
+            }
+        };
+        self.remember(&outcome);
+        outcome
+    }
+}
+
+fn unanswered(message: &str, retry_after: Option<Duration>) -> Unanswered {
+    Unanswered { retry_after, ..Unanswered::not_taken(message) }
+}
+
+impl MoodyCa {
+    /// How long after the station gave up these come. From a CA that repeats itself they come once more, later.
+    fn how_late(&self, answers: &[(IssuanceId, Answer)]) -> Duration {
+        let mut floor = look(&self.floor);
+        if !self.mints_again {
+            floor.ca.late.extend(answers.iter().cloned());
+        }
+        Duration::from_secs(1 + floor.chance.below(1200) as u64)
+    }
+
+    /// What the sender promises: one attempt at a time, in the queue's order, a probe while nothing is answered, and
+    /// pauses in between.
+    fn look_at(&self, batch: &[Submission]) {
+        let now = Instant::now();
+        let queued: Vec<_> = self.ledger.waiting(usize::MAX, |_| false).iter().map(|one| one.issuance).collect();
+        let places: Vec<_> = batch.iter().map(|one| queued.iter().position(|id| *id == one.issuance)).collect();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut wrong = vec![];
+        if told.under_way {
+            wrong.push("two attempts are under way at one time");
+        }
+        if batch.len() > self.settings.batch || batch.is_empty() {
+            wrong.push("a batch is empty or too large");
+        }
+        if places.iter().any(Option::is_none) || !places.is_sorted() {
+            wrong.push("a batch is not what is queued, in its order");
+        }
+        // The first after an answer may be those that a probe suspected.
+        if told.unanswered >= 2 && batch.len() > 1 {
+            wrong.push("a CA that is away is asked for more than one");
+        }
+        if told.unanswered >= 2 && told.not_before.is_some_and(|at| now < at) {
+            wrong.push("a CA that is away is asked again too soon");
+        }
+        if batch.iter().any(|one| told.deferred.get(&one.issuance).is_some_and(|due| now < *due)) {
+            wrong.push("what the CA asked to have later is sent before that");
+        }
+        told.under_way = true;
+        let mut floor = look(&self.floor);
+        floor.ca.attempts += 1;
+        floor.wrong.extend(wrong.into_iter().map(str::to_owned));
+        if told.unanswered < 2 {
+            floor.notes.push(format!("a batch of {}", batch.len()));
+        }
+    }
+
+    fn remember(&self, outcome: &Result<Vec<(IssuanceId, Answer)>, Unanswered>) {
+        let now = Instant::now();
+        let least = PAUSE_LEAST.min(self.settings.retry_first);
+        let bounded = |after: Duration| after.max(self.settings.retry_first).min(RETRY_AFTER_MOST);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.under_way = false;
+        match outcome {
+            Ok(answers) => {
+                told.unanswered = 0;
+                for (id, answer) in answers {
+                    if let Answer::Deferred { after, .. } = answer {
+                        told.deferred.insert(*id, now + bounded(*after));
+                    }
+                }
+            }
+            Err(unanswered) => {
+                told.unanswered += 1;
+                told.not_before = Some(now + unanswered.retry_after.map_or(least, bounded));
+            }
+        }
+    }
+
+    fn fate(&self) -> Fate {
+        let now = Instant::now();
+        let mut floor = look(&self.floor);
+        if floor.calm {
+            return Fate::Answered;
+        }
+        let away = floor.ca.away_until.is_some_and(|until| now < until);
+        if away && !(floor.ca.flapping && floor.chance.once_in(4)) {
+            return Fate::Refused;
+        }
+        let (fate, word) = match floor.chance.below(16) {
+            0 => {
+                let day = floor.chance.once_in(12);
+                let away = if day {
+                    DAY * (1 + floor.chance.below(7) as u32)
+                } else {
+                    Duration::from_secs(1 + floor.chance.below(120) as u64)
+                };
+                floor.ca.away_until = Some(now + away);
+                floor.ca.flapping = floor.chance.once_in(2);
+                floor.ca.long_outages += u64::from(day);
+                let flapping = floor.ca.flapping;
+                floor.notes.push(format!("the CA is away for {away:?}, flapping: {flapping}"));
+                (Fate::Refused, "refused")
+            }
+            1 => {
+                let after = floor.chance.of(&[None, Some(0), Some(5), Some(7200), Some(365 * 24 * 3600)]).flatten();
+                (Fate::Unavailable(after.map(Duration::from_secs)), "the CA has no time")
+            }
+            2 => (Fate::Unheard, "the answer is lost"),
+            3 => (Fate::Late, "the answer is late"),
+            4 => (Fate::Half, "the link is cut"),
+            _ => return Fate::Answered,
+        };
+        floor.ca.faults += 1;
+        floor.notes.push(word.to_owned());
+        fate
+    }
+
+    /// What the CA does with a batch.
+    fn answers(&self, batch: &[Submission]) -> Vec<(IssuanceId, Answer)> {
+        let mut answers = vec![];
+        for submission in batch {
+            let id = submission.issuance;
+            let mut floor = look(&self.floor);
+            if floor.forgotten.contains(&id) {
+                continue;
+            }
+            floor.ca.submitted.insert(id);
+            let mood = if floor.calm { 99 } else { floor.chance.below(30) };
+            floor.ca.faults += u64::from(mood < 5);
+            let bytes = if mood == 4 && floor.chance.once_in(2) { TOO_LARGE } else { 10 };
+            let after = floor.chance.of(&[0, 1, 3600, 31_536_000]).unwrap_or_default();
+            drop(floor);
+            match self.answer(id, &submission.certification_request, mood, bytes, Duration::from_secs(after)) {
+                Ok((answer, word)) => {
+                    look(&self.floor).notes.push(word.to_owned());
+                    answers.push((id, answer));
+                }
+                Err(wrong) => look(&self.floor).wrong.push(wrong),
+            }
+        }
+        answers
+    }
+
+    fn answer(
+        &self,
+        id: IssuanceId,
+        request: &[u8],
+        mood: usize,
+        bytes: usize,
+        after: Duration,
+    ) -> Result<(Answer, &'static str), String> {
+        let mut authority = self.authority.lock().unwrap_or_else(PoisonError::into_inner);
+        let chain = authority.chain();
         Ok(match mood {
-            0 | 1 => {
-                let refused = Input::Refused { reason: "POLICY".to_owned(), message: "not today".to_owned() };
-                (Some(refused), "refused")
+            0 | 1 => (Answer::Refused { reason: "POLICY".to_owned(), message: "not today".to_owned() }, "refused"),
+            2 => (Answer::Deferred { after, message: "later".to_owned() }, "deferred"),
+            3 => (Answer::Issued { certificate: authority.wrong(request)?, chain }, "with another name"),
+            4 => (Answer::Issued { certificate: vec![0x30; bytes], chain }, "with garbage"),
+            _ => (Answer::Issued { certificate: authority.issue(id, request)?, chain }, "issued"),
+        })
+    }
+}
+
+/// Where answers are recorded and passed on, as `station::station` has it.
+#[derive(Clone)]
+pub(crate) struct AnswerDesk {
+    ledger: Arc<Ledger>,
+    fixtures: Arc<Fixtures>,
+    floor: Shared,
+}
+
+impl Answered for AnswerDesk {
+    fn answered(&self, issuance: IssuanceId) {
+        if look(&self.floor).pass().is_err() {
+            return;
+        }
+        if let Ok(Some((issuance, _))) = self.ledger.get(issuance) {
+            self.fixtures.go_on(&issuance.fixture, issuance.id);
+        }
+    }
+
+    fn record(&self, issuance: IssuanceId, input: Input) -> bool {
+        if look(&self.floor).pass().is_err() {
+            return false;
+        }
+        self.decide(issuance, input).is_ok() && look(&self.floor).pass().is_ok()
+    }
+
+    async fn sending(&self, issuances: &[IssuanceId]) -> bool {
+        let mut last = None;
+        for issuance in issuances {
+            if look(&self.floor).pass().is_err() {
+                return false;
             }
-            2 => {
-                self.deferred.insert(id);
-                (None, "deferred")
+            match self.decide(*issuance, Input::Sending) {
+                Ok(appended) => last = appended.or(last),
+                Err(Stopped) => return false,
             }
-            3 => (Some(Input::Issued { certificate: self.authority.wrong(request)?, chain }), "with another name"),
-            4 => {
-                let bytes = if self.chance.once_in(2) { TOO_LARGE } else { 10 };
-                (Some(Input::Issued { certificate: vec![0x30; bytes], chain }), "with garbage")
+        }
+        let Some(last) = last else { return true };
+        let synced = last.synced().await.is_ok();
+        look(&self.floor).stuck |= !synced;
+        synced && look(&self.floor).pass().is_ok()
+    }
+}
+
+impl AnswerDesk {
+    fn decide(&self, issuance: IssuanceId, input: Input) -> Result<Option<Appended>, Stopped> {
+        let Ok(Some((before, _))) = self.ledger.get(issuance) else {
+            look(&self.floor).wrong.push("what is answered is not in the journal".to_owned());
+            return Err(Stopped);
+        };
+        match self.ledger.decide(issuance, &before.fixture, KeystoreKind::Pkcs11, AUTHORITY, input) {
+            Ok((_, appended)) => Ok(appended),
+            Err(LedgerRefused::Precondition { .. }) => Ok(None),
+            Err(LedgerRefused::Journal(_)) => {
+                look(&self.floor).stuck = true;
+                Err(Stopped)
             }
-            _ => (Some(Input::Issued { certificate: self.authority.issue(id, request)?, chain }), "issued"),
+            Err(refused) => {
+                look(&self.floor).wrong.push(format!("an answer is not recorded: {}", service::in_full(&refused)));
+                Err(Stopped)
+            }
+        }
+    }
+}
+
+impl World {
+    fn answer_desk(&self) -> AnswerDesk {
+        let place = self.place();
+        AnswerDesk {
+            ledger: Arc::clone(&place.ledger),
+            fixtures: Arc::clone(&place.fixtures),
+            floor: Arc::clone(&self.floor),
+        }
+    }
+
+    /// The station's sender begins; it goes on while time passes.
+    pub(crate) fn start_sending(&mut self) {
+        let settings = settings(self.queue_bound);
+        let ca = MoodyCa {
+            floor: Arc::clone(&self.floor),
+            authority: Arc::clone(&self.authority),
+            ledger: Arc::clone(self.ledger()),
+            settings,
+            mints_again: self.terms.repeats == Repeats::New,
+            told: Mutex::default(),
+        };
+        let (ledger, desk) = (Arc::clone(self.ledger()), Arc::new(self.answer_desk()));
+        let (shutdown, floor) = (self.place().shutdown.clone(), Arc::clone(&self.floor));
+        let jitter = move || look(&floor).chance.below(1000) as f64 / 1000.0;
+        let (link, _) = watch::channel(station::submission::Link::default());
+        let sending = run_with(ledger, ca, desk, settings, link, shutdown, jitter);
+        self.place_mut().sending = Some(Box::pin(sending));
+    }
+
+    /// The sender is asked to stop and does.
+    pub(crate) fn stop_sending(&mut self) -> Result<(), String> {
+        self.place().shutdown.request();
+        let Some(mut sending) = self.place_mut().sending.take() else { return Ok(()) };
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = &mut sending => Ok(()),
+                () = sleep(DAY) => Err("the sender does not stop".to_owned()),
+            }
         })
     }
 
-    /// Records an answer and lets the fixture go on.
-    fn deliver(&mut self, id: IssuanceId, input: Input) -> Result<Result<(), Stopped>, String> {
-        if self.pass().is_err() {
-            return Ok(Err(Stopped));
+    /// Time passes: the sender does what it does in it.
+    pub(crate) fn time_passes(&mut self, for_long: Duration) -> Result<String, String> {
+        let Some(mut sending) = self.place_mut().sending.take() else { return Err("nobody sends".to_owned()) };
+        let ended = self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = &mut sending => true,
+                () = sleep(for_long) => false,
+            }
+        });
+        self.place_mut().sending = Some(sending);
+        if ended {
+            return Err("the sender ended by itself".to_owned());
         }
-        let Some((before, _)) = self.ledger().get(id).map_err(said("an answered issuance"))? else {
-            return Err(format!("{} is answered and not in the journal", self.name(id)));
-        };
-        match self.ledger().decide(id, &before.fixture, KeystoreKind::Pkcs11, AUTHORITY, input) {
-            Ok(_) | Err(LedgerRefused::Precondition { .. }) => {}
-            Err(refused) => return Err(format!("an answer is not recorded: {}", service::in_full(&refused))),
-        }
-        if self.pass().is_err() {
-            return Ok(Err(Stopped));
-        }
-        if self.ledger().is_waiting(id) {
-            self.deferred.insert(id);
-        }
-        self.place().fixtures.go_on(&before.fixture, id);
-        Ok(Ok(()))
+        self.outcome.simulated += for_long;
+        Ok(format!("{for_long:?} pass, {} wait for the CA", self.ledger().queue().0))
     }
 
-    /// An answer arrives that was on its way.
+    /// As long as somebody looks away, or as the CA is.
+    pub(crate) fn some_time(&mut self) -> Duration {
+        let now = self.runtime.block_on(async { Instant::now() });
+        let away = look(&self.floor).ca.away_until.map_or(Duration::ZERO, |until| until - now.min(until));
+        match self.chance.below(10) {
+            0..=3 => Duration::from_millis(1 + self.chance.below(100) as u64),
+            4..=6 => Duration::from_secs(1 + self.chance.below(10) as u64),
+            7 => Duration::from_secs(60 * (1 + self.chance.below(10) as u64)),
+            _ if away > DAY => away / 4,
+            _ => away + Duration::from_secs(1),
+        }
+    }
+
+    /// An answer arrives that the station did not wait for any more.
     pub(crate) fn late_answer(&mut self) -> Result<String, String> {
-        if self.late.is_empty() {
+        let late = look(&self.floor).ca.late.len();
+        if late == 0 {
             return Ok("no answer is late".to_owned());
         }
-        let (id, input) = self.late.swap_remove(self.chance.below(self.late.len()));
+        let (id, answer) = look(&self.floor).ca.late.swap_remove(self.chance.below(late));
         let line = format!("a late answer for {}", self.name(id));
-        let _ = self.deliver(id, input)?;
+        let input = match answer {
+            Answer::Issued { certificate, chain } => Input::Issued { certificate, chain },
+            Answer::Refused { reason, message } => Input::Refused { reason, message },
+            Answer::Deferred { .. } => return Ok(line),
+        };
+        let desk = self.answer_desk();
+        if desk.record(id, input) {
+            desk.answered(id);
+        }
         Ok(line)
+    }
+
+    /// A boundary between two lines.
+    pub(crate) fn pass(&self) -> Result<(), Stopped> {
+        look(&self.floor).pass().map_err(|Killed| Stopped)
     }
 }

@@ -2,17 +2,24 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    hash::{DefaultHasher, Hash, Hasher},
     path::Path,
+    rc::Rc,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use issuance::{
-    DeviceSerial, Input, Issuance, IssuanceId, LotName, ProfileName, State, record::Provenance, rule::Ruling,
+    DeviceSerial, Issuance, IssuanceId, LotName, ProfileName, State,
+    record::Provenance,
+    rule::Ruling,
+    submission::{Repeats, Terms, WhenInDoubt},
 };
 use station::{
     driver::{Asked as Because, Driver, Halted},
     fixtures::Task,
-    ledger::{Asked, Ledger, LedgerRefused, Listed, Subject},
+    ledger::{Asked, Changed, Ledger, LedgerRefused, Listed, Subject},
+    profiles::Profiles,
 };
 use tempfile::TempDir;
 
@@ -22,16 +29,40 @@ use crate::{
     chance::Chance,
     desk::Desk,
     disk::Disk,
-    floor::{FixtureKeystore, Floor, Killed, Shared, look},
+    floor::{FixtureKeystore, Floor, Shared, look},
     place::{Place, fixture_name},
     rules, said,
 };
 
 /// Fixtures of the station.
 pub(crate) const FIXTURES: usize = 3;
-const DEVICES: usize = 12;
+pub(crate) const DEVICES: usize = 12;
 /// Lots with their profile and quantity. The last is soon used up, and its devices are those of the first.
 const LOTS: &[(&str, &str, u32)] = &[("lot-1", DEVICE_CA, 9), ("lot-2", NAMED, 9), ("lot-3", DEVICE_CA, 3)];
+/// One run in so many has its rows on sled, as a station has; the others have them in memory.
+const ON_SLED_EVERY: u64 = 16;
+
+/// Faults, by where they were.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// Of devices and of the link to them.
+    pub device: u64,
+    /// Of the CA and of the link to it.
+    pub ca: u64,
+    /// Of the journal's disk.
+    pub disk: u64,
+    /// Of the rows' files.
+    pub rows: u64,
+}
+
+impl Faults {
+    /// All.
+    #[must_use]
+    pub fn all(&self) -> u64 {
+        self.device + self.ca + self.disk + self.rows
+    }
+}
+
 /// What a run came to.
 #[derive(Debug, Clone, Default)]
 pub struct Outcome {
@@ -44,12 +75,50 @@ pub struct Outcome {
     /// Issuances that wait for a person at the end, each with a reason: the device is not known rightly, or holds what a
     /// cancelled issuance left.
     pub waiting: u64,
-    /// Faults of devices, of the CA and of the disk.
-    pub faults: u64,
-    /// Kills of the station.
+    /// What went wrong.
+    pub faults: Faults,
+    /// Lives of the station that did not end well.
     pub crashes: u64,
+    /// Those of them that ended with a power cut.
+    pub power_cuts: u64,
+    /// Kills while the station opened its journal.
+    pub opening_kills: u64,
+    /// Attempts to reach the CA.
+    pub attempts: u64,
+    /// The CA's absences of a day and more.
+    pub long_outages: u64,
+    /// Time that passed in the simulation.
+    pub simulated: Duration,
     /// What happened, an event a line.
     pub trace: Vec<String>,
+}
+
+impl Outcome {
+    /// A number that differs when anything else happened.
+    #[must_use]
+    pub fn trace_hash(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.trace.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Adds another run's numbers.
+    pub fn add(&mut self, other: &Self) {
+        self.steps += other.steps;
+        self.issuances += other.issuances;
+        self.completed += other.completed;
+        self.waiting += other.waiting;
+        self.faults.device += other.faults.device;
+        self.faults.ca += other.faults.ca;
+        self.faults.disk += other.faults.disk;
+        self.faults.rows += other.faults.rows;
+        self.crashes += other.crashes;
+        self.power_cuts += other.power_cuts;
+        self.opening_kills += other.opening_kills;
+        self.attempts += other.attempts;
+        self.long_outages += other.long_outages;
+        self.simulated += other.simulated;
+    }
 }
 
 /// A rule that did not hold.
@@ -93,22 +162,25 @@ pub(crate) struct World {
     pub(crate) disk: Disk,
     /// `None` between two lives.
     pub(crate) place: Option<Place>,
-    pub(crate) authority: Authority,
+    pub(crate) authority: Arc<Mutex<Authority>>,
+    pub(crate) profiles: Profiles,
+    /// What the CA promises; in every fourth run, nothing.
+    pub(crate) terms: Terms,
+    /// How often each issuance was in doubt.
+    pub(crate) doubts: BTreeMap<IssuanceId, u32>,
+    /// Its clock is the simulation's.
+    pub(crate) runtime: tokio::runtime::Runtime,
     pub(crate) directory: TempDir,
+    /// The rows are on sled.
+    pub(crate) on_sled: bool,
     pub(crate) queue_bound: usize,
     pub(crate) told: BTreeMap<IssuanceId, Told>,
     /// Issuances in the order in which they were first seen: their names in the trace.
     pub(crate) names: Vec<IssuanceId>,
-    /// Answers that are still on their way.
-    pub(crate) late: Vec<(IssuanceId, Input)>,
-    /// What the CA asked to have later.
-    pub(crate) deferred: BTreeSet<IssuanceId>,
-    /// What the CA was ever asked for.
-    pub(crate) submitted: BTreeSet<IssuanceId>,
-    /// The event until which the CA is away.
-    pub(crate) away_until: u64,
     /// The journal takes no more.
     pub(crate) halted: bool,
+    /// All issuances as they stood when they were last looked at, in this life of the station.
+    pub(crate) known: Option<Rc<Vec<Issuance>>>,
     /// The index of the next change that watchers are told.
     pub(crate) next_change: u64,
     /// States of issuances that were looked at in full: what was said of them does not change.
@@ -146,29 +218,33 @@ impl World {
         let memory = Path::new("/dev/shm");
         let directory = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
         let directory = directory.map_err(said("a directory for the rows"))?;
-        let (authority, disk) = (Authority::new()?, Disk::default());
-        let rows = directory.path().join("rows");
-        let place = Place::open(&disk, &rows, authority.profiles()?, queue_bound, FIXTURES)?;
-        let world = Self {
+        let repeats = if seed % 4 == 3 { Repeats::New } else { Repeats::Same };
+        let in_doubt = if seed % 8 == 3 { WhenInDoubt::Ask } else { WhenInDoubt::Resubmit };
+        let authority = Authority::new(planted.mint_again || repeats == Repeats::New)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let mut world = Self {
             chance,
             floor,
-            disk,
-            place: Some(place),
-            authority,
+            disk: Disk::default(),
+            place: None,
+            profiles: authority.profiles()?,
+            terms: Terms { repeats, in_doubt },
+            doubts: BTreeMap::new(),
+            authority: Arc::new(Mutex::new(authority)),
+            runtime: runtime.map_err(said("the simulated clock"))?,
             directory,
+            on_sled: seed.is_multiple_of(ON_SLED_EVERY),
             queue_bound,
             told: BTreeMap::new(),
             names: vec![],
-            late: vec![],
-            deferred: BTreeSet::new(),
-            submitted: BTreeSet::new(),
-            away_until: 0,
             halted: false,
+            known: None,
             next_change: 0,
             judged: BTreeSet::new(),
             planted,
             outcome: Outcome::default(),
         };
+        world.begin()?;
         for (lot, profile, quantity) in LOTS {
             let profile = ProfileName::parse(profile).map_err(said("profile"))?;
             world.ledger().open_lot(&lot_name(lot)?, &profile, *quantity, "mes").map_err(said("a lot"))?;
@@ -183,11 +259,17 @@ impl World {
             if self.chance.once_in(10) {
                 look(&self.floor).fuse = Some(1 + self.chance.below(25));
             }
+            if self.chance.once_in(25) {
+                self.disk.kill_at(Some(1 + self.chance.below(12)));
+            }
             let happened = self.event();
             self.after_event(happened)?;
         }
         self.settle()?;
-        self.outcome.faults += std::mem::take(&mut look(&self.floor).faults);
+        let floor = look(&self.floor);
+        (self.outcome.faults.device, self.outcome.faults.ca) = (floor.faults, floor.ca.faults);
+        (self.outcome.attempts, self.outcome.long_outages) = (floor.ca.attempts, floor.ca.long_outages);
+        drop(floor);
         self.outcome.issuances = self.told.len() as u64;
         self.outcome.completed = self.told.values().filter(|told| told.completed).count() as u64;
         Ok(())
@@ -198,20 +280,22 @@ impl World {
         let (notes, wrong, crashed) = {
             let mut floor = look(&self.floor);
             floor.fuse = None;
+            self.halted |= std::mem::take(&mut floor.stuck);
             (std::mem::take(&mut floor.notes), std::mem::take(&mut floor.wrong), floor.crashed)
         };
+        self.disk.kill_at(None);
         let mut line = format!("{:>4} ", self.outcome.steps);
         line.push_str(happened.as_deref().unwrap_or("?"));
         for note in notes {
             line.push_str("; ");
-            line.push_str(&note);
+            line.push_str(&self.named(note));
         }
         self.outcome.trace.push(line);
         happened?;
         if let Some(wrong) = wrong.into_iter().next() {
             return Err(wrong);
         }
-        if crashed || self.halted {
+        if crashed || self.is_broken() {
             self.crash()?;
         }
         rules::check(self)
@@ -221,7 +305,10 @@ impl World {
         match self.chance.below(100) {
             0..=24 => self.somebody_scans(),
             25..=54 => self.work(),
-            55..=72 => self.submit(),
+            55..=72 => {
+                let time = self.some_time();
+                self.time_passes(time)
+            }
             73..=77 => self.late_answer(),
             78..=87 => Ok(self.devices_move()),
             88..=91 => self.supervise(),
@@ -230,12 +317,10 @@ impl World {
                 Ok("the station is killed".to_owned())
             }
             94 => self.restart(),
-            95 => {
-                self.disk.fail();
-                self.outcome.faults += 1;
-                let scanned = self.somebody_scans()?;
-                self.halted = true;
-                Ok(format!("the disk fails; {scanned}"))
+            95 => self.disk_trouble(),
+            96 => {
+                self.disk.trouble(None);
+                Ok("the disk is well".to_owned())
             }
             _ => self.look_around(),
         }
@@ -258,14 +343,25 @@ impl World {
         &self.place().ledger
     }
 
-    /// Waits for the disk. A journal that fails halts the station.
-    pub(crate) fn durable(&self) -> Result<(), Stopped> {
-        self.disk.durable(self.ledger().journal()).map_err(|_| Stopped)
+    /// The station can only be started anew.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.halted || self.disk.is_dead() || self.ledger().journal().failure().is_some()
     }
 
-    /// A boundary between two lines.
-    pub(crate) fn pass(&self) -> Result<(), Stopped> {
-        look(&self.floor).pass().map_err(|Killed| Stopped)
+    /// Words with the names of the trace in place of ids, which are random.
+    fn named(&self, mut words: String) -> String {
+        for (number, id) in self.names.iter().enumerate() {
+            let id = id.to_string();
+            if words.contains(&id) {
+                words = words.replace(&id, &format!("i{number}"));
+            }
+        }
+        words
+    }
+
+    /// Waits for the disk. A journal that fails halts the station.
+    pub(crate) fn durable(&self) -> Result<(), Stopped> {
+        self.ledger().journal().sync().map_err(|_| Stopped)
     }
 
     /// An issuance's name in the trace.
@@ -274,11 +370,44 @@ impl World {
         known.map_or("new".to_owned(), |number| format!("i{number}"))
     }
 
-    /// All issuances in the order in which they were accepted.
-    pub(crate) fn all(&self) -> Result<Vec<Issuance>, String> {
-        let mut listed = self.ledger().list(&Listed::All, None, usize::MAX).map_err(said("the list"))?;
-        listed.reverse();
-        listed.into_iter().map(|(_, id)| self.issuance(id)).collect()
+    /// All issuances in the order in which they were accepted: what the journal's changes named is read anew, and everything
+    /// after a start.
+    pub(crate) fn all(&mut self) -> Result<Rc<Vec<Issuance>>, String> {
+        let mut changed = BTreeSet::new();
+        while let Ok(change) = self.place_mut().told.try_recv() {
+            if change.index != self.next_change {
+                return Err(format!(
+                    "a change has the index {}, and {} was to be told",
+                    change.index, self.next_change
+                ));
+            }
+            self.next_change += 1;
+            if let Changed::Issuance(issuance) = change.what {
+                changed.insert(issuance.id);
+                if let Some(submission) = issuance.state.submission() {
+                    let doubts = self.doubts.entry(issuance.id).or_default();
+                    *doubts = submission.doubts.max(*doubts);
+                }
+            }
+        }
+        let Some(mut all) = self.known.take() else {
+            let mut listed = self.ledger().list(&Listed::All, None, usize::MAX).map_err(said("the list"))?;
+            listed.reverse();
+            let all: Result<Vec<_>, String> = listed.into_iter().map(|(_, id)| self.issuance(id)).collect();
+            let all = Rc::new(all?);
+            self.known = Some(Rc::clone(&all));
+            return Ok(all);
+        };
+        let known = Rc::make_mut(&mut all);
+        for issuance in known.iter_mut().filter(|issuance| changed.remove(&issuance.id)) {
+            *issuance = self.issuance(issuance.id)?;
+        }
+        // Of several that are new, none is older than its id says: ids are in the order of their requests.
+        for id in changed {
+            known.push(self.issuance(id)?);
+        }
+        self.known = Some(Rc::clone(&all));
+        Ok(all)
     }
 
     /// One that is there.
@@ -287,7 +416,7 @@ impl World {
         found.map(|(issuance, _)| issuance).ok_or_else(|| format!("{} is listed and not there", self.name(id)))
     }
 
-    fn somebody_scans(&mut self) -> Result<String, String> {
+    pub(crate) fn somebody_scans(&mut self) -> Result<String, String> {
         let (device, fixture) = (self.chance.below(DEVICES), self.chance.below(FIXTURES));
         let is_busy = self.place().fixtures.all()[fixture].status().0;
         if !self.chance.once_in(8) && (!is_busy || self.chance.once_in(6)) {
@@ -337,7 +466,7 @@ impl World {
                     LedgerRefused::Exists { reason, .. } | LedgerRefused::Precondition { reason, .. } => *reason,
                     LedgerRefused::Full(_) => "QUEUE_FULL",
                     LedgerRefused::Invalid { field, .. } => field,
-                    LedgerRefused::Journal(_) if self.halted => "JOURNAL_FAILED",
+                    LedgerRefused::Journal(_) if self.is_broken() => "JOURNAL_FAILED",
                     LedgerRefused::Journal(_) | LedgerRefused::Damaged(_) | LedgerRefused::NotFound(_) => {
                         return Err(format!("{line}: {}", service::in_full(&refused)));
                     }
@@ -393,12 +522,8 @@ impl World {
     fn work_at(&mut self, fixture: usize, id: IssuanceId, because: Because) -> Result<String, String> {
         let holds = look(&self.floor).places[fixture];
         let line = format!("fixture-{fixture}, which holds {holds:?}, works on {} ({because:?})", self.name(id));
-        let desk = Desk {
-            ledger: Arc::clone(self.ledger()),
-            disk: self.disk.clone(),
-            floor: Arc::clone(&self.floor),
-            fixture: fixture_name(fixture)?,
-        };
+        let desk =
+            Desk { ledger: Arc::clone(self.ledger()), floor: Arc::clone(&self.floor), fixture: fixture_name(fixture)? };
         let mut keystore = FixtureKeystore::new(Arc::clone(&self.floor), fixture);
         let devices = self.directory.path().join("devices");
         let worked = Driver { keystore: &mut keystore, records: &desk, devices: &devices }.work(id, because);
@@ -406,7 +531,13 @@ impl World {
             return Ok(format!("{line}: killed"));
         }
         if let Err(Halted(words)) = worked {
-            return Err(format!("{line}: the station halts: {words}"));
+            let sound = !self.is_broken();
+            self.halted = true;
+            return if sound {
+                Err(format!("{line}: the station halts: {words}"))
+            } else {
+                Ok(format!("{line}: halted"))
+            };
         }
         self.place().fixtures.release(&self.place().fixtures.all()[fixture]);
         Ok(format!("{line}: {}", self.issuance(id)?.state))
@@ -425,8 +556,7 @@ impl World {
 
     fn supervise(&mut self) -> Result<String, String> {
         let all = self.all()?;
-        let ids: Vec<(IssuanceId, bool)> =
-            all.iter().map(|issuance| (issuance.id, matches!(issuance.state, State::Quarantined(..)))).collect();
+        let ids: Vec<(IssuanceId, bool)> = all.iter().map(|issuance| (issuance.id, is_aside(issuance))).collect();
         let aside: Vec<_> = ids.iter().filter(|(_, quarantined)| *quarantined).copied().collect();
         let of = if aside.is_empty() || self.chance.once_in(5) { ids } else { aside };
         let Some((id, quarantined)) = self.chance.of(&of) else { return Ok("nothing is to be supervised".to_owned()) };
@@ -444,11 +574,16 @@ impl World {
         match self.ledger().rule(id, ruling, "badge".to_owned(), "supervisor".to_owned()) {
             Ok(_) => {}
             Err(LedgerRefused::Precondition { reason, .. }) => return Ok(format!("{line}: refused, {reason}")),
+            Err(LedgerRefused::Journal(_)) if self.is_broken() => {
+                return Ok(format!("{line}: refused, JOURNAL_FAILED"));
+            }
             Err(refused) => return Err(format!("{line}: {}", service::in_full(&refused))),
         }
         if self.pass().is_err() || self.durable().is_err() || self.pass().is_err() {
             return Ok(format!("{line}, nobody is told"));
         }
+        // As `station::grpc` does: it may be to be sent again.
+        self.ledger().ring();
         let issuance = self.issuance(id)?;
         self.tell(&issuance);
         Ok(line)
@@ -457,10 +592,16 @@ impl World {
     /// A reader is told what is on the disk.
     pub(crate) fn look_around(&mut self) -> Result<String, String> {
         if self.durable().is_err() {
-            return Err("a sync failed on a good disk".to_owned());
+            let sound = !self.disk.is_dead() && !self.disk.is_troubled();
+            self.halted = true;
+            return if sound {
+                Err("a sync failed on a good disk".to_owned())
+            } else {
+                Ok("nobody is told".to_owned())
+            };
         }
-        for issuance in self.all()? {
-            self.tell(&issuance);
+        for issuance in self.all()?.iter() {
+            self.tell(issuance);
         }
         Ok("somebody looks at everything".to_owned())
     }
@@ -475,4 +616,9 @@ pub(crate) struct Stopped;
 
 pub(crate) fn lot_name(lot: &str) -> Result<LotName, String> {
     LotName::parse(lot).map_err(said("lot"))
+}
+
+/// Whether a supervisor's word is awaited.
+pub(crate) fn is_aside(issuance: &Issuance) -> bool {
+    matches!(issuance.state, State::Quarantined(..)) || matches!(issuance.state.underlying(), State::InDoubt(..))
 }

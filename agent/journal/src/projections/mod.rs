@@ -80,7 +80,8 @@ pub struct Projections<P> {
     /// The next index to apply; held while entries are applied, so that they are in order.
     next: Mutex<u64>,
     overlay: Arc<Overlay>,
-    follower: Follower,
+    /// `None` when the rows are in memory only.
+    follower: Option<Follower>,
 }
 
 impl<P: Projection> Projections<P> {
@@ -126,17 +127,33 @@ impl<P: Projection> Projections<P> {
         let generation = opener.open(directory, &identity, journal)?;
         let applied = generation.applied();
         let overlay = Arc::new(Overlay::new(generation.path().to_owned(), generation.rows()));
-        let follower = Follower::start(journal.clone(), overlay.clone(), generation, all)?;
+        let follower = Some(Follower::start(journal.clone(), overlay.clone(), generation, all)?);
         let projections = Self { journal: journal.clone(), projection, next: Mutex::new(applied), overlay, follower };
+        projections.replay(applied, all, progress)?;
+        Ok(projections)
+    }
+
+    /// The same rows in memory only, made anew from the journal: for simulation, and for looking at a short journal.
+    ///
+    /// # Errors
+    /// As [`Projections::open`].
+    pub fn in_memory(journal: &Journal, projection: P) -> Result<Self, JournalError> {
+        let (journal, overlay, all) = (journal.clone(), Arc::new(Overlay::in_memory()), journal.synced());
+        let projections = Self { journal, projection, next: Mutex::new(0), overlay, follower: None };
+        projections.replay(0, all, &mut |_, _| {})?;
+        Ok(projections)
+    }
+
+    fn replay(&self, applied: u64, all: u64, progress: &mut dyn FnMut(u64, u64)) -> Result<(), JournalError> {
         progress(applied, all);
         let mut next = applied;
         while next < all {
-            let entries = journal.read(next..all.min(next + REPLAY))?;
-            projections.apply(next, &entries)?;
+            let entries = self.journal.read(next..all.min(next + REPLAY))?;
+            self.apply(next, &entries)?;
             next += entries.len() as u64;
             progress(next, all);
         }
-        Ok(projections)
+        Ok(())
     }
 
     /// Applies entries that were just queued, in order of their indexes. Readers see all of them or none. Blocks only
@@ -155,7 +172,7 @@ impl<P: Projection> Projections<P> {
             return Err(JournalError::NotAppended { end, length });
         }
         let staged = self.stage(first_index, entries)?;
-        self.follower.admit()?;
+        self.follower.as_ref().map_or(Ok(()), Follower::admit)?;
         self.publish(&mut next, entries, staged);
         Ok(())
     }
@@ -184,7 +201,7 @@ impl<P: Projection> Projections<P> {
             return Err(JournalError::OutOfOrder { expected: *next, got: length });
         }
         let staged = self.stage(length, &entries)?;
-        self.follower.admit()?;
+        self.follower.as_ref().map_or(Ok(()), Follower::admit)?;
         let appended = self.journal.queue(entries.clone(), now)?;
         if appended.first_index() != *next {
             return Err(JournalError::OutOfOrder { expected: *next, got: appended.first_index() });
@@ -209,7 +226,9 @@ impl<P: Projection> Projections<P> {
         let Some(last) = entries.last() else { return };
         let end = *next + entries.len() as u64;
         self.overlay.merge(&staged, end);
-        self.follower.push(Change { end, last_entry: crate::sha256(last), rows: staged });
+        if let Some(follower) = &self.follower {
+            follower.push(Change { end, last_entry: crate::sha256(last), rows: staged });
+        }
         *next = end;
     }
 
@@ -247,7 +266,7 @@ impl<P: Projection> Projections<P> {
 
     /// Why rows are no longer written, when they are not: then nothing more should be appended.
     pub fn failure(&self) -> Option<JournalError> {
-        self.follower.failure()
+        self.follower.as_ref().and_then(Follower::failure)
     }
 
     /// Writes what is pending to sled and closes it. Closing twice is no error.
@@ -257,7 +276,7 @@ impl<P: Projection> Projections<P> {
     pub fn close(&self) -> Result<(), JournalError> {
         let _next = self.lock();
         self.journal.hurry();
-        let outcome = self.follower.close();
+        let outcome = self.follower.as_ref().map_or(Ok(()), Follower::close);
         self.overlay.close();
         outcome
     }
@@ -273,7 +292,7 @@ impl<P> Drop for Projections<P> {
     fn drop(&mut self) {
         // Who cares for the outcome calls close; the failure is in the log already.
         self.journal.hurry();
-        let _ = self.follower.close();
+        let _ = self.follower.as_ref().map(Follower::close);
         self.overlay.close();
     }
 }

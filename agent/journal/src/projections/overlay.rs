@@ -31,8 +31,24 @@ pub(super) struct Overlay {
 
 struct Inner {
     rows: BTreeMap<Vec<u8>, Shadow>,
-    /// `None` once closed.
-    below: Option<sled::Db>,
+    below: Below,
+}
+
+enum Below {
+    Sled(sled::Db),
+    /// All rows stay in memory.
+    Nothing,
+    Closed,
+}
+
+impl Below {
+    fn sled(&self) -> Result<Option<&sled::Db>, JournalError> {
+        match self {
+            Self::Sled(rows) => Ok(Some(rows)),
+            Self::Nothing => Ok(None),
+            Self::Closed => Err(JournalError::ProjectionsClosed),
+        }
+    }
 }
 
 /// A row that sled does not have yet.
@@ -44,7 +60,12 @@ struct Shadow {
 
 impl Overlay {
     pub(super) fn new(path: PathBuf, below: sled::Db) -> Self {
-        Self { path, inner: RwLock::new(Inner { rows: BTreeMap::new(), below: Some(below) }) }
+        Self { path, inner: RwLock::new(Inner { rows: BTreeMap::new(), below: Below::Sled(below) }) }
+    }
+
+    /// Over nothing.
+    pub(super) fn in_memory() -> Self {
+        Self { path: PathBuf::new(), inner: RwLock::new(Inner { rows: BTreeMap::new(), below: Below::Nothing }) }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -71,19 +92,20 @@ impl Overlay {
     /// sled as it stands.
     #[cfg(test)]
     pub(super) fn below(&self) -> sled::Db {
-        self.read().below.clone().unwrap()
+        self.read().below.sled().unwrap().unwrap().clone()
     }
 
     pub(super) fn close(&self) {
-        self.write().below = None;
+        self.write().below = Below::Closed;
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, JournalError> {
         let inner = self.read();
-        let below = inner.below.as_ref().ok_or(JournalError::ProjectionsClosed)?;
+        let below = inner.below.sled()?;
         if let Some(shadow) = inner.rows.get(key) {
             return Ok(shadow.value.as_deref().map(<[u8]>::to_vec));
         }
+        let Some(below) = below else { return Ok(None) };
         guarded(|| below.get(key))
             .map(|value| value.map(|value| value.to_vec()))
             .map_err(|wrong| self.unreadable(wrong))
@@ -98,11 +120,11 @@ impl Overlay {
         limit: usize,
     ) -> Result<Vec<Row>, JournalError> {
         let inner = self.read();
-        let below = inner.below.as_ref().ok_or(JournalError::ProjectionsClosed)?;
+        let below = inner.below.sled()?;
         let Some(range) = bounds(prefix, after, descending) else { return Ok(Vec::new()) };
         let shadows =
             inner.rows.range::<[u8], _>((range.0.as_ref().map(Vec::as_slice), range.1.as_ref().map(Vec::as_slice)));
-        let settled = below.range::<Vec<u8>, _>(range.clone());
+        let settled = below.map(|below| below.range::<Vec<u8>, _>(range.clone())).into_iter().flatten();
         let rows = guarded(|| {
             if descending {
                 join(shadows.rev(), settled.rev(), limit, |shadow, settled| shadow > settled)

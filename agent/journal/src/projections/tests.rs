@@ -128,7 +128,7 @@ fn applied_rows_are_seen_at_once() {
     let before = rows(&projections);
     place.disk.open_gate();
     appended.wait().unwrap();
-    projections.follower.wait_written(3);
+    projections.follower.as_ref().unwrap().wait_written(3);
     assert_eq!(rows(&projections), before);
 }
 
@@ -142,13 +142,13 @@ fn sled_is_never_ahead_of_the_sync() {
     place.disk.close_gate();
     let appended = projections.append(vec![b"a=not yet".to_vec()]).unwrap();
     place.disk.wait_at_gate();
-    projections.follower.wait_written(1);
+    projections.follower.as_ref().unwrap().wait_written(1);
     assert_eq!(projections.overlay.below().get(overlay::full_key("pairs", b"a")).unwrap().unwrap(), b"synced");
     assert_eq!(projections.get("pairs", b"a").unwrap(), Some(b"not yet".to_vec()));
     assert_eq!(place.disk.clone().after_power_cut(|_| false, 0).file_names().len(), 1);
     place.disk.open_gate();
     appended.wait().unwrap();
-    projections.follower.wait_written(2);
+    projections.follower.as_ref().unwrap().wait_written(2);
     assert_eq!(projections.overlay.below().get(overlay::full_key("pairs", b"a")).unwrap().unwrap(), b"not yet");
 }
 
@@ -317,7 +317,7 @@ fn rows_that_are_checked_behind_are_rebuilt_by_the_next_opening() {
         let sound = damage == 3;
         assert_eq!(rows(&projections) == rebuilt(&journal), sound);
         let appended = projections.append(vec![pair(100)]);
-        projections.follower.wait_written(101);
+        projections.follower.as_ref().unwrap().wait_written(101);
         assert_eq!(projections.failure().is_none(), sound, "{damage}");
         if let (false, Some(failure)) = (sound, projections.failure()) {
             assert!(failure.to_string().contains("rows are missing or changed"), "{failure}");
@@ -329,7 +329,7 @@ fn rows_that_are_checked_behind_are_rebuilt_by_the_next_opening() {
         drop(projections);
         let projections = if soon { open_soon() } else { open(&journal, &place.directory()) };
         assert_eq!(rows(&projections), rebuilt(&journal), "{damage}");
-        projections.follower.wait_written(journal.length());
+        projections.follower.as_ref().unwrap().wait_written(journal.length());
         assert!(projections.failure().is_none());
         projections.close().unwrap();
         assert_eq!(place.generations(), if sound { ["1"] } else { ["2"] });
@@ -431,4 +431,18 @@ fn nothing_is_written_after_the_journal_failed() {
     let projections = open(&journal, &place.directory());
     assert_eq!(projections.get("pairs", b"lost").unwrap(), None);
     assert_eq!(place.generations(), ["1"], "sled was not ahead of the journal");
+}
+
+/// Rows in memory only are those that sled has, also of what is appended after the opening, and end with closing.
+#[test]
+fn rows_in_memory_are_those_on_sled() {
+    let place = Place::filled(300);
+    let journal = place.journal();
+    let in_memory = Projections::in_memory(&journal, Pairs::<1>).unwrap();
+    assert_eq!(rows(&in_memory), rebuilt(&journal));
+    in_memory.append(vec![pair(300)]).unwrap().wait().unwrap();
+    assert_eq!(in_memory.applied(), 301);
+    assert_eq!(rows(&in_memory), rebuilt(&journal));
+    in_memory.close().unwrap();
+    assert!(matches!(in_memory.get("pairs", b"a"), Err(JournalError::ProjectionsClosed)));
 }

@@ -186,3 +186,36 @@ fn a_full_queue_of_what_is_for_later_is_written() {
     journal.sync().unwrap();
     assert_eq!(journal.synced(), 120_000);
 }
+
+/// Without a thread nothing is on the disk before somebody waits: append, cut the power, nothing is there; wait, cut the
+/// power, everything is.
+#[test]
+fn without_a_thread_who_waits_writes() {
+    let disk = MemoryDisk::default();
+    let (journal, _) = Journal::open_unthreaded(Arc::new(disk.clone()), &options()).unwrap();
+    let first = journal.append(vec![entry(0, 10)]).unwrap();
+    let later = journal.append_later(vec![entry(1, 10)]).unwrap();
+    let before = disk.operations();
+    assert_eq!((journal.synced(), journal.length()), (0, 2));
+    assert!(all(&open(&disk.after_power_cut(|_| true, usize::MAX))).is_empty());
+    later.wait().unwrap();
+    assert!(disk.operations() > before);
+    assert_eq!(all(&open(&disk.after_power_cut(|_| false, 0))).len(), 2);
+    wait(first).unwrap();
+    let last = journal.append(vec![entry(2, 10)]).unwrap();
+    journal.close().unwrap();
+    wait(last).unwrap();
+    assert!(matches!(journal.append(vec![entry(3, 10)]), Err(JournalError::Closed)));
+    assert_eq!(all(&open(&disk.after_power_cut(|_| false, 0))).len(), 3);
+}
+
+/// Without a thread a disk that fails poisons the journal as well, and who waits is told.
+#[test]
+fn without_a_thread_a_failure_is_told() {
+    let disk = MemoryDisk::default();
+    let (journal, _) = Journal::open_unthreaded(Arc::new(disk.clone()), &options()).unwrap();
+    disk.fail_at(1);
+    let appended = journal.append(vec![entry(0, 10)]).unwrap();
+    assert!(matches!(appended.wait(), Err(JournalError::Poisoned(_))));
+    assert!(journal.failure().is_some() && journal.append(vec![entry(1, 10)]).is_err());
+}
