@@ -25,10 +25,12 @@ pub use lots::{Caller, ReportError};
 
 use crate::{
     carry::uncarried,
-    certificate, hsm,
+    certificate,
+    generation::{self, Certificates, Generations},
+    hsm,
     hsm::Hsm,
-    journaled::{Clock, JournaledRegister},
-    pki::{self, CaCertificate, PkiError},
+    journaled::{Clock, JournaledRegister, generations},
+    pki::{CaCertificate, PkiError},
     plan::{Later, Proposal, Rules, Submission},
     profile::{AuthoritySettings, CaName, contradictions, sentences},
     publication::Crls,
@@ -38,6 +40,7 @@ use crate::{
         Condition, Planned, Recorded, Register as _, RegisterError, RegisterHandle, Reservation, Signed, Unavailable,
     },
     revocation::{NotRevoked, Revocation, Revoked},
+    rollover::{self, RolloverError},
 };
 
 /// One batch is one signing visit and two syncs; 256 keeps it under 20 ms with a token that signs 20,000 times a second.
@@ -51,7 +54,8 @@ pub struct Authority {
 
 struct Inner {
     rules: Arc<Rules>,
-    root: CaCertificate,
+    /// Who issues first.
+    roots: Vec<CaCertificate>,
     register: RegisterHandle,
     hsm: Hsm,
     clock: Clock,
@@ -128,6 +132,9 @@ pub enum OpenError {
     /// The register failed.
     #[error("the CA's register cannot be opened: {0}")]
     Register(String),
+    /// A certificate of a later generation cannot be put back.
+    #[error("the CA's own certificates cannot be put back")]
+    Generation(#[from] RolloverError),
     /// No thread.
     #[error("a thread could not be started")]
     Thread(#[source] std::io::Error),
@@ -160,19 +167,6 @@ impl Authority {
         if !contradictions.is_empty() {
             return Err(OpenError::Contradiction(sentences(contradictions)));
         }
-        let (root, issuers) = read_certificates(settings)?;
-        let crls =
-            settings.crl.as_ref().map(|crl| Crls::open(crl, crl::lists(crl, &issuers))).transpose()?.map(Arc::new);
-        require_keys(settings, &issuers, keystore.as_mut())?;
-        let rules = rules(settings, issuers);
-        let uncarried = uncarried(&root, rules.profiles(), clock());
-        if !uncarried.is_empty() {
-            return Err(OpenError::NotToday(uncarried.join("; ")));
-        }
-        for (profile, issuer) in rules.profiles().filter(|(profile, _)| profile.outlives_issuer) {
-            warn!(profile = %profile.name, issuer = %issuer.name, "its certificates may end after their issuer");
-        }
-
         let (journal, log, recovery) =
             TransparencyLog::open(&settings.journal_options(), settings.checkpoints.clone())?;
         let witness = Arc::new(settings.witness()?);
@@ -184,6 +178,27 @@ impl Authority {
             })
             .map_err(LogError::from)?;
         crash::point("ca.start.rows-open");
+        let generations = generations(&projections)?;
+        rollover::restore(settings, &journal, &projections)?;
+        let certificates = generation::read(settings, generations)?;
+        if let Err(error) = generation::publish(settings, &certificates) {
+            warn!(error = service::in_full(&error), "the bundle and the chains could not be written");
+        }
+        let Certificates { roots, mut issuers, retired } = certificates;
+        let crls = settings.crl.as_ref().map(|crl| generation::crl_of(crl, generations));
+        let crls = crls.map(|crl| Crls::open(&crl, crl::lists(&crl, &issuers))).transpose()?.map(Arc::new);
+        require_keys(settings, &issuers, keystore.as_mut())?;
+        issuers.extend(retired);
+        let rules = rules(settings, generations, issuers)?;
+        let uncarried: Vec<String> =
+            roots.first().map(|root| uncarried(root, rules.profiles(), clock())).unwrap_or_default();
+        if !uncarried.is_empty() {
+            return Err(OpenError::NotToday(uncarried.join("; ")));
+        }
+        for (profile, issuer) in rules.profiles().filter(|(profile, _)| profile.outlives_issuer) {
+            warn!(profile = %profile.name, issuer = %issuer.name, "its certificates may end after their issuer");
+        }
+
         let lists = crls.clone();
         // At once: also for what rework and scrapping revoke.
         let on_revoked = Box::new(move || lists.iter().for_each(|crls| crls.wish()));
@@ -196,7 +211,7 @@ impl Authority {
         Ok(Self {
             inner: Arc::new(Inner {
                 rules: Arc::new(rules),
-                root,
+                roots,
                 register,
                 hsm,
                 clock,
@@ -233,10 +248,10 @@ impl Authority {
         self.inner.register.act(move |register| register.revoke(&by, &revocation)).await
     }
 
-    /// The roots to trust, DER.
+    /// The roots to trust, DER: both during a rollover, who issues first.
     #[must_use]
     pub fn bundle(&self) -> Vec<Vec<u8>> {
-        vec![self.inner.root.der.clone()]
+        self.inner.roots.iter().map(|root| root.der.clone()).collect()
     }
 
     /// Who issues under each profile.
@@ -403,16 +418,6 @@ fn strange_issuer(name: &str) -> Later {
     }
 }
 
-fn read_certificates(settings: &AuthoritySettings) -> Result<(CaCertificate, Vec<CaCertificate>), PkiError> {
-    let read = |ca, issuer| {
-        pki::read(&settings.pki, ca, issuer)?
-            .ok_or_else(|| PkiError::Missing { path: pki::path_of(&settings.pki, &ca.name) })
-    };
-    let root = read(&settings.root, None)?;
-    let issuers = settings.issuers.iter().map(|issuer| read(issuer, Some(&root))).collect::<Result<_, _>>()?;
-    Ok((root, issuers))
-}
-
 /// The root's key is not asked for: it may be locked away.
 fn require_keys(
     settings: &AuthoritySettings,
@@ -428,10 +433,19 @@ fn require_keys(
     Ok(())
 }
 
-fn rules(settings: &AuthoritySettings, issuers: Vec<CaCertificate>) -> Rules {
-    let ca_names: HashSet<String> =
-        settings.issuers.iter().chain([&settings.root]).map(|ca| ca.common_name.folded()).collect();
-    Rules::new(&settings.profiles, issuers, ca_names)
+fn rules(
+    settings: &AuthoritySettings,
+    generations: Generations,
+    issuers: Vec<CaCertificate>,
+) -> Result<Rules, PkiError> {
+    let mut ca_names = HashSet::new();
+    for generation in 1..=generations.newest {
+        for ca in settings.issuers.iter().chain([&settings.root]) {
+            ca_names.insert(generation::settings_of(&settings.pki, ca, generation)?.common_name.folded());
+        }
+    }
+    let profiles = generation::profiles_of(&settings.profiles, generations.issuing);
+    Ok(Rules::new(&profiles, issuers, ca_names))
 }
 
 /// Signs what an earlier run planned and did not sign: the same bytes. A token that fails now does not keep the CA

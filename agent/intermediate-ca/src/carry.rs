@@ -8,9 +8,10 @@ use issuance::{
 
 use crate::{
     certify::{make, outlives},
+    generation,
     pki::{self, CaCertificate, PkiError, moment_text},
     plan::Stop,
-    profile::{AuthoritySettings, CaProfile, contradictions},
+    profile::{AuthoritySettings, CaProfile, CaSettings, contradictions},
 };
 
 /// Everything that keeps this CA from issuing under its profiles today, in sentences: contradictions of the settings, and
@@ -22,12 +23,15 @@ pub fn check(settings: &AuthoritySettings, now: Timestamp) -> Result<Vec<String>
     let found = contradictions(&settings.root, &settings.issuers, &settings.profiles);
     let mut problems: Vec<String> = found.into_iter().map(|contradiction| contradiction.message).collect();
     // Before `init` there is nothing more to look at.
-    let Some(root) = pki::read(&settings.pki, &settings.root, None)? else { return Ok(problems) };
+    let generation = generation::standing(settings);
+    let of_today = |ca: &CaSettings| generation::settings_of(&settings.pki, ca, generation);
+    let Some(root) = pki::read(&settings.pki, &of_today(&settings.root)?, None)? else { return Ok(problems) };
     let mut issuers = Vec::new();
     for issuer in &settings.issuers {
-        issuers.extend(pki::read(&settings.pki, issuer, Some(&root))?);
+        issuers.extend(pki::read(&settings.pki, &of_today(issuer)?, Some(&root))?);
     }
-    let pairs = settings.profiles.iter().filter_map(|profile| {
+    let profiles = generation::profiles_of(&settings.profiles, generation);
+    let pairs = profiles.iter().filter_map(|profile| {
         let issuer = issuers.iter().find(|issuer| issuer.name == profile.issuer)?;
         Some((profile, issuer))
     });

@@ -3,6 +3,8 @@
 mod client;
 mod crl;
 mod revoke;
+mod rollover;
 
 pub use crl::CrlArguments;
 pub use revoke::RevokeArguments;
+pub use rollover::{RolloverCommand, run as run_rollover};

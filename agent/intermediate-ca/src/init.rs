@@ -16,7 +16,7 @@ use tracing::info;
 
 use crate::{
     certificate::{self, CertificateError},
-    hsm,
+    generation, hsm,
     pki::{self, CaCertificate, CaCertificateError, PkiError},
     profile::{AuthoritySettings, CaName, CaSettings, contradictions, sentences},
 };
@@ -103,8 +103,15 @@ pub fn init(
     keystore.identify().map_err(InitError::Token)?;
     let mut done = Initialised::default();
     let root = complete(settings, &settings.root, None, keystore, now, &mut done)?;
+    let mut issuers = Vec::new();
     for issuer in &settings.issuers {
-        complete(settings, issuer, Some(&root), keystore, now, &mut done)?;
+        issuers.push(complete(settings, issuer, Some(&root), keystore, now, &mut done)?);
+    }
+    // What stands may be of a later generation: `serve` knows.
+    for (path, text) in generation::published(settings, &[root], &issuers) {
+        if !path.exists() {
+            generation::replace(&path, &text)?;
+        }
     }
     Ok(done)
 }
@@ -171,7 +178,7 @@ fn certify(
 }
 
 /// Two at once could each find no key, and each make one. The lock goes with the process.
-fn lock(directory: &Path) -> Result<File, InitError> {
+pub(crate) fn lock(directory: &Path) -> Result<File, InitError> {
     let io = |act| move |source| PkiError::Io { act, path: directory.to_owned(), source };
     fs::create_dir_all(directory).map_err(io("create"))?;
     let file = File::open(directory).map_err(io("open"))?;

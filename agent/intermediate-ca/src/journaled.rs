@@ -3,6 +3,7 @@
 mod lots;
 mod place;
 mod revocation;
+mod rollover;
 mod supersede;
 
 use std::{
@@ -28,6 +29,8 @@ use crate::{
     register::{Confirmation, CrlBasis, CrlEvent, Planned, Recorded, Register, RegisterError, Reservation, Signed},
     revocation::{NotRevoked, Revocation, Revoked},
 };
+
+pub(crate) use rollover::{ca_certificate, generations};
 
 /// Tells the time. Tests own theirs.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;

@@ -14,7 +14,7 @@ use std::{
 use clap::{Parser, Subcommand};
 use intermediate_ca::{
     Authority, Configuration, LotCommand, OpenError, Server, Story, check,
-    commands::{CrlArguments, RevokeArguments},
+    commands::{CrlArguments, RevokeArguments, RolloverCommand, run_rollover},
     init, open_token, run_lot_command, system_clock,
 };
 use journal::{
@@ -73,6 +73,17 @@ enum Command {
         #[command(subcommand)]
         command: LotCommand,
     },
+    /// Replaces the root, step by step, while the CA does not run: each step again is safe, another order is refused.
+    Rollover {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE", default_value = "ca.toml", global = true)]
+        config: PathBuf,
+        /// Who decided it, as a pseudonym, for the record.
+        #[arg(long, value_name = "BADGE", default_value = "", global = true)]
+        badge: String,
+        #[command(subcommand)]
+        command: RolloverCommand,
+    },
     /// Serves one keystore to the process that started it. Not for people.
     #[command(hide = true)]
     KeystoreWorker,
@@ -124,6 +135,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Profile(ProfileCommand::Check { config }) => (config, Box::new(check_profiles)),
         Command::Lot { config, json, command } => {
             (config, Box::new(move |configuration| run_lot_command(&configuration, command, json)))
+        }
+        Command::Rollover { config, badge, command } => {
+            (config, Box::new(move |configuration| run_rollover(&configuration, &command, &badge)))
         }
         Command::Journal(JournalCommand::Repair { config, from, json }) => {
             (config, Box::new(move |configuration| repair(&configuration, &from, json)))

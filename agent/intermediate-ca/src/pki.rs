@@ -288,13 +288,15 @@ pub(crate) fn moment_text(seconds: i64) -> String {
 /// Writes a certificate as PEM: whole or not at all, and on the disk when this returns.
 pub(crate) fn write(directory: &Path, name: &CaName, der: &[u8]) -> Result<(), PkiError> {
     let path = path_of(directory, name);
-    let text = pem::encode_config(
-        &pem::Pem::new("CERTIFICATE", der),
-        pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF),
-    );
-    let fresh = write_beside(&path, text.as_bytes())?;
+    let fresh = write_beside(&path, pem_of([der]).as_bytes())?;
     crash::point("ca.init.write.synced");
     put_in_place(&fresh, &path)
+}
+
+/// Certificates as PEM, one after the other.
+pub(crate) fn pem_of<'a>(certificates: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let config = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+    certificates.into_iter().map(|der| pem::encode_config(&pem::Pem::new("CERTIFICATE", der), config)).collect()
 }
 
 /// The first half of replacing a file: its new content stands beside it, on the disk.

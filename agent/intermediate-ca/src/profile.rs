@@ -7,6 +7,7 @@ mod names;
 pub(crate) mod tests;
 
 use std::{
+    borrow::Borrow,
     fmt,
     path::{Path, PathBuf},
     time::Duration,
@@ -201,6 +202,12 @@ impl CaName {
         Ok(Self(text.to_owned()))
     }
 
+    /// The name of its successor: generation 1 is the first, and keeps the name. No configured name has a dot.
+    #[must_use]
+    pub fn in_generation(&self, generation: u32) -> Self {
+        if generation <= 1 { self.clone() } else { Self(format!("{}.{generation}", self.0)) }
+    }
+
     /// As it was given.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -212,6 +219,13 @@ impl CaName {
     pub fn key_location(&self) -> KeyLocation {
         let digest = sha256(self.0.as_bytes());
         KeyLocation::Pkcs11 { cka_id: digest[..16].to_vec(), label: self.0.clone() }
+    }
+}
+
+/// It orders as its text does.
+impl Borrow<str> for CaName {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

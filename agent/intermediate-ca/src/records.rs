@@ -5,11 +5,13 @@ use journal::{Projection, Rows};
 use prost::Message as _;
 use proto::evidence::v1::Standing;
 pub(crate) use proto::journal::v1::{
-    CaRecord, CertificatePlanned, CertificateSigned, CrlPlanned, CrlSigned, DeviceScrapped, IssuanceVerified,
-    LotAuthorisationPart, LotEnded, LotReported, LotSet, LotSignature, RequestRefused, Revoked, ca_record::Event,
+    CaCertificatePlanned, CaCertificateSigned, CaRecord, CertificatePlanned, CertificateSigned, CrlPlanned, CrlSigned,
+    DeviceScrapped, IssuanceVerified, LotAuthorisationPart, LotEnded, LotReported, LotSet, LotSignature,
+    RequestRefused, Revoked, RolloverStepped, ca_record::Event,
 };
 
 use crate::{
+    generation::Generations,
     lots,
     plan::{Plan, Proposal, content},
     refusal::Refusal,
@@ -41,6 +43,10 @@ pub(crate) const SUPERSEDED: &str = "superseded";
 pub(crate) const VERIFIED: &str = "verified";
 /// A CRL's list → the last number that was planned.
 pub(crate) const CRLS: &str = "crls";
+/// [`ca_certificate_key`] → index; [`GENERATIONS`] → [`Generations`].
+pub(crate) const ROLLOVER: &str = "rollover";
+/// Which roots and issuers stand. No CA's name is so long.
+pub(crate) const GENERATIONS: &[u8] = b"generations of the roots and the issuers";
 /// [`NEWEST`] → milliseconds since 1970.
 pub(crate) const CLOCK: &str = "clock";
 /// The newest record's time: below it nothing is signed.
@@ -134,6 +140,9 @@ pub(crate) fn word(event: &Event) -> &'static str {
         Event::LotReported(_) => "lot-reported",
         Event::CrlPlanned(_) => "crl-planned",
         Event::CrlSigned(_) => "crl-signed",
+        Event::CaCertificatePlanned(_) => "rollover-planned",
+        Event::CaCertificateSigned(_) => "rollover-signed",
+        Event::RolloverStepped(_) => "rollover-stepped",
     }
 }
 
@@ -203,6 +212,13 @@ pub(crate) fn changes(index: u64, entry: &[u8]) -> Result<Vec<Change>, String> {
             // What was planned and never signed will not be signed any more.
             changes.push(Change { tree: UNSIGNED, key: id.as_bytes().to_vec(), value: None });
         }
+        Event::CaCertificatePlanned(planned) => {
+            put(ROLLOVER, &ca_certificate_key(&planned.ca, false), index.to_be_bytes().to_vec());
+        }
+        Event::CaCertificateSigned(signed) => {
+            put(ROLLOVER, &ca_certificate_key(&signed.ca, true), index.to_be_bytes().to_vec());
+        }
+        Event::RolloverStepped(stepped) => put(ROLLOVER, GENERATIONS, Generations::of(&stepped)?.encode()),
         Event::IssuanceVerified(_) => put(VERIFIED, of_issuance()?.as_bytes(), index.to_be_bytes().to_vec()),
         Event::LotSet(_)
         | Event::LotEnded(_)
@@ -233,6 +249,11 @@ pub(crate) fn device_prefix(device_serial: &str) -> Vec<u8> {
 /// The key of a revocation's row. An issuer's name has no zero octet.
 pub(crate) fn revocation_key(issuer: &str, certificate_serial: &[u8]) -> Vec<u8> {
     [issuer.as_bytes(), &[0], certificate_serial].concat()
+}
+
+/// The key of a CA certificate's plan, or of its signature. A CA's name has no zero octet.
+pub(crate) fn ca_certificate_key(name: &str, is_signed: bool) -> Vec<u8> {
+    [name.as_bytes(), &[0, u8::from(is_signed)]].concat()
 }
 
 /// What a CRL says of a revoked certificate.

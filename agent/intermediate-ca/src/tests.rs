@@ -12,6 +12,7 @@ mod refusals;
 mod reports;
 mod revoking;
 mod rework;
+mod rollover;
 mod software;
 
 use std::{

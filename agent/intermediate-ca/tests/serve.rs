@@ -3,6 +3,7 @@
 
 mod place;
 mod revoking;
+mod rolling;
 
 use std::{fs, time::Duration};
 

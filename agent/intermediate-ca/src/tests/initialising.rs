@@ -23,13 +23,28 @@ fn files(world: &World) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// The first run makes three keys and three files; the second makes nothing and changes no byte.
+/// The first run makes three keys, three certificates, and the bundle and chains of them; the second makes nothing and changes no byte.
 #[test]
 fn a_second_init_changes_nothing() {
     let world = World::blank();
     assert_eq!(run(&world).unwrap().made.len(), 6);
     let first = files(&world);
-    assert_eq!(first.keys().collect::<Vec<_>>(), ["device-ca.pem", "device-identity.pem", "root.pem"]);
+    let names: Vec<&str> = first.keys().map(String::as_str).collect();
+    let published = ["bundle.pem", "device-ca.chain.pem", "device-ca.issuers.pem"];
+    assert_eq!(names[..3], published);
+    assert_eq!(
+        names[3..],
+        [
+            "device-ca.pem",
+            "device-identity.chain.pem",
+            "device-identity.issuers.pem",
+            "device-identity.pem",
+            "root.pem"
+        ]
+    );
+    for (file, of) in published.iter().zip(["root.pem", "device-ca.pem", "device-ca.pem"]) {
+        assert_eq!(first[*file], first[of], "{file}");
+    }
     world.time.fetch_add(1_000_000, Ordering::SeqCst);
     assert_eq!(run(&world).unwrap().made, Vec::<String>::new());
     assert_eq!(files(&world), first);
@@ -50,7 +65,7 @@ fn an_interrupted_init_completes() {
         assert_eq!(run(&world).unwrap().made.len(), 3 * 2 - (2 * stop_at + 1), "stopped at {stop_at}");
         let after = files(&world);
         assert!(before.iter().all(|(name, bytes)| after[name] == *bytes));
-        assert_eq!((after.len(), world.keystore.token().keys.len()), (3, 3));
+        assert_eq!((after.len(), world.keystore.token().keys.len()), (8, 3));
     }
 }
 

@@ -282,12 +282,16 @@ keys = ["P-256"]
         service::tls::channel(&format!("https://localhost:{}", server.port), &files, LONGEST).unwrap()
     }
 
-    /// The files of `pki`.
+    /// The CAs' certificates in `pki`, without what is published of them.
     pub(crate) fn pki(&self) -> BTreeMap<String, Vec<u8>> {
         let Ok(entries) = fs::read_dir(self.path("pki")) else { return BTreeMap::new() };
         let files =
             entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|it| it == "pem"));
-        files.map(|path| (file_name(&path), fs::read(path).unwrap())).collect()
+        let is_published = |name: &str| name == "bundle.pem" || name.contains(".chain.") || name.contains(".issuers.");
+        files
+            .filter(|path| !is_published(&file_name(path)))
+            .map(|path| (file_name(&path), fs::read(path).unwrap()))
+            .collect()
     }
 }
 

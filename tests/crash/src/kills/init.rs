@@ -1,4 +1,4 @@
-//! `intermediate-ca init`, killed: run again it completes what is missing and makes nothing twice.
+//! `intermediate-ca init` and `rollover`, killed: run again they complete what is missing and make nothing twice.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
@@ -16,54 +16,85 @@ const INIT_MOST: Duration = Duration::from_secs(60);
 /// Root and two issuers, as the line's configuration has them.
 const CAS: [&str; 3] = ["root", "device-ca", "device-identity"];
 
-/// Kills one `init` of a CA of its own at a point, and lets it complete.
+/// A rollover's steps.
+const STEPS: [&[&str]; 3] = [&["rollover", "new-root"], &["rollover", "new-issuers"], &["rollover", "old-root-out"]];
+
+/// Kills the commands that make keys and certificates at a point, in a CA of its own, and lets each complete.
 pub(super) fn kill(line: &Line, binaries: &Path, point: &Try) -> Result<(), Broken> {
     let place = tempfile::tempdir().map_err(said("a directory for a CA"))?;
     let token =
         SoftHsm::create_in(&place.path().join("token"), "ca", line.hardware().ca().pin()).map_err(said("a token"))?;
     let configuration = configure(line, place.path(), &token)?;
-    let init = |armed: bool| {
+    let command = |arguments: &[&str], armed: bool| {
         let mut command = Command::new(binaries.join("intermediate-ca"));
-        command.args(["init", "--config"]).arg(&configuration);
+        command.args(arguments).arg("--config").arg(&configuration);
         if armed {
             command.env(service::crash::VARIABLE, point.to_string());
         }
         command
     };
-
-    let mut command = init(true);
-    let log = fs::File::create(place.path().join("log")).map_err(said("a log"))?;
-    command.stdout(log.try_clone().map_err(said("a log"))?).stderr(log);
-    let mut running = child::spawn(command).map_err(said("init"))?;
-    let ended = child::wait_at_most(&mut running, INIT_MOST).map_err(said("init"))?;
-    let Some(status) = ended else {
-        let _ = child::kill_group(&mut running);
-        return Err(format!("{point}: init does not end"));
-    };
-    if std::os::unix::process::ExitStatusExt::signal(&status) != Some(Signal::KILL.as_raw()) {
-        return Err(format!(
-            "{point}: init did not die there: {status}: {}",
-            child::last_words(&place.path().join("log"))
-        ));
-    }
-
-    run(init(false)).map_err(|broken| format!("{point}: {broken}"))?;
-    let again = run(init(false)).map_err(|broken| format!("{point}: {broken}"))?;
-    if String::from_utf8_lossy(&again).contains("made ") {
-        return Err(format!("{point}: init, complete, made something more: {}", String::from_utf8_lossy(&again)));
+    let log = place.path().join("log");
+    let mut generations = vec![""];
+    if point.is_rollover() {
+        run(command(&["init"], false)).map_err(|broken| format!("{point}: {broken}"))?;
+        let mut died = 0;
+        for step in STEPS {
+            died += usize::from(dies(command(step, true), &log, point)?);
+            completes(|| command(step, false), point)?;
+        }
+        if died == 0 {
+            return Err(format!("{point}: no step of a rollover died there"));
+        }
+        generations.push(".2");
+    } else {
+        if !dies(command(&["init"], true), &log, point)? {
+            return Err(format!("{point}: init did not die there: {}", child::last_words(&log)));
+        }
+        completes(|| command(&["init"], false), point)?;
     }
     let tools = TokenTools::of(&token);
     for kind in ["privkey", "pubkey"] {
         let count = tools.count(kind)?;
-        if count != CAS.len() {
-            return Err(format!("{point}: {count} of the kind {kind} in the CA's token, where {} are due", CAS.len()));
+        let due = CAS.len() * generations.len();
+        if count != due {
+            return Err(format!("{point}: {count} of the kind {kind} in the CA's token, where {due} are due"));
         }
     }
     let pki = place.path().join("pki/product");
-    for name in CAS {
-        let mut openssl = Command::new("openssl");
-        openssl.args(["verify", "-CAfile"]).arg(pki.join("root.pem")).arg(pki.join(format!("{name}.pem")));
-        run(openssl).map_err(|broken| format!("{point}: {broken}"))?;
+    for generation in generations {
+        for name in CAS {
+            let file = |name: &str| pki.join(format!("{name}{generation}.pem"));
+            let mut openssl = Command::new("openssl");
+            openssl.args(["verify", "-CAfile"]).arg(file("root")).arg(file(name));
+            run(openssl).map_err(|broken| format!("{point}: {broken}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the armed command died at its point; any other end than that or a good one is an error.
+fn dies(mut command: Command, log: &Path, point: &Try) -> Result<bool, Broken> {
+    let file = fs::File::create(log).map_err(said("a log"))?;
+    command.stdout(file.try_clone().map_err(said("a log"))?).stderr(file);
+    let mut running = child::spawn(command).map_err(said("a command"))?;
+    let ended = child::wait_at_most(&mut running, INIT_MOST).map_err(said("a command"))?;
+    let Some(status) = ended else {
+        let _ = child::kill_group(&mut running);
+        return Err(format!("{point}: a command does not end"));
+    };
+    let died = std::os::unix::process::ExitStatusExt::signal(&status) == Some(Signal::KILL.as_raw());
+    if !died && !status.success() {
+        return Err(format!("{point}: neither died there nor did its work: {status}: {}", child::last_words(log)));
+    }
+    Ok(died)
+}
+
+/// Runs to the end, and then has nothing more to do.
+fn completes(command: impl Fn() -> Command, point: &Try) -> Result<(), Broken> {
+    run(command()).map_err(|broken| format!("{point}: {broken}"))?;
+    let again = run(command()).map_err(|broken| format!("{point}: {broken}"))?;
+    if String::from_utf8_lossy(&again).contains("made ") {
+        return Err(format!("{point}: complete, it made something more: {}", String::from_utf8_lossy(&again)));
     }
     Ok(())
 }

@@ -122,7 +122,7 @@ pub async fn run(plan: &Plan, tell: Tell) -> Result<Outcome, Broken> {
     let mut outcome = Outcome::default();
     let mut chance = Chance::new(plan.seed);
 
-    let (init, rest): (Vec<Try>, Vec<Try>) = plan.points.iter().cloned().partition(Try::is_init);
+    let (init, rest): (Vec<Try>, Vec<Try>) = plan.points.iter().cloned().partition(Try::is_apart);
     let lanes = plan.lanes.max(1);
     let mut work = JoinSet::new();
     for lane in 0..lanes {

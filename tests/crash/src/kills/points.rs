@@ -72,8 +72,13 @@ impl Try {
         crash::NAMES.iter().filter(|name| FEW.contains(name)).map(|name| Self { name, time: 1 }).collect()
     }
 
-    pub(super) fn is_init(&self) -> bool {
-        self.name.starts_with("ca.init.")
+    /// Whether a command passes it that runs while the CA does not, in a place of its own.
+    pub(super) fn is_apart(&self) -> bool {
+        self.name.starts_with("ca.init.") || self.is_rollover()
+    }
+
+    pub(super) fn is_rollover(&self) -> bool {
+        self.name.starts_with("ca.rollover")
     }
 
     fn scenario(&self) -> Scenario {

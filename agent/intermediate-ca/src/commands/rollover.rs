@@ -1,0 +1,56 @@
+//! `rollover`: the root's successor, step by step, while the CA does not run.
+
+use std::{error::Error, io::Write as _, io::stdout};
+
+use clap::Subcommand;
+
+use crate::{
+    Configuration, open_token,
+    rollover::{RolloverStep, rollover, rollover_status},
+    system_clock,
+};
+
+/// A step, or where the rollover is.
+#[derive(Debug, Subcommand)]
+pub enum RolloverCommand {
+    /// Where the rollover is, and what is next.
+    Status,
+    /// First: makes a new root, to be trusted beside the old one. Then bring `bundle.pem` to every verifier.
+    NewRoot,
+    /// Second: makes issuers under the new root; they issue from the next `serve` on.
+    NewIssuers,
+    /// Last: takes the old root out of `bundle.pem`.
+    OldRootOut {
+        /// Also while certificates under the old root are valid still: no verifier accepts them from then on.
+        #[arg(long)]
+        abandon: bool,
+    },
+}
+
+/// Runs a step, and prints what was made and what is next.
+///
+/// # Errors
+/// What [`rollover`] says.
+pub fn run(configuration: &Configuration, command: &RolloverCommand, badge: &str) -> Result<(), Box<dyn Error>> {
+    let settings = &configuration.authority;
+    let step = match command {
+        RolloverCommand::Status => {
+            writeln!(stdout(), "{}", rollover_status(settings, system_clock())?)?;
+            return Ok(());
+        }
+        RolloverCommand::NewRoot => RolloverStep::NewRoot,
+        RolloverCommand::NewIssuers => RolloverStep::NewIssuers,
+        RolloverCommand::OldRootOut { abandon } => RolloverStep::OldRootOut { abandon: *abandon },
+    };
+    let mut keystore = open_token(&configuration.token, Some(settings.pki.join(".init.lock")))?;
+    let done = rollover(settings, keystore.as_mut(), system_clock(), step, badge)?;
+    let mut out = stdout();
+    if done.made.is_empty() {
+        writeln!(out, "done before: nothing to do")?;
+    }
+    for line in done.made {
+        writeln!(out, "made {line}")?;
+    }
+    writeln!(out, "{}", done.status)?;
+    Ok(())
+}
