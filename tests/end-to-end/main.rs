@@ -25,4 +25,5 @@ mod roles;
 mod rulings;
 mod seeking;
 mod trouble;
+mod unaltered;
 mod verified;

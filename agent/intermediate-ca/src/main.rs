@@ -56,7 +56,7 @@ enum Command {
     },
     Revoke(RevokeArguments),
     Crl(CrlArguments),
-    /// The CA's journal, while the CA does not run.
+    /// The CA's journal. `repair` needs a CA that does not run.
     #[command(subcommand)]
     Journal(JournalCommand),
     /// The profiles.

@@ -1,7 +1,7 @@
 //! What each record of the CA says, as a sentence for whoever reads the journal years later.
 
-use issuance::IssuanceId;
-use journal::commands::{Head, Wanted, Words};
+use issuance::{IssuanceId, public_key::hex};
+use journal::commands::{Head, Wanted, Words, serial_octets};
 use serde_json::Value;
 
 use crate::{
@@ -39,7 +39,7 @@ impl Words for Story {
     fn needle(&self, wanted: &Wanted) -> Result<Vec<u8>, String> {
         match wanted {
             Wanted::DeviceSerial(serial) => Ok(serial.as_bytes().to_vec()),
-            Wanted::CertificateSerial(serial) => octets(serial),
+            Wanted::CertificateSerial(serial) => serial_octets(serial),
         }
     }
 
@@ -49,7 +49,7 @@ impl Words for Story {
             (Wanted::DeviceSerial(serial), Event::CertificatePlanned(planned)) => planned.device_serial == *serial,
             (Wanted::DeviceSerial(serial), Event::RequestRefused(refused)) => refused.device_serial == *serial,
             (Wanted::CertificateSerial(serial), Event::CertificatePlanned(planned)) => {
-                octets(serial).is_ok_and(|octets| octets == planned.certificate_serial)
+                serial_octets(serial).is_ok_and(|octets| octets == planned.certificate_serial)
             }
             _ => false,
         }
@@ -84,17 +84,4 @@ fn refused(refused: &RequestRefused) -> String {
         "{authenticated_by} asked for a certificate for the device {device_serial} under the profile {profile}, and was \
          refused: {message} ({reason})"
     )
-}
-
-/// Hexadecimal as people and tools write it: colons and case do not matter.
-fn octets(serial: &str) -> Result<Vec<u8>, String> {
-    let digits: Vec<u8> = serial.bytes().filter(|byte| *byte != b':').collect();
-    let pairs = digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
-    let octets: Option<Vec<u8>> = pairs.collect();
-    let octets = octets.filter(|_| !digits.is_empty() && digits.len().is_multiple_of(2));
-    octets.ok_or_else(|| format!("{serial:?} is no certificate serial: write it in hexadecimal, two digits an octet"))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -14,9 +14,10 @@
 //! ahead of a sync, and rebuilt when they are missing, damaged or of another version.
 //!
 //! What is where: `segment` the bytes; `recovery` opening; `chain` reading; `writer` appending; `committer` the queue and
-//! the thread; `journal` the handle; `repair` mending with a copy; `probe` whether a disk is well again; `projections` the rows. The Merkle tree (RFC 6962 leaves, SHA-256(0x00 ‖ entry)),
-//! tiles and checkpoints (C2SP tlog-tiles, signed notes) will stand beside them in a module `tree`, fed by the committer
-//! after each sync; a segment's header has the place for its root.
+//! the thread; `journal` the handle; `repair` mending with a copy; `probe` whether a disk is well again; `projections` the
+//! rows. `tree` is the Merkle tree over the entries (RFC 6962), its tiles and signed checkpoints; `tlog` keeps them beside
+//! the journal, and is the witness of others; `audit` verifies a journal or a copy and proves records; [`commands`] are
+//! what people type for that.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod audit;
@@ -61,6 +62,11 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest.as_ref());
     hash
+}
+
+/// Lower-case hexadecimal.
+fn hex(bytes: impl AsRef<[u8]>) -> String {
+    bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// An error and its causes as one sentence.

@@ -2,9 +2,10 @@
 
 use issuance::{
     DeviceIdentity, Record, ResidencyEvidence, certificate,
+    public_key::hex,
     record::{Requested, Stop},
 };
-use journal::commands::{Head, Wanted, Words};
+use journal::commands::{Head, Wanted, Words, serial_octets};
 use serde_json::Value;
 
 use crate::{
@@ -44,7 +45,7 @@ impl Words for Story {
     fn needle(&self, wanted: &Wanted) -> Result<Vec<u8>, String> {
         match wanted {
             Wanted::DeviceSerial(serial) => Ok(serial.as_bytes().to_vec()),
-            Wanted::CertificateSerial(serial) => octets(serial),
+            Wanted::CertificateSerial(serial) => serial_octets(serial),
         }
     }
 
@@ -54,7 +55,7 @@ impl Words for Story {
             (Wanted::DeviceSerial(serial), Record::Requested(request)) => request.device_serial.as_str() == serial,
             (Wanted::CertificateSerial(serial), Record::Issued { certificate, .. }) => {
                 certificate::certificate_serial(&certificate)
-                    .is_some_and(|found| octets(&found).ok() == octets(serial).ok())
+                    .is_some_and(|found| serial_octets(&found).ok() == serial_octets(serial).ok())
             }
             _ => false,
         }
@@ -66,15 +67,6 @@ impl Words for Story {
             _ => None,
         })
     }
-}
-
-/// Hexadecimal as people and tools write it: colons and case do not matter.
-fn octets(serial: &str) -> Result<Vec<u8>, String> {
-    let digits: Vec<u8> = serial.bytes().filter(|byte| *byte != b':').collect();
-    let pairs = digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
-    let octets: Option<Vec<u8>> = pairs.collect();
-    let octets = octets.filter(|_| !digits.is_empty() && digits.len().is_multiple_of(2));
-    octets.ok_or_else(|| format!("{serial:?} is no certificate serial: write it in hexadecimal, two digits an octet"))
 }
 
 fn sentence(record: &Record) -> String {
@@ -192,8 +184,4 @@ fn person(claimed_by: &str, authenticated_by: &str) -> String {
     } else {
         format!("{claimed_by} (through {authenticated_by})")
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

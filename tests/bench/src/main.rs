@@ -11,6 +11,7 @@ mod issuer;
 mod past;
 mod process;
 mod ready;
+mod record;
 mod station;
 
 use std::{error::Error, fmt, path::PathBuf, process::ExitCode};
@@ -25,7 +26,7 @@ struct Arguments {
     /// Small sizes, for the tests.
     #[arg(long)]
     short: bool,
-    /// Only these: drain, fixtures, ready.
+    /// Only these: drain, fixtures, ready, record.
     #[arg(long)]
     only: Vec<String>,
     /// Where station-agent and intermediate-ca are; else beside this binary.
@@ -40,6 +41,9 @@ struct Arguments {
     /// Issuances that are completed.
     #[arg(long)]
     completed: Option<usize>,
+    /// Records of a journal that is verified.
+    #[arg(long)]
+    records: Option<usize>,
 }
 
 /// Something could not be measured, in words.
@@ -87,6 +91,10 @@ fn main() -> ExitCode {
 async fn measure(arguments: &Arguments, binaries: &std::path::Path, report: &mut Report) -> Result<(), Failed> {
     let chosen = |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == name);
     let size = |given: Option<usize>, short, full| given.unwrap_or(if arguments.short { short } else { full });
+    if chosen("record") {
+        let records = size(arguments.records, 5_000, 1_000_000);
+        tokio::task::block_in_place(|| record::measure(records, report))?;
+    }
     if chosen("ready") {
         ready::measure(binaries, size(arguments.completed, 500, 100_000), report).await?;
     }

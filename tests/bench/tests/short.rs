@@ -14,6 +14,13 @@ fn the_short_form_measures_everything() {
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     for name in [
+        "journal-verify",
+        "journal-verify-tiles",
+        "journal-sha256",
+        "journal-proof",
+        "journal-append-tree",
+        "journal-show",
+        "journal-prove",
         "ready-status-completed",
         "ready-start-completed",
         "ready-status-by-age",

@@ -2,19 +2,25 @@
 
 use std::{
     fmt::Write as _,
-    fs::File,
-    io::{BufWriter, Write},
+    fs::{self, File},
+    io::{self, BufWriter, Write},
     path::{Path, PathBuf},
 };
 
 use aws_lc_rs::digest::{Context, SHA256};
 use serde_json::json;
 
-use super::{Failed, Opened, Words, bar, hex, moment, newest, not, say};
+use super::{Failed, Opened, Words, bar, moment, newest, not, read_key, say};
 use crate::{
-    Reader, leaf_hash,
-    tree::note::{Note, Signer as _, SigningKey},
+    Purpose, Reader, hex, leaf_hash,
+    tree::{
+        checkpoint::Checkpoint,
+        note::{Note, Signer as _, SigningKey},
+    },
 };
+
+/// The manifest's first line.
+const FORMAT: &str = "journal-export/v1";
 
 /// How records are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -25,7 +31,7 @@ pub enum Format {
     Csv,
 }
 
-pub(super) fn run(place: &Opened, words: &dyn Words, format: Format, out: &Path) -> Result<(), Failed> {
+pub(super) fn run(place: &Opened, words: &dyn Words, format: Format, out: &Path, json: bool) -> Result<(), Failed> {
     let key = signing_key(place)?;
     let reader = Reader::open(&place.journal).map_err(|error| not(&error))?;
     // What nobody has signed is not exported: the manifest says whose word it is.
@@ -60,21 +66,85 @@ pub(super) fn run(place: &Opened, words: &dyn Words, format: Format, out: &Path)
         return Err(Failed::Not(Some(words)));
     }
     file.out.flush().map_err(failed)?;
-    let name = out.file_name().map_or_else(|| "export".into(), |name| name.to_string_lossy());
+    let sha256 = hex(file.hash.finish());
     let text = format!(
-        "journal-export/v1\nfile {name}\nformat {}\nsha256 {}\nrecords {written}\n{}",
+        "{FORMAT}\nfile {}\nformat {}\nsha256 {sha256}\nrecords {written}\n{}",
+        name(out),
         if format == Format::Jsonl { "jsonl" } else { "csv" },
-        hex(file.hash.finish()),
         checkpoint.text()
     );
     let mut note = Note::new(text);
     note.add(key.sign(note.text()).map_err(|wrong| Failed::Not(Some(wrong)))?);
-    let mut manifest = out.as_os_str().to_owned();
-    manifest.push(".manifest");
-    let manifest = PathBuf::from(manifest);
-    std::fs::write(&manifest, note.to_string())
+    let manifest = manifest_of(out);
+    fs::write(&manifest, note.to_string())
         .map_err(|error| Failed::Not(Some(format!("could not write {}: {error}", manifest.display()))))?;
+    if json {
+        return say(json!({"file": out, "manifest": manifest, "sha256": sha256, "records": written}));
+    }
     say(format!("{}: {written} records; {}: signed by {}", out.display(), manifest.display(), key.verifying().name()))
+}
+
+fn name(file: &Path) -> String {
+    file.file_name().map_or_else(|| "export".into(), |name| name.to_string_lossy().into_owned())
+}
+
+fn manifest_of(file: &Path) -> PathBuf {
+    let mut manifest = file.as_os_str().to_owned();
+    manifest.push(".manifest");
+    PathBuf::from(manifest)
+}
+
+/// Whether the file is the one that its manifest tells of, and the manifest the journal's own word.
+pub(super) fn check(file: &Path, key: &str, json: bool) -> Result<(), Failed> {
+    let key = read_key(key, Purpose::Log)?;
+    let path = manifest_of(file);
+    let wrong = |words: &str| Failed::Not(Some(format!("{} {words}", path.display())));
+    let unread =
+        |path: &Path, error: io::Error| Failed::Not(Some(format!("could not read {}: {error}", path.display())));
+    let text = fs::read_to_string(&path).map_err(|error| unread(&path, error))?;
+    let note = Note::parse(&text).ok_or_else(|| wrong("is no signed manifest"))?;
+    if !note.is_signed_by(&key) {
+        return Err(wrong(&format!("is not signed by {key}, or was changed since")));
+    }
+    let Some(manifest) = Manifest::parse(note.text()).filter(|manifest| manifest.checkpoint.origin == key.name())
+    else {
+        return Err(wrong(&format!("is no manifest that this release reads ({FORMAT})")));
+    };
+    let mut hashed = Hashed { out: io::sink(), hash: Context::new(&SHA256) };
+    let mut opened = File::open(file).map_err(|error| unread(file, error))?;
+    io::copy(&mut opened, &mut hashed).map_err(|error| unread(file, error))?;
+    if hex(hashed.hash.finish()) != manifest.sha256 {
+        return Err(Failed::Not(Some(format!(
+            "{} is not the file that its manifest tells of: it was changed since it was exported",
+            file.display()
+        ))));
+    }
+    let Manifest { name, records, checkpoint, .. } = manifest;
+    if json {
+        return say(json!({"exported_as": name, "records": records, "origin": checkpoint.origin}));
+    }
+    say(format!("unaltered: the {records} records of {} that were exported as {name}", checkpoint.origin))
+}
+
+/// What a manifest says.
+struct Manifest<'a> {
+    name: &'a str,
+    sha256: &'a str,
+    records: u64,
+    checkpoint: Checkpoint,
+}
+
+impl<'a> Manifest<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let text = text.strip_prefix(FORMAT)?.strip_prefix('\n')?;
+        let (name, text) = text.strip_prefix("file ")?.split_once('\n')?;
+        let (_, text) = text.strip_prefix("format ")?.split_once('\n')?;
+        let (sha256, text) = text.strip_prefix("sha256 ")?.split_once('\n')?;
+        let (records, checkpoint) = text.strip_prefix("records ")?.split_once('\n')?;
+        let checkpoint = Checkpoint::parse(checkpoint)?;
+        let records = records.parse().ok().filter(|records| *records == checkpoint.size)?;
+        Some(Self { name, sha256, records, checkpoint })
+    }
 }
 
 /// The manifest is signed by the journal's own key: only its owner exports in its name.

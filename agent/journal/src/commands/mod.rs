@@ -1,10 +1,13 @@
-//! The commands over a journal that its owners' programs share: `verify`, `prove`, `check-proof`, `export`, `show`. What a
-//! record says is told by the owner ([`Words`]). Nothing here changes the journal; each works on a copy as well.
+//! The commands over a journal that its owners' programs share: `verify`, `prove`, `check-proof`, `export`,
+//! `check-export`, `show`. What a record says is told by the owner ([`Words`]). Nothing here changes the journal; each
+//! works on a copy as well, and beside a process that has the journal open.
 //!
 //! Exit codes: 0 done, and nothing was altered; 1 altered, or it could not be done; 2 wrong usage or configuration.
 
 mod export;
+mod proof;
 mod select;
+mod verification;
 
 use std::{
     fmt::Display,
@@ -17,12 +20,13 @@ use std::{
 use clap::{Args, Subcommand};
 pub use export::Format;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::{
-    LogOptions, ProofFile, Prover, Purpose, Verification, VerifyOptions, VerifyingKey, tree::checkpoint::Checkpoint,
-    tree::note::Note, verify,
-};
+use crate::{LogOptions, Purpose, VerifyingKey, tree::checkpoint::Checkpoint, tree::note::Note};
+
+/// What every command's help ends with.
+const EXIT_CODES: &str =
+    "Exit codes: 0 done, and nothing was altered; 1 altered, or it could not be done; 2 wrong usage or configuration.";
 
 /// What an owner knows of its entries.
 pub trait Words {
@@ -88,6 +92,7 @@ pub enum AuditCommand {
     ///
     /// With --journal it works on a copy, without a configuration: then --key is needed too. A journal that is open is
     /// verified up to its newest checkpoint.
+    #[command(after_help = EXIT_CODES)]
     Verify {
         /// Where the journal is.
         #[command(flatten)]
@@ -103,6 +108,7 @@ pub enum AuditCommand {
         json: bool,
     },
     /// Write one file that proves a certificate's story: certificate, records, inclusion proofs, signed checkpoint.
+    #[command(after_help = EXIT_CODES)]
     Prove {
         /// Where the journal is.
         #[command(flatten)]
@@ -112,8 +118,12 @@ pub enum AuditCommand {
         /// Where to write it; without it, `<certificate serial>.proof.json` here.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Check a file that `prove` wrote, with public keys alone, and tell its story.
+    #[command(after_help = EXIT_CODES)]
     CheckProof {
         /// The file.
         file: PathBuf,
@@ -123,8 +133,12 @@ pub enum AuditCommand {
         /// The witness's key, in the same way: the checkpoint must be cosigned then.
         #[arg(long)]
         witness: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Write all records to a file, and a signed manifest beside it.
+    #[command(after_help = EXIT_CODES)]
     Export {
         /// Where the journal is.
         #[command(flatten)]
@@ -135,14 +149,33 @@ pub enum AuditCommand {
         /// Where to write it. The manifest gets the ending `.manifest`.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check a file that `export` wrote against the signed manifest beside it, with the public key alone.
+    #[command(after_help = EXIT_CODES)]
+    CheckExport {
+        /// The file; its manifest has the same name with the ending `.manifest`.
+        file: PathBuf,
+        /// The key that signs the journal's checkpoints: `name+id+key`, or a file that holds it.
+        #[arg(long)]
+        key: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Tell the story of a device in words.
+    #[command(after_help = EXIT_CODES)]
     Show {
         /// Where the journal is.
         #[command(flatten)]
         place: Place,
         /// The device serial.
         device_serial: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -188,17 +221,20 @@ pub fn run(
 ) -> ExitCode {
     let outcome = match command {
         AuditCommand::Verify { place, kept, no_tiles, json } => {
-            place.open(configured).and_then(|place| run_verify(&place, kept.as_deref(), !no_tiles, json))
+            place.open(configured).and_then(|place| verification::run(&place, kept.as_deref(), !no_tiles, json))
         }
-        AuditCommand::Prove { place, certificate_serial, out } => {
-            place.open(configured).and_then(|place| prove(&place, words, certificate_serial, out))
+        AuditCommand::Prove { place, certificate_serial, out, json } => {
+            place.open(configured).and_then(|place| proof::prove(&place, words, certificate_serial, out, json))
         }
-        AuditCommand::CheckProof { file, key, witness } => check_proof(&file, &key, witness.as_deref(), words),
-        AuditCommand::Export { place, format, out } => {
-            place.open(configured).and_then(|place| export::run(&place, words, format, &out))
+        AuditCommand::CheckProof { file, key, witness, json } => {
+            proof::check(&file, &key, witness.as_deref(), words, json)
         }
-        AuditCommand::Show { place, device_serial } => {
-            place.open(configured).and_then(|place| show(&place, words, device_serial))
+        AuditCommand::Export { place, format, out, json } => {
+            place.open(configured).and_then(|place| export::run(&place, words, format, &out, json))
+        }
+        AuditCommand::CheckExport { file, key, json } => export::check(&file, &key, json),
+        AuditCommand::Show { place, device_serial, json } => {
+            place.open(configured).and_then(|place| proof::show(&place, words, device_serial, json))
         }
     };
     let (code, said) = match outcome {
@@ -275,141 +311,6 @@ pub(crate) fn bar(bytes: u64, json: bool) -> ProgressBar {
     bar
 }
 
-fn run_verify(place: &Opened, kept: Option<&Path>, tiles: bool, json: bool) -> Result<(), Failed> {
-    let key = place.key()?;
-    let kept = kept.map(fs::read_to_string).transpose();
-    let options = VerifyOptions {
-        journal: place.journal.clone(),
-        tlog: place.tlog.clone(),
-        key: key.clone(),
-        witness: place.witness.clone(),
-        kept: kept.map_err(|error| Failed::Usage(format!("could not read the kept checkpoint: {error}")))?,
-        tiles,
-    };
-    let bar = bar(0, json);
-    let verified = verify(&options, &mut |done, all| {
-        bar.set_length(all);
-        bar.set_position(done);
-    });
-    bar.finish_and_clear();
-    let found = verified.map_err(|error| not(&error))?;
-    if json {
-        say(as_json(&found))?
-    } else {
-        tell(&found, key)?
-    }
-    if found.is_unaltered() { Ok(()) } else { Err(Failed::Not(None)) }
-}
-
-fn as_json(found: &Verification) -> Value {
-    let list = |findings: &[crate::Finding]| {
-        let one =
-            |finding: &crate::Finding| json!({"file": finding.path, "record": finding.record, "wrong": finding.wrong});
-        findings.iter().map(one).collect::<Vec<_>>()
-    };
-    json!({
-        "unaltered": found.is_unaltered(),
-        "records": found.records,
-        "covered": found.covered,
-        "root": found.root.map(hex),
-        "cosigned": found.cosigned.map(|(records, time)| json!({"records": records, "time": time})),
-        "tiles": found.tiles,
-        "findings": list(&found.findings),
-        "remarks": list(&found.remarks),
-    })
-}
-
-fn tell(found: &Verification, key: &VerifyingKey) -> Result<(), Failed> {
-    for finding in &found.findings {
-        say(format!("ALTERED  {finding}"))?;
-    }
-    for remark in &found.remarks {
-        say(format!("remark   {remark}"))?;
-    }
-    let covered = format!("{} records are covered by the checkpoint of {}", found.covered, key.name());
-    let cosigned = match found.cosigned {
-        Some((records, time)) => {
-            format!("; a witness cosigned {records} at {}", moment(time.saturating_mul(1000) as i64))
-        }
-        None => String::new(),
-    };
-    match found.findings.first() {
-        None => say(format!("unaltered: {covered}{cosigned}")),
-        Some(first) => {
-            let first = first.record.map_or_else(String::new, |record| format!(", the first at record {record}"));
-            say(format!("ALTERED: {} findings{first}", found.findings.len()))
-        }
-    }
-}
-
-fn prove(place: &Opened, words: &dyn Words, serial: String, out: Option<PathBuf>) -> Result<(), Failed> {
-    let wanted = Wanted::CertificateSerial(serial.clone());
-    let records = select::records(&place.journal, words, &wanted)?;
-    let Some((newest, _)) = records.last() else {
-        let words = format!("no record of this journal tells of a certificate with the serial {serial}");
-        return Err(Failed::Not(Some(words)));
-    };
-    let entries: Vec<&[u8]> = records.iter().map(|(_, entry)| entry.as_slice()).collect();
-    let certificate = words.certificate(&entries).ok_or_else(|| {
-        Failed::Not(Some(format!("the journal tells of the serial {serial}, but holds no certificate for it")))
-    })?;
-    let mut prover = Prover::open(&place.tlog, *newest).map_err(|error| not(&error))?;
-    let proven = records.iter().map(|(index, entry)| prover.prove(*index, entry)).collect::<Result<Vec<_>, _>>();
-    let file = prover.file(pem(&certificate), proven.map_err(|error| not(&error))?);
-    let path = out.unwrap_or_else(|| PathBuf::from(format!("{serial}.proof.json")));
-    let text = file.encode().map_err(|error| not(&error))?;
-    fs::write(&path, text)
-        .map_err(|error| Failed::Not(Some(format!("could not write {}: {error}", path.display()))))?;
-    say(format!("{}: the certificate and {} records", path.display(), records.len()))
-}
-
-fn check_proof(file: &Path, key: &str, witness: Option<&str>, words: &dyn Words) -> Result<(), Failed> {
-    let key = read_key(key, Purpose::Log)?;
-    let witness = witness.map(|text| read_key(text, Purpose::Witness)).transpose()?;
-    let file = ProofFile::read(file).map_err(|error| not(&error))?;
-    let checked = file.check(&key, witness.as_ref()).map_err(|error| not(&error))?;
-    let entries: Vec<&[u8]> = checked.records.iter().map(|(_, entry)| entry.as_slice()).collect();
-    if words.certificate(&entries).map(|der| pem(&der)) != Some(file.certificate.clone()) {
-        let words = "its records are in the journal, but they do not tell of its certificate".to_owned();
-        return Err(Failed::Not(Some(words)));
-    }
-    story(&checked.records, words)?;
-    let Checkpoint { origin, size, .. } = &checked.checkpoint;
-    let cosigned = match checked.cosigned {
-        Some(time) => format!(", which a witness cosigned at {}", moment(time.saturating_mul(1000) as i64)),
-        None => ", which no witness's key was given for".to_owned(),
-    };
-    say(format!("proven: {} records stand in {origin}, of {size} records{cosigned}", entries.len()))
-}
-
-fn show(place: &Opened, words: &dyn Words, device_serial: String) -> Result<(), Failed> {
-    let wanted = Wanted::DeviceSerial(device_serial.clone());
-    let records = select::records(&place.journal, words, &wanted)?;
-    if records.is_empty() {
-        let words = format!("no record of this journal tells of the device {device_serial}");
-        return Err(Failed::Not(Some(words)));
-    }
-    story(&records, words)
-}
-
-fn story(records: &[(u64, Vec<u8>)], words: &dyn Words) -> Result<(), Failed> {
-    let mut issuance = None;
-    for (index, entry) in records {
-        let unreadable = |wrong| Failed::Not(Some(format!("record {index}: {wrong}")));
-        let head = words.head(entry).map_err(unreadable)?;
-        let belongs = head.issuance.map(|(text, _)| text);
-        if belongs != issuance {
-            if let Some(belongs) = &belongs {
-                say(format!("issuance {belongs}"))?;
-            }
-            issuance = belongs;
-        }
-        let sentence = words.sentence(entry).map_err(unreadable)?;
-        say(format!("{index:>8}  {}  {sentence}", moment(head.time_ms)))?;
-    }
-    Ok(())
-}
-
 /// UTC, to the second.
 pub(crate) fn moment(time_ms: i64) -> String {
     let format = time::macros::format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
@@ -417,13 +318,19 @@ pub(crate) fn moment(time_ms: i64) -> String {
     time.and_then(|time| time.format(format).ok()).unwrap_or_else(|| format!("{time_ms} ms after 1970"))
 }
 
-/// RFC 7468.
-fn pem(certificate: &[u8]) -> String {
-    pem::encode(&pem::Pem::new("CERTIFICATE", certificate))
-}
-
-fn hex(bytes: impl AsRef<[u8]>) -> String {
-    bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+/// A certificate serial as people and tools write it, in octets: hexadecimal, of either case, with or without colons.
+///
+/// # Errors
+/// It is none, in words.
+pub fn serial_octets(serial: &str) -> Result<Vec<u8>, String> {
+    let digits: Vec<u8> = serial.bytes().filter(|byte| *byte != b':').collect();
+    let octet = |pair: &[u8]| {
+        let is_hexadecimal = pair.len() == 2 && pair.iter().all(u8::is_ascii_hexdigit);
+        is_hexadecimal.then(|| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).flatten()
+    };
+    let octets: Option<Vec<u8>> = digits.chunks(2).map(octet).collect();
+    let octets = octets.filter(|octets| !octets.is_empty());
+    octets.ok_or_else(|| format!("{serial:?} is no certificate serial: write it in hexadecimal, two digits an octet"))
 }
 
 /// The newest checkpoint of a log, unverified.

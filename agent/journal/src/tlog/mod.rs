@@ -12,26 +12,29 @@
 //! are written anew from the last checkpoint on after a crash: what the checkpoint covers is always whole.
 
 mod cutter;
+mod error;
 mod files;
+mod options;
 mod witness;
 
 #[cfg(test)]
 mod tests;
 
 use std::{
-    io,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use cutter::Cutter;
+pub use error::LogError;
+pub use options::LogOptions;
 pub use witness::{Refusal, Witness};
 
 use crate::{
-    Hash, Journal, JournalError, JournalOptions, Recovery,
+    Hash, Journal, JournalOptions, Recovery,
     tree::{
         checkpoint::Checkpoint,
         empty_root,
@@ -48,129 +51,6 @@ const INTERVAL_MIN: Duration = Duration::from_millis(100);
 const CHECKPOINT: &str = "checkpoint";
 const COSIGNED: &str = "checkpoint.cosigned";
 const ENDED: &str = "the log's thread ended unexpectedly; restart, and report this defect";
-
-/// Where the log is, and who signs it.
-#[derive(Clone)]
-pub struct LogOptions {
-    /// The directory of checkpoint and tiles.
-    pub directory: PathBuf,
-    /// The Ed25519 key, as `PRIVATE+KEY+name+id+key`; made at the first start. What verifies it stands beside it, with the
-    /// ending `.vkey`.
-    pub key_file: PathBuf,
-    /// Time between two checkpoints; a tenth of a second at least.
-    pub interval: Duration,
-    /// Who signs checkpoints besides: a TPM's or an HSM's key.
-    pub signers: Vec<Arc<dyn Signer>>,
-}
-
-impl LogOptions {
-    /// A checkpoint every minute: what a witness has seen is at most so much behind.
-    pub const INTERVAL: Duration = Duration::from_secs(60);
-
-    /// The log in `tlog` below the journal's directory, and its key beside that directory: a copy of the journal holds no key.
-    #[must_use]
-    pub fn beside(journal: &Path) -> Self {
-        let mut key_file = journal.as_os_str().to_owned();
-        key_file.push(".key");
-        Self {
-            directory: journal.join("tlog"),
-            key_file: key_file.into(),
-            interval: Self::INTERVAL,
-            signers: Vec::new(),
-        }
-    }
-
-    /// How many records the checkpoint covers; 0 when there is none. Its signature is not checked.
-    ///
-    /// # Errors
-    /// A file that cannot be read or is no checkpoint.
-    pub fn covered(&self) -> Result<u64, LogError> {
-        Ok(read_checkpoint(&self.directory.join(CHECKPOINT))?.map_or(0, |(checkpoint, _)| checkpoint.size))
-    }
-}
-
-impl std::fmt::Debug for LogOptions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { directory, key_file, interval, signers } = self;
-        let mut shown = f.debug_struct("LogOptions");
-        shown.field("directory", directory).field("key_file", key_file).field("interval", interval);
-        shown.field("signers", &signers.len()).finish()
-    }
-}
-
-/// Why the log could not be opened or written.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LogError {
-    /// The journal beneath it.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-    /// A system call on a file failed.
-    #[error("could not {act} {}", path.display())]
-    File {
-        /// Such as `write`.
-        act: &'static str,
-        /// The file or directory.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// The key's file.
-    #[error("the checkpoint key in {} {wrong}; bring the right file back, or correct the configuration", path.display())]
-    Key {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        wrong: String,
-    },
-    /// The checkpoint's file is missing, or is not what this log signed.
-    #[error("the checkpoint {} {wrong}; bring the directory back from a copy of it, such as a backup", path.display())]
-    Checkpoint {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        wrong: String,
-    },
-    /// The journal's records are not those that were signed.
-    #[error(
-        "the journal was altered: {} what the checkpoint in {} covers ({size} records). Nothing was changed. \
-         `journal verify` names the first record that differs; bring the journal back from a copy of it",
-        index.map_or_else(|| "its records are not".to_owned(), |index| format!("record {index} is not")),
-        directory.display()
-    )]
-    Altered {
-        /// The log's directory.
-        directory: PathBuf,
-        /// How many records the checkpoint covers.
-        size: u64,
-        /// The record, when it is known.
-        index: Option<u64>,
-    },
-    /// A tile that should be there.
-    #[error("{0}; restart, tiles are cut anew from the journal")]
-    Tile(String),
-    /// Another signer than the process's own key.
-    #[error("the checkpoint could not be signed: {0}")]
-    Sign(String),
-}
-
-impl LogError {
-    /// Whether it is of the disk, so that it may go by itself.
-    #[must_use]
-    pub fn is_of_disk(&self) -> bool {
-        match self {
-            Self::Journal(error) => error.is_of_disk(),
-            Self::File { .. } => true,
-            _ => false,
-        }
-    }
-
-    pub(crate) fn file(act: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
-        let path = path.into();
-        move |source| Self::File { act, path, source }
-    }
-}
 
 /// A journal's transparency log. Clones share one thread.
 #[derive(Clone)]

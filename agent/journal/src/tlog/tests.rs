@@ -1,6 +1,6 @@
 //! The log on real files: what it writes, what a crash leaves, what it refuses, and what a witness says.
 
-use std::{fs, os::unix::fs::PermissionsExt as _};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
 use tempfile::TempDir;
 

@@ -180,7 +180,7 @@ impl SigningKey {
     pub fn encode(&self) -> String {
         let typed = [&[self.verifying.purpose.byte()][..], &self.seed].concat();
         let VerifyingKey { name, key_id, .. } = &self.verifying;
-        format!("PRIVATE+KEY+{name}+{}+{}", hex(key_id), STANDARD.encode(typed))
+        format!("PRIVATE+KEY+{name}+{}+{}", crate::hex(key_id), STANDARD.encode(typed))
     }
 
     /// What verifies its signatures.
@@ -273,7 +273,7 @@ impl VerifyingKey {
 impl fmt::Display for VerifyingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let typed = [&[self.purpose.byte()][..], &self.public].concat();
-        write!(f, "{}+{}+{}", self.name, hex(&self.key_id), STANDARD.encode(typed))
+        write!(f, "{}+{}+{}", self.name, crate::hex(self.key_id), STANDARD.encode(typed))
     }
 }
 
@@ -297,8 +297,4 @@ fn split_key(text: &str) -> Option<(&str, [u8; 4], Vec<u8>)> {
     let (name, id, key) = (parts.next()?, parts.next()?, parts.next()?);
     let id = u32::from_str_radix(id, 16).ok().filter(|_| id.len() == 8)?;
     Some((name, id.to_be_bytes(), STANDARD.decode(key).ok()?))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,0 +1,125 @@
+//! What one certificate's or one device's records say: `prove`, `check-proof` and `show`.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Value, json};
+
+use super::{Failed, Opened, Wanted, Words, moment, not, read_key, say, select};
+use crate::{ProofFile, Prover, Purpose, tree::checkpoint::Checkpoint};
+
+pub(super) fn prove(
+    place: &Opened,
+    words: &dyn Words,
+    serial: String,
+    out: Option<PathBuf>,
+    json: bool,
+) -> Result<(), Failed> {
+    let wanted = Wanted::CertificateSerial(serial.clone());
+    let records = select::records(&place.journal, words, &wanted)?;
+    let Some((newest, _)) = records.last() else {
+        let words = format!("no record of this journal tells of a certificate with the serial {serial}");
+        return Err(Failed::Not(Some(words)));
+    };
+    let entries: Vec<&[u8]> = records.iter().map(|(_, entry)| entry.as_slice()).collect();
+    let certificate = words.certificate(&entries).ok_or_else(|| {
+        Failed::Not(Some(format!("the journal tells of the serial {serial}, but holds no certificate for it")))
+    })?;
+    let mut prover = Prover::open(&place.tlog, *newest).map_err(|error| not(&error))?;
+    let proven = records.iter().map(|(index, entry)| prover.prove(*index, entry)).collect::<Result<Vec<_>, _>>();
+    let file = prover.file(pem(&certificate), proven.map_err(|error| not(&error))?);
+    let path = out.unwrap_or_else(|| PathBuf::from(format!("{serial}.proof.json")));
+    let text = file.encode().map_err(|error| not(&error))?;
+    fs::write(&path, text)
+        .map_err(|error| Failed::Not(Some(format!("could not write {}: {error}", path.display()))))?;
+    if json {
+        return say(json!({"file": path, "certificate_serial": serial, "records": records.len()}));
+    }
+    say(format!("{}: the certificate and {} records", path.display(), records.len()))
+}
+
+pub(super) fn check(
+    file: &Path,
+    key: &str,
+    witness: Option<&str>,
+    words: &dyn Words,
+    json: bool,
+) -> Result<(), Failed> {
+    let key = read_key(key, Purpose::Log)?;
+    let witness = witness.map(|text| read_key(text, Purpose::Witness)).transpose()?;
+    let file = ProofFile::read(file).map_err(|error| not(&error))?;
+    let checked = file.check(&key, witness.as_ref()).map_err(|error| not(&error))?;
+    let entries: Vec<&[u8]> = checked.records.iter().map(|(_, entry)| entry.as_slice()).collect();
+    if words.certificate(&entries).map(|der| pem(&der)) != Some(file.certificate.clone()) {
+        let words = "its records are in the journal, but they do not tell of its certificate".to_owned();
+        return Err(Failed::Not(Some(words)));
+    }
+    let Checkpoint { origin, size, .. } = &checked.checkpoint;
+    if json {
+        return say(json!({
+            "origin": origin,
+            "size": size,
+            "cosigned": checked.cosigned,
+            "certificate": file.certificate,
+            "records": as_json(&checked.records, words)?,
+        }));
+    }
+    story(&checked.records, words)?;
+    let cosigned = match checked.cosigned {
+        Some(time) => format!(", which a witness cosigned at {}", moment(time.saturating_mul(1000) as i64)),
+        None => ", which no witness's key was given for".to_owned(),
+    };
+    say(format!("proven: {} records stand in {origin}, of {size} records{cosigned}", entries.len()))
+}
+
+pub(super) fn show(place: &Opened, words: &dyn Words, device_serial: String, json: bool) -> Result<(), Failed> {
+    let wanted = Wanted::DeviceSerial(device_serial.clone());
+    let records = select::records(&place.journal, words, &wanted)?;
+    if records.is_empty() {
+        let words = format!("no record of this journal tells of the device {device_serial}");
+        return Err(Failed::Not(Some(words)));
+    }
+    if json {
+        return say(json!({"device_serial": device_serial, "records": as_json(&records, words)?}));
+    }
+    story(&records, words)
+}
+
+fn unreadable(index: u64) -> impl Fn(String) -> Failed {
+    move |wrong| Failed::Not(Some(format!("record {index}: {wrong}")))
+}
+
+fn as_json(records: &[(u64, Vec<u8>)], words: &dyn Words) -> Result<Vec<Value>, Failed> {
+    let one = |(index, entry): &(u64, Vec<u8>)| {
+        let head = words.head(entry)?;
+        Ok(json!({
+            "index": index, "time": moment(head.time_ms), "issuance": head.issuance.map(|(text, _)| text),
+            "type": head.kind, "words": words.sentence(entry)?, "record": words.json(entry)?,
+        }))
+    };
+    records.iter().map(|record| one(record).map_err(unreadable(record.0))).collect()
+}
+
+fn story(records: &[(u64, Vec<u8>)], words: &dyn Words) -> Result<(), Failed> {
+    let mut issuance = None;
+    for (index, entry) in records {
+        let head = words.head(entry).map_err(unreadable(*index))?;
+        let belongs = head.issuance.map(|(text, _)| text);
+        if belongs != issuance {
+            if let Some(belongs) = &belongs {
+                say(format!("issuance {belongs}"))?;
+            }
+            issuance = belongs;
+        }
+        let sentence = words.sentence(entry).map_err(unreadable(*index))?;
+        say(format!("{index:>8}  {}  {sentence}", moment(head.time_ms)))?;
+    }
+    Ok(())
+}
+
+/// RFC 7468.
+fn pem(certificate: &[u8]) -> String {
+    pem::encode(&pem::Pem::new("CERTIFICATE", certificate))
+}
