@@ -84,6 +84,8 @@ pub const NAMES: &[&str] = &[
     "ca.verified.appended",
     "ca.verified.decided",
     "ca.verified.synced",
+    "station.attest.done",
+    "station.attest.intended",
     "station.await-answer.synced",
     "station.cancelled.appended",
     "station.cancelled.decided",

@@ -4,11 +4,15 @@ use std::path::Path;
 
 use line::{Device, Line, Options};
 use proto::station::v1::{Issuance, ListIssuancesRequest, OpenLotRequest, StartIssuanceRequest, issuance::State};
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 use super::{
-    Outcome,
-    calls::{Client, Clients, answered, get, told},
+    Outcome, PATIENCE,
+    administration::Answered,
+    calls::{Client, Clients, answered, get, is_settled, told},
     devices::{self, Tools},
     register, witness,
     witness::Witness,
@@ -16,9 +20,11 @@ use super::{
 use crate::{Broken, said};
 
 /// Devices of each kind.
-const OF_EACH: usize = 2;
+pub(super) const OF_EACH: usize = 2;
 /// All devices.
 pub(super) const DEVICES: usize = 2 * OF_EACH;
+/// Between two looks at a device that comes to rest.
+const LOOK: std::time::Duration = std::time::Duration::from_millis(50);
 /// A submission that could not be sent is tried again soon.
 const QUEUE: &str = "[queue]\nretry_first = \"50ms\"\nretry_most = \"500ms\"\n";
 
@@ -27,6 +33,16 @@ const QUEUE: &str = "[queue]\nretry_first = \"50ms\"\nretry_most = \"500ms\"\n";
 pub(super) enum Known {
     ToBoth,
     ToTheStationOnly,
+}
+
+/// How many profiles of each sort a line has.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Profiles {
+    pub(super) known: usize,
+    /// The CA refuses them.
+    pub(super) strange: usize,
+    /// A TPM must prove where the key lives.
+    pub(super) attested: usize,
 }
 
 /// What the station is told of the CA's promises.
@@ -42,6 +58,9 @@ pub(super) enum Promise {
 pub(super) struct Bench {
     pub(super) line: Line,
     clients: watch::Sender<Client>,
+    supervisors: watch::Sender<Client>,
+    /// What the CA answered.
+    pub(super) answered: Answered,
     /// Every issuance that was acknowledged, as it ended, by device.
     made: Vec<Vec<Issuance>>,
 }
@@ -56,33 +75,51 @@ pub(super) fn stranger(number: usize) -> String {
     format!("stranger-{number}")
 }
 
-fn profiles(known: usize, strange: usize, issuer: bool) -> String {
-    let station = |name: &str, number: usize| {
-        format!(
-            "\n[[profile]]\nname = \"{name}\"\npurpose = \"device-ca\"\npath_length = 0\n\
-             common_name = \"{{serial}}.{name}\"\nkey = \"P-256\"\nissuers = \"pki/product/device-ca.pem\"\n\
-             roots = \"pki/product/root.pem\"\ntpm = {{ handle = {:#010x}, nv_index = {:#010x} }}\n\
-             pkcs11 = {{ label = \"{name}\" }}\n",
-            0x8100_0020 + number,
-            0x0180_0020 + number,
-        )
-    };
-    let ca = |name: &str| {
-        format!(
-            "\n[[profile]]\nname = \"{name}\"\npurpose = \"device-ca\"\npath_length = 0\nissuer = \"device-ca\"\n\
-             validity = \"365d\"\nkeys = [\"P-256\"]\n"
-        )
-    };
-    let names = (0..known).map(profile);
-    if issuer {
-        return names.map(|name| ca(&name)).collect();
+/// The profile with this number that asks for a TPM's proof.
+pub(super) fn attested(number: usize) -> String {
+    format!("attested-{number}")
+}
+
+const PROOF: &str = "residency = \"tpm\"\nek = { roots = \"pki/tpm-makers\" }\n";
+
+impl Profiles {
+    fn names(self) -> impl Iterator<Item = String> {
+        let all = (0..self.known).map(profile).chain((0..self.strange).map(stranger));
+        all.chain((0..self.attested).map(attested))
     }
-    names.chain((0..strange).map(stranger)).enumerate().map(|(number, name)| station(&name, number)).collect()
+
+    fn of_the_station(self) -> String {
+        let one = |(number, name): (usize, String)| {
+            let besides = match name.starts_with("attested-") {
+                true => PROOF.to_owned(),
+                false => format!("pkcs11 = {{ label = \"{name}\" }}\n"),
+            };
+            format!(
+                "\n[[profile]]\nname = \"{name}\"\npurpose = \"device-ca\"\npath_length = 0\n\
+                 common_name = \"{{serial}}.{name}\"\nkey = \"P-256\"\nissuers = \"pki/product/device-ca.pem\"\n\
+                 roots = \"pki/product/root.pem\"\ntpm = {{ handle = {:#010x}, nv_index = {:#010x} }}\n{besides}",
+                0x8100_0030 + number,
+                0x0180_0030 + number,
+            )
+        };
+        self.names().enumerate().map(one).collect()
+    }
+
+    fn of_the_ca(self) -> String {
+        let one = |name: String| {
+            let besides = if name.starts_with("attested-") { PROOF } else { "" };
+            format!(
+                "\n[[profile]]\nname = \"{name}\"\npurpose = \"device-ca\"\npath_length = 0\nissuer = \"device-ca\"\n\
+                 validity = \"365d\"\nkeys = [\"P-256\"]\n{besides}"
+            )
+        };
+        self.names().filter(|name| !name.starts_with("stranger-")).map(one).collect()
+    }
 }
 
 impl Bench {
     /// Starts a line with a lot open for each profile; the name of a lot is that of its profile.
-    pub(super) async fn start(binaries: &Path, known: usize, strange: usize, promise: Promise) -> Result<Self, Broken> {
+    pub(super) async fn start(binaries: &Path, profiles: Profiles, promise: Promise) -> Result<Self, Broken> {
         let repeats = match promise {
             Promise::Same => "repeats = \"same\"\n",
             Promise::Nothing => "repeats = \"new\"\nin_doubt = \"resubmit\"\n",
@@ -92,15 +129,18 @@ impl Bench {
             tpms: OF_EACH,
             tokens: OF_EACH,
             page: false,
-            ca_extra: profiles(known, strange, true),
+            ca_extra: profiles.of_the_ca(),
             repeats: repeats.into(),
-            station_extra: profiles(known, strange, false) + QUEUE,
+            station_extra: profiles.of_the_station() + QUEUE,
             ..Options::default()
         };
         let line = Line::start(options).await.map_err(|error| service::in_full(&error))?;
         let client = line.mes().map_err(|error| service::in_full(&error))?;
-        let bench = Self { line, clients: watch::Sender::new(client), made: vec![Vec::new(); DEVICES] };
-        for name in (0..known).map(profile).chain((0..strange).map(stranger)) {
+        let supervisor = line.client("supervisor-1").map_err(|error| service::in_full(&error))?;
+        let (clients, supervisors) = (watch::Sender::new(client), watch::Sender::new(supervisor));
+        let answered = Answered::default();
+        let bench = Self { line, clients, supervisors, answered, made: vec![Vec::new(); DEVICES] };
+        for name in profiles.names() {
             open_lot(&bench.clients(), &name, &name).await?;
         }
         Ok(bench)
@@ -111,10 +151,17 @@ impl Bench {
         self.clients.subscribe()
     }
 
+    /// The same as a supervisor.
+    pub(super) fn supervisors(&self) -> Clients {
+        self.supervisors.subscribe()
+    }
+
     /// Starts the station, unless it runs, and has everybody call it where it is now.
     pub(super) async fn start_station(&mut self) -> Result<(), Broken> {
         self.line.start_station().await.map_err(|error| service::in_full(&error))?;
         self.clients.send_replace(self.line.mes().map_err(|error| service::in_full(&error))?);
+        let supervisor = self.line.client("supervisor-1").map_err(|error| service::in_full(&error))?;
+        self.supervisors.send_replace(supervisor);
         Ok(())
     }
 
@@ -128,9 +175,23 @@ impl Bench {
         self.made[device - 1].push(issuance);
     }
 
-    /// How many issuances there were for a device.
-    pub(super) fn count(&self, device: usize) -> usize {
-        self.made[device - 1].len()
+    /// Waits until nothing is under way on a device, and puts to its account what is not there yet.
+    pub(super) async fn take_stock(&mut self, device: usize) -> Result<(), Broken> {
+        let (clients, fixture) = (self.clients(), format!("fixture-{device}"));
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut of_it = list(&clients).await?;
+            of_it.retain(|issuance| issuance.fixture == fixture);
+            let at_rest = |one: &Issuance| is_settled(one) || one.state() == State::Cancelled;
+            if of_it.iter().all(at_rest) || Instant::now() > deadline {
+                let made = &mut self.made[device - 1];
+                of_it.retain(|issuance| !made.iter().any(|known| known.name == issuance.name));
+                // They are listed newest first.
+                made.extend(of_it.into_iter().rev());
+                return Ok(());
+            }
+            sleep(LOOK).await;
+        }
     }
 
     /// Holds a device against the account, its newest certificates looked at.
@@ -191,7 +252,7 @@ impl Bench {
         for device in 1..=DEVICES {
             for before in &self.made[device - 1] {
                 match get(&clients, &before.name).await {
-                    Ok(now) if now == *before => {}
+                    Ok(now) if stands(before, &now) => {}
                     Ok(now) => outcome.broken.push(format!("{} is now {}", told(before), told(&now))),
                     Err(broken) => {
                         outcome.lost += 1;
@@ -212,13 +273,27 @@ impl Bench {
         for device in 1..=DEVICES {
             self.look_at(device, usize::MAX, outcome)?;
         }
+        if let Err(broken) = self.answered.hold(&self.line).await {
+            outcome.lost += 1;
+            outcome.broken.push(broken);
+        }
         self.line.stop().map_err(|error| service::in_full(&error))?;
+        if let Err(broken) = self.answered.hold_published(self.line.directory()) {
+            outcome.lost += 1;
+            outcome.broken.push(broken);
+        }
         let findings = register::holds(&self.line.directory().join("journal/ca"), &all)?;
         take(outcome, findings, "the CA's journal");
         outcome.issuances += all.len() as u64;
         outcome.completed += all.iter().filter(|issuance| ended_as_due(issuance)).count() as u64;
         Ok(())
     }
+}
+
+/// Whether all that was told of an issuance still is so. The CA's word that it knows of a rework may come after the end.
+fn stands(before: &Issuance, now: &Issuance) -> bool {
+    let Issuance { sequence, update_time, .. } = before.clone();
+    now.sequence >= sequence && *before == Issuance { sequence, update_time, ..now.clone() }
 }
 
 /// What the CA cannot know and what was scanned with another device's barcode is set aside, all else is completed.

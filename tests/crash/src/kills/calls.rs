@@ -114,8 +114,18 @@ pub(super) async fn carry(
     request: &StartIssuanceRequest,
     patience: Duration,
 ) -> Result<Ended, Broken> {
+    let begun = scan(clients, request).await?;
+    carry_on(clients, begun, request, patience).await
+}
+
+/// The same from where an issuance stands on.
+pub(super) async fn carry_on(
+    clients: &Clients,
+    mut before: Issuance,
+    request: &StartIssuanceRequest,
+    patience: Duration,
+) -> Result<Ended, Broken> {
     let mut rescans = Vec::new();
-    let mut before = scan(clients, request).await?;
     loop {
         let issuance = until(clients, &before, patience, is_settled).await?;
         if (&issuance.name, &issuance.common_name) != (&before.name, &before.common_name) {

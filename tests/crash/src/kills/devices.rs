@@ -1,6 +1,7 @@
 //! What stands on a device, as tpm2-tools and pkcs11-tool tell.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{Read as _, Seek as _},
     path::{Path, PathBuf},
@@ -55,8 +56,14 @@ impl Tools {
     /// Holds the device against everything that was issued for it: one key for each issuance, and the certificates.
     pub(super) fn holds(&self, made: &[Issuance], looked_at: &[Issuance]) -> Result<Findings, Broken> {
         let mut findings = Findings::default();
-        let keys: Vec<&str> = made.iter().map(|issuance| issuance.key.as_str()).filter(|key| !key.is_empty()).collect();
-        let certificates = made.iter().filter(|issuance| !issuance.certificate_location.is_empty()).count();
+        // One that was reworked with the same key.
+        let keys: BTreeSet<&str> =
+            made.iter().map(|issuance| issuance.key.as_str()).filter(|key| !key.is_empty()).collect();
+        let has_certificate = |issuance: &&Issuance| !issuance.certificate_location.is_empty();
+        let superseded: BTreeSet<&str> =
+            made.iter().filter(has_certificate).map(|issuance| issuance.supersedes.as_str()).collect();
+        let stands = |issuance: &&Issuance| has_certificate(issuance) && !superseded.contains(issuance.name.as_str());
+        let certificates = made.iter().filter(stands).count();
         match self {
             Self::Tpm { tcti } => {
                 let mut standing = handles(tcti, "handles-persistent")?;
@@ -75,7 +82,7 @@ impl Tools {
                 }
             }
         }
-        for issuance in looked_at.iter().filter(|issuance| !issuance.certificate_location.is_empty()) {
+        for issuance in looked_at.iter().filter(stands) {
             if let Some(problem) = self.differs(issuance)? {
                 findings.missing.push(format!("{}: {problem}", told(issuance)));
             }
@@ -102,8 +109,8 @@ impl Tools {
     }
 }
 
-fn compare(findings: &mut Findings, standing: &[String], due: &[&str]) {
-    for handle in standing.iter().filter(|handle| !due.contains(&handle.as_str())) {
+fn compare(findings: &mut Findings, standing: &[String], due: &BTreeSet<&str>) {
+    for handle in standing.iter().filter(|handle| !due.contains(handle.as_str())) {
         findings.double.push(format!("a key at {handle} that no issuance names"));
     }
     for handle in due.iter().filter(|handle| !standing.iter().any(|standing| standing == **handle)) {

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use super::{
     devices::{TokenTools, run},
-    points::Try,
+    scenario::Try,
 };
 use crate::{Broken, said};
 

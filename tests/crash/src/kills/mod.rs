@@ -5,13 +5,17 @@
 //! then is done. In the end each device holds one key for each issuance and the certificate that the station tells, the
 //! CA's journal holds one signature for it, and whatever the station once told of stands in its journal as it was told.
 
+mod administration;
 mod bench;
 mod calls;
 mod devices;
 mod init;
 mod moments;
+mod over_death;
 mod points;
 mod register;
+mod scenario;
+mod trial;
 mod witness;
 
 use std::{
@@ -25,7 +29,7 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::{Broken, chance::Chance, said};
-pub use points::Try;
+pub use scenario::Try;
 
 /// No step of a simulated line takes nearly as long, on a machine that does much else too.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
@@ -50,6 +54,8 @@ pub struct Plan {
 pub struct Outcome {
     /// Crash points at which a process died.
     pub points: u64,
+    /// Crash points that nothing came to.
+    pub unreached: u64,
     /// Random kills of the station alone.
     pub station: u64,
     /// Random kills of the CA alone.
@@ -80,12 +86,18 @@ impl Outcome {
     /// Whether every promise was kept.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.broken.is_empty() && self.lost == 0 && self.duplicated == 0 && self.issuances == self.completed
+        self.broken.is_empty()
+            && self.unreached == 0
+            && self.lost == 0
+            && self.duplicated == 0
+            && self.issuances == self.completed
     }
 
     fn add(&mut self, other: Self) {
-        let Self { points, station, ca, both, issuances, completed, rescans, lost, duplicated, broken } = other;
+        let Self { points, unreached, station, ca, both, issuances, completed, rescans, lost, duplicated, broken } =
+            other;
         self.points += points;
+        self.unreached += unreached;
         self.station += station;
         self.ca += ca;
         self.both += both;
@@ -100,11 +112,11 @@ impl Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { points, station, ca, both, issuances, completed, rescans, lost, duplicated, .. } = self;
+        let Self { points, unreached, station, ca, both, issuances, completed, rescans, lost, duplicated, .. } = self;
         let kills = self.kills();
         write!(
             f,
-            "crash: points={points} kills={kills} station={station} ca={ca} both={both} issuances={issuances} \
+            "crash: points={points} unreached={unreached} kills={kills} station={station} ca={ca} both={both} issuances={issuances} \
              completed={completed} rescans={rescans} lost={lost} duplicated={duplicated}"
         )
     }

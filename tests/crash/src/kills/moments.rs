@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     Outcome, Tell,
-    bench::{Bench, DEVICES, Promise, profile, request},
+    bench::{Bench, DEVICES, Profiles, Promise, profile, request},
     calls::{Clients, Ended, carry},
 };
 use crate::{Broken, chance::Chance, said};
@@ -38,7 +38,8 @@ pub(super) async fn run(
 ) -> Result<Outcome, Broken> {
     let mut outcome = Outcome::default();
     while outcome.kills() < kills {
-        let mut bench = Bench::start(binaries, PROFILES, 0, Promise::Same).await?;
+        let mut bench =
+            Bench::start(binaries, Profiles { known: PROFILES, ..Profiles::default() }, Promise::Same).await?;
         let witness = bench.witness();
         let enough = Arc::new(AtomicBool::new(false));
         let (mut issued, within) = undisturbed(&bench).await;

@@ -1,4 +1,5 @@
-//! The CA's journal, read as it stands on the disk: one plan and one signature for each issuance.
+//! The CA's journal, read as it stands on the disk: one plan and one signature for each issuance, each word on a lot, each
+//! revocation and each list's number once.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -22,9 +23,9 @@ struct Entry {
 /// Holds the journal of a CA that does not run against what its station was answered.
 pub(super) fn holds(directory: &Path, issued: &[Issuance]) -> Result<Findings, Broken> {
     let mut findings = Findings::default();
-    let (entries, names) = read(directory)?;
-    for (name, count) in names.iter().filter(|(_, count)| **count > 1) {
-        findings.double.push(format!("{count} certificates for {name}"));
+    let (entries, once) = read(directory)?;
+    for (what, count) in once.iter().filter(|(_, count)| **count > 1) {
+        findings.double.push(format!("{count} times {what}"));
     }
     let mut answered = 0;
     for issuance in issued.iter().filter(|issuance| !issuance.certificate.is_empty()) {
@@ -57,23 +58,39 @@ type Entries = BTreeMap<Vec<u8>, Entry>;
 
 fn read(directory: &Path) -> Result<(Entries, BTreeMap<String, usize>), Broken> {
     let (journal, _) = Journal::open(&JournalOptions::new(directory, "ca-1")).map_err(said("the CA's journal"))?;
-    let (mut entries, mut names) = (Entries::new(), BTreeMap::new());
+    let (mut entries, mut once) = (Entries::new(), BTreeMap::new());
+    let mut note = |what: String| *once.entry(what).or_insert(0) += 1;
     for bytes in journal.read(0..journal.length()).map_err(said("the CA's journal"))? {
         let record = CaRecord::decode(bytes.as_slice()).map_err(said("a CA's record"))?;
-        let entry = entries.entry(record.issuance).or_default();
+        let issuance = record.issuance;
+        let entry = entries.entry(issuance.clone()).or_default();
         match record.event {
             Some(Event::CertificatePlanned(planned)) => {
-                *names
-                    .entry(format!("{} under {}", planned.common_name.to_lowercase(), planned.profile))
-                    .or_insert(0) += 1;
+                // A name recurs only for a certificate that supersedes the one before.
+                let (name, before) = (planned.common_name.to_lowercase(), hex(&planned.supersedes));
+                note(format!("a certificate for {name} under {}, superseding {before:?}", planned.profile));
                 entry.planned.push(planned);
             }
             Some(Event::CertificateSigned(signed)) => entry.signed.push(signed),
-            // Whatever else a CA records makes no certificate.
-            _ => {}
+            Some(Event::Revoked(revoked)) => note(format!("the revocation of {}", hex(&revoked.certificate_serial))),
+            Some(Event::LotSet(set)) => note(format!("the lot {} for {}", set.lot, set.quantity)),
+            Some(Event::LotEnded(ended)) => note(format!("the end of the lot {}", ended.lot)),
+            Some(Event::DeviceScrapped(one)) => note(format!("{} scrapped in {}", one.device_serial, one.lot)),
+            Some(Event::IssuanceVerified(_)) => note(format!("the confirmation of {}", hex(&issuance))),
+            Some(Event::CrlPlanned(planned)) => {
+                note(format!("the plan of the list {} {}", planned.list, planned.number))
+            }
+            Some(Event::CrlSigned(signed)) => {
+                note(format!("the signing of the list {} {}", signed.list, signed.number))
+            }
+            Some(Event::CaCertificatePlanned(planned)) => note(format!("the plan of the CA {}", planned.ca)),
+            Some(Event::CaCertificateSigned(signed)) => note(format!("the signing of the CA {}", signed.ca)),
+            Some(Event::RolloverStepped(stepped)) => note(format!("the step {} of a rollover", stepped.step)),
+            // A refusal, a report and a part of an authorisation may be repeated.
+            Some(Event::RequestRefused(_) | Event::LotReported(_) | Event::LotAuthorisationPart(_)) | None => {}
         }
     }
-    Ok((entries, names))
+    Ok((entries, once))
 }
 
 /// The 16 octets of `issuances/<uuid>`.
@@ -82,4 +99,8 @@ fn octets(name: &str) -> Result<Vec<u8>, Broken> {
     let octet = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
     let octets: Option<Vec<u8>> = digits.chunks(2).map(octet).collect();
     octets.filter(|octets| octets.len() == 16).ok_or_else(|| format!("{name} is no issuance"))
+}
+
+fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
