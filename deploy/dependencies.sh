@@ -7,10 +7,10 @@ set -eu
 # To build: the compiler of the C parts of our crates, and tpm2-tss. To run: the simulated devices and their tools.
 demo="gcc libc6-dev make pkg-config libtss2-dev ca-certificates swtpm swtpm-tools gnutls-bin softhsm2 openssl"
 # To look at the devices with tools we did not write, and at the page with a browser we did not write; to kill and fail
-# system calls, and to mount file systems whose power is cut; a broker that enforces CRLs; the
-# reference implementation of signed notes and tiles.
-test="git tpm2-tools opensc chromium chromium-driver strace e2fsprogs mount python3-venv curl mosquitto mosquitto-clients golang-go
-    golang-golang-x-mod-dev"
+# system calls, to set the clocks of single processes, and to mount file systems whose power is cut; a broker that enforces
+# CRLs; the reference implementation of signed notes and tiles.
+test="git tpm2-tools opensc chromium chromium-driver strace e2fsprogs faketime mount python3-venv curl mosquitto mosquitto-clients
+    golang-go golang-golang-x-mod-dev"
 
 case "${1:-}" in
 demo) wanted=$demo ;;

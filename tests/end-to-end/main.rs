@@ -6,6 +6,7 @@
 
 mod asking;
 mod chance;
+mod clocks;
 mod commands;
 mod crashes;
 mod disk;

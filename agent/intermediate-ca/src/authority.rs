@@ -9,14 +9,14 @@ mod lots;
 use std::{
     collections::{BTreeMap, HashSet},
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use issuance::{Fault, Keystore, ProfileName, PublicKey, Timestamp};
 use journal::{
     Hash, LogError, Projections, Refusal as WitnessRefusal, Signature, TransparencyLog, VerifyingKey, Witness,
 };
-use service::crash;
+use service::{clock::Clock, crash};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -29,12 +29,12 @@ use crate::{
     generation::{self, Certificates, Generations},
     hsm,
     hsm::Hsm,
-    journaled::{Clock, JournaledRegister, generations},
+    journaled::{JournaledRegister, generations},
     pki::{CaCertificate, PkiError},
     plan::{Later, Proposal, Rules, Submission},
     profile::{AuthoritySettings, CaName, contradictions, sentences},
     publication::Crls,
-    records::CaProjection,
+    records::{self, CaProjection},
     refusal::Refusal,
     register::{
         Condition, Planned, Recorded, Register as _, RegisterError, RegisterHandle, Reservation, Signed, Unavailable,
@@ -146,15 +146,6 @@ impl From<RegisterError> for OpenError {
     }
 }
 
-/// The machine's clock.
-#[must_use]
-pub fn system_clock() -> Clock {
-    Arc::new(|| {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-    })
-}
-
 impl Authority {
     /// Opens the CA: certificates held against configuration and token, journal and register, and what an earlier run
     /// planned and did not sign. Blocks for as long as the hardware and the journal take.
@@ -177,6 +168,11 @@ impl Authority {
                 info!(done, all, "rebuilding the register");
             })
             .map_err(LogError::from)?;
+        if let Some(last) = journal.length().checked_sub(1) {
+            let entry = journal.read(last..last + 1).map_err(LogError::from)?.pop().unwrap_or_default();
+            // Rows that a newer release left would hide that it is not understood.
+            records::decode(&entry).map_err(|wrong| LogError::from(journal.not_understood(last, wrong)))?;
+        }
         crash::point("ca.start.rows-open");
         let generations = generations(&projections)?;
         rollover::restore(settings, &journal, &projections)?;
@@ -190,8 +186,10 @@ impl Authority {
         require_keys(settings, &issuers, keystore.as_mut())?;
         issuers.extend(retired);
         let rules = rules(settings, generations, issuers)?;
-        let uncarried: Vec<String> =
-            roots.first().map(|root| uncarried(root, rules.profiles(), clock())).unwrap_or_default();
+        let uncarried: Vec<String> = roots
+            .first()
+            .map(|root| uncarried(root, rules.profiles(), Timestamp(clock.unjudged())))
+            .unwrap_or_default();
         if !uncarried.is_empty() {
             return Err(OpenError::NotToday(uncarried.join("; ")));
         }
@@ -275,6 +273,9 @@ impl Authority {
         station: &str,
         submitted: Submitted,
     ) -> Result<Result<(Signature, VerifyingKey), WitnessRefusal>, Unavailable> {
+        if let Err(wrong) = self.inner.clock.now() {
+            return Err(Unavailable(format!("{wrong}. {}", wrong.remedy()).into()));
+        }
         let (witness, station) = (self.inner.witness.clone(), station.to_owned());
         // It waits for a sync.
         tokio::task::spawn_blocking(move || {
@@ -284,6 +285,12 @@ impl Authority {
         })
         .await
         .map_err(|_| Unavailable("the witness was broken off".into()))
+    }
+
+    /// The clock that it records by.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.inner.clock
     }
 
     /// What was accepted is finished, then the last checkpoint is signed and the journal is closed. Later calls are
@@ -362,7 +369,7 @@ impl Inner {
         authenticated_by: Arc<str>,
         submissions: Vec<Submission>,
     ) -> Result<Vec<Proposal>, Unavailable> {
-        let (rules, now) = (self.rules.clone(), (self.clock)());
+        let (rules, now) = (self.rules.clone(), Timestamp(self.clock.best()));
         tokio::task::spawn_blocking(move || {
             submissions.into_iter().map(|submission| rules.propose(&authenticated_by, submission, now)).collect()
         })
@@ -455,9 +462,8 @@ fn finish_planned(
     keystore: &mut dyn Keystore,
     rules: &Rules,
 ) -> Result<(), RegisterError> {
-    let lag = register.clock_lag()?;
-    if lag > 0 {
-        warn!(lag_ms = lag, "the clock is behind the newest record: nothing is signed until it is not");
+    if let Some(wrong) = register.clock_wrong()? {
+        warn!(%wrong, "nothing is signed until the clock is right");
         return Ok(());
     }
     let mut after = None;

@@ -4,20 +4,25 @@ mod lots;
 mod place;
 mod revocation;
 mod rollover;
+mod stage;
 mod supersede;
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
 
 use issuance::{IssuanceId, Timestamp, public_key::hex};
-use journal::{Journal, Projections};
-use prost::Message as _;
-use service::crash;
+use journal::{Journal, JournalError, Projections};
+use service::{
+    clock::{Clock, Wrong},
+    crash, restart,
+};
+use tracing::error;
 
+use self::stage::Stage;
 use crate::{
     lots::{Lot, LotAnswer, LotQuestion, LotRefused, LotSaid, LotSettings},
     plan::{Later, Plan, Proposal, Verdict},
@@ -31,9 +36,6 @@ use crate::{
 };
 
 pub(crate) use rollover::{ca_certificate, generations};
-
-/// Tells the time. Tests own theirs.
-pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// Called when a revocation is on the disk, whatever brought it.
 pub(crate) type OnRevoked = Box<dyn Fn() + Send>;
@@ -84,10 +86,10 @@ impl JournaledRegister {
             .collect()
     }
 
-    /// How far the clock is behind the newest record, in milliseconds; 0 when it is not.
-    pub(crate) fn clock_lag(&self) -> Result<u64, RegisterError> {
-        let newest = self.newest()?;
-        Ok(newest.0.saturating_sub((self.clock)().0).max(0).cast_unsigned())
+    /// What is wrong with the clock, when something is.
+    pub(crate) fn clock_wrong(&self) -> Result<Option<Wrong>, RegisterError> {
+        self.clock.raise(self.newest()?.0);
+        Ok(self.clock.now().err())
     }
 
     fn newest(&self) -> Result<Timestamp, RegisterError> {
@@ -96,14 +98,14 @@ impl JournaledRegister {
         Ok(Timestamp(newest.transpose()?.unwrap_or(0).cast_signed()))
     }
 
-    fn judge(&self, stage: &mut Stage<'_>, proposal: Proposal, lag: u64) -> Result<Draft, RegisterError> {
+    fn judge(&self, stage: &mut Stage<'_>, proposal: Proposal, clock: Option<Wrong>) -> Result<Draft, RegisterError> {
         if let Some(issuance) = proposal.issuance
             && let Some(row) = stage.get(PLANNED, issuance.as_bytes())?
         {
             let row = PlannedRow::decode(&row).ok_or_else(|| broken("a planned row cannot be read"))?;
             if row.content == proposal.content {
                 if stage.get(REVOKED, issuance.as_bytes())?.is_some() {
-                    return Ok(refuse(stage, &proposal, lag, revocation::no_longer(issuance)));
+                    return Ok(refuse(stage, &proposal, clock, revocation::no_longer(issuance)));
                 }
                 let planned = row.index;
                 return Ok(match stage.get(SIGNED, issuance.as_bytes())? {
@@ -111,27 +113,29 @@ impl JournaledRegister {
                         let signed = records::number(&index).ok_or_else(|| broken("a signed row cannot be read"))?;
                         Draft::Issued { planned, signed }
                     }
-                    None if lag > 0 => Draft::Deferred(clock_behind(lag)),
-                    None => Draft::Resumed { issuance, planned },
+                    None => match clock {
+                        Some(wrong) => Draft::Deferred(until_right(wrong)),
+                        None => Draft::Resumed { issuance, planned },
+                    },
                 });
             }
             let message = format!(
                 "the issuance {issuance} was used before for another request, device serial, profile or lot: \
                  send that one again, or start a new issuance"
             );
-            return Ok(refuse(stage, &proposal, lag, Refusal::new(Reason::AlreadyExists, message)));
+            return Ok(refuse(stage, &proposal, clock, Refusal::new(Reason::AlreadyExists, message)));
         }
         let plan = match &proposal.verdict {
             Verdict::Plan(plan) => plan,
-            Verdict::Refuse(refusal) => return Ok(refuse(stage, &proposal, lag, refusal.clone())),
+            Verdict::Refuse(refusal) => return Ok(refuse(stage, &proposal, clock, refusal.clone())),
             Verdict::Defer(later) => return Ok(Draft::Deferred(later.clone())),
         };
-        if lag > 0 {
-            return Ok(Draft::Deferred(clock_behind(lag)));
+        if let Some(wrong) = clock {
+            return Ok(Draft::Deferred(until_right(wrong)));
         }
         let reserved = match self.reserved(stage, plan)? {
             Ok(reserved) => reserved,
-            Err(refusal) => return Ok(refuse(stage, &proposal, lag, refusal)),
+            Err(refusal) => return Ok(refuse(stage, &proposal, clock, refusal)),
         };
         if stage.get(SERIALS, plan.certificate_serial.as_bytes())?.is_some() {
             let message = "the random certificate serial was used before: send the request again".to_owned();
@@ -140,7 +144,14 @@ impl JournaledRegister {
         // The door plans nothing without an issuance id.
         let issuance = proposal.issuance.ok_or_else(|| broken("a plan has no issuance id"))?;
         let event = records::planned(&proposal.authenticated_by, &proposal.request_sha256, plan, &reserved);
-        stage.add(Some(issuance), event)?;
+        match stage.add(Some(issuance), event) {
+            // The others of its group are no worse for it.
+            Err(RegisterError::Unfit(wrong)) => {
+                let message = format!("the CA cannot record this request: {wrong}");
+                return Ok(refuse(stage, &proposal, clock, Refusal::new(Reason::Unrecordable, message)));
+            }
+            added => added?,
+        }
         Ok(Draft::Planned(Planned {
             issuance,
             issuer: plan.issuer.to_string(),
@@ -168,7 +179,20 @@ impl JournaledRegister {
         }))
     }
 
+    /// A record that is not understood concerns who asks for it, and nobody else.
     fn finish(&self, draft: Draft) -> Result<Reservation, RegisterError> {
+        /// Only an administrator installs another release.
+        const RELEASE_BACK: Duration = Duration::from_secs(300);
+        match self.finish_one(draft) {
+            Err(RegisterError::Journal(error @ JournalError::Projection { .. })) => {
+                error!(error = service::in_full(&error), "a request cannot be answered");
+                Ok(Reservation::Deferred(Later { retry_after: RELEASE_BACK, message: service::in_full(&error) }))
+            }
+            finished => finished,
+        }
+    }
+
+    fn finish_one(&self, draft: Draft) -> Result<Reservation, RegisterError> {
         Ok(match draft {
             Draft::Issued { planned, signed } => Reservation::Issued(self.recorded(planned, signed)?),
             Draft::Resumed { issuance, planned } => {
@@ -208,15 +232,15 @@ impl JournaledRegister {
     fn read_record(&self, index: u64) -> Result<(CaRecord, Event), RegisterError> {
         let entries = self.journal.read(index..index + 1)?;
         let entry = entries.first().ok_or_else(|| broken(format!("the journal has no entry {index}")))?;
-        records::decode(entry).map_err(|problem| broken(format!("entry {index}: {problem}")))
+        Ok(records::decode(entry).map_err(|problem| self.journal.not_understood(index, problem))?)
     }
 
     fn reserve_all(&self, proposals: Vec<Proposal>) -> Result<Vec<Reservation>, RegisterError> {
         let mut stage = Stage::new(self)?;
-        let lag = self.clock_lag()?;
+        let clock = self.clock_wrong()?;
         let drafts: Vec<Draft> = proposals
             .into_iter()
-            .map(|proposal| self.judge(&mut stage, proposal, lag))
+            .map(|proposal| self.judge(&mut stage, proposal, clock))
             .collect::<Result<_, RegisterError>>()?;
         stage.sync()?;
         drafts.into_iter().map(|draft| self.finish(draft)).collect()
@@ -249,7 +273,7 @@ impl JournaledRegister {
             return Err(RegisterError::Stopped);
         }
         let result = call(self);
-        self.stopped = result.is_err();
+        self.stopped = result.as_ref().is_err_and(|error| !matches!(error, RegisterError::Unfit(_)));
         result
     }
 }
@@ -336,23 +360,20 @@ fn taken(
 }
 
 /// Records a refusal, unless the clock cannot say when.
-fn refuse(stage: &mut Stage<'_>, proposal: &Proposal, lag: u64, refusal: Refusal) -> Draft {
-    if lag > 0 {
-        return Draft::Deferred(clock_behind(lag));
+fn refuse(stage: &mut Stage<'_>, proposal: &Proposal, clock: Option<Wrong>, refusal: Refusal) -> Draft {
+    if let Some(wrong) = clock {
+        return Draft::Deferred(until_right(wrong));
     }
     stage.add_unchecked(proposal.issuance, records::refused(proposal, &refusal));
     Draft::Refused(refusal)
 }
 
-fn clock_behind(lag: u64) -> Later {
-    /// A clock that was set back by a day is a person's work: ask again within minutes, not tomorrow.
-    const LONGEST: Duration = Duration::from_secs(300);
-    let lag = Duration::from_millis(lag);
+fn until_right(wrong: Wrong) -> Later {
+    // A clock that was set back by a day is a person's work: then the line is to go on soon, not tomorrow.
+    let lag = if let Wrong::Behind(lag) = wrong { lag } else { restart::PAUSE_MOST };
     Later {
-        retry_after: lag.clamp(Duration::from_secs(1), LONGEST),
-        message: format!(
-            "the CA's clock is {lag:?} behind its newest record, and below that nothing is signed: set the clock right"
-        ),
+        retry_after: lag.clamp(Duration::from_secs(1), restart::PAUSE_MOST),
+        message: format!("the CA records and signs nothing while its clock is wrong: {wrong}. {}", wrong.remedy()),
     }
 }
 
@@ -367,96 +388,4 @@ fn to_sign(issuance: IssuanceId, planned: CertificatePlanned) -> Planned {
 
 fn broken(problem: impl Into<String>) -> RegisterError {
     RegisterError::Rows(problem.into())
-}
-
-/// Entries of one group before they are appended, with what they change on top of the rows.
-struct Stage<'a> {
-    register: &'a JournaledRegister,
-    time: Timestamp,
-    first_index: u64,
-    entries: Vec<Vec<u8>>,
-    /// What the first of them says, for crash points.
-    word: &'static str,
-    /// Whether one of them revokes.
-    revokes: bool,
-    changed: HashMap<(&'static str, Vec<u8>), Option<Vec<u8>>>,
-}
-
-impl<'a> Stage<'a> {
-    fn new(register: &'a JournaledRegister) -> Result<Self, RegisterError> {
-        // A signature that was made must be recorded even when the clock went back since: its time is then the newest.
-        let time = (register.clock)().max(register.newest()?);
-        let first_index = register.journal.length();
-        Ok(Self { register, time, first_index, entries: Vec::new(), word: "", revokes: false, changed: HashMap::new() })
-    }
-
-    fn get(&self, tree: &'static str, key: &[u8]) -> Result<Option<Vec<u8>>, RegisterError> {
-        match self.changed.get(&(tree, key.to_vec())) {
-            Some(value) => Ok(value.clone()),
-            None => Ok(self.register.projections.get(tree, key)?),
-        }
-    }
-
-    fn add(&mut self, issuance: Option<IssuanceId>, event: Event) -> Result<(), RegisterError> {
-        self.name(&event);
-        self.revokes |= matches!(event, Event::Revoked(_));
-        let entry = self.encode(issuance, event).encode_to_vec();
-        let index = self.first_index + self.entries.len() as u64;
-        for change in records::changes(index, &entry).map_err(broken)? {
-            self.changed.insert((change.tree, change.key), change.value);
-        }
-        self.entries.push(entry);
-        Ok(())
-    }
-
-    /// Names the group otherwise than after its first record.
-    fn call(&mut self, word: &'static str) {
-        self.word = word;
-    }
-
-    /// What stands at an index, when it is one of this stage's.
-    fn event(&self, index: u64) -> Result<Option<Event>, RegisterError> {
-        let Some(at) = index.checked_sub(self.first_index).and_then(|at| usize::try_from(at).ok()) else {
-            return Ok(None);
-        };
-        let entry = self.entries.get(at).map(|entry| records::decode(entry));
-        Ok(entry.transpose().map_err(broken)?.map(|(_, event)| event))
-    }
-
-    /// For records that change no row but the clock's.
-    fn add_unchecked(&mut self, issuance: Option<IssuanceId>, event: Event) {
-        self.name(&event);
-        let entry = self.encode(issuance, event).encode_to_vec();
-        self.entries.push(entry);
-    }
-
-    fn name(&mut self, event: &Event) {
-        if self.word.is_empty() {
-            self.word = records::word(event);
-        }
-    }
-
-    fn encode(&self, issuance: Option<IssuanceId>, event: Event) -> CaRecord {
-        records::entry(self.time, issuance, event)
-    }
-
-    /// Appends as one group, and returns once it is on the disk.
-    fn sync(self) -> Result<(), RegisterError> {
-        if self.entries.is_empty() {
-            return Ok(());
-        }
-        crash::point(format_args!("ca.{}.decided", self.word));
-        let appended = self.register.journal.append(self.entries.clone())?;
-        crash::point(format_args!("ca.{}.appended", self.word));
-        if appended.first_index() != self.first_index {
-            return Err(broken("somebody else appended to the CA's journal"));
-        }
-        self.register.projections.apply(self.first_index, &self.entries)?;
-        appended.wait()?;
-        crash::point(format_args!("ca.{}.synced", self.word));
-        if self.revokes {
-            (self.register.on_revoked)();
-        }
-        Ok(())
-    }
 }

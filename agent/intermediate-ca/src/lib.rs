@@ -42,15 +42,12 @@ mod server;
 mod story;
 mod token;
 
-pub use authority::{
-    Authority, BATCH_MAX, Caller, Issued, OpenError, Outcome, ProfileIssuer, ReportError, system_clock,
-};
+pub use authority::{Authority, BATCH_MAX, Caller, Issued, OpenError, Outcome, ProfileIssuer, ReportError};
 pub use carry::check;
 pub use certificate::CertificateError;
 pub use configuration::{Client, Configuration, Listen, Token, residency::parse_residency};
 pub use crl::{CrlPartition, CrlSettings, PartitionScope};
 pub use init::{InitError, Initialised, init};
-pub use journaled::Clock;
 pub use lots::{
     Lot, LotRefused, LotRefusedKind, LotSettings, LotSignature,
     client::{LotCommand, run as run_lot_command},

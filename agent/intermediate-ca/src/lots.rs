@@ -161,7 +161,7 @@ pub enum LotRefusedKind {
     Exists,
     /// Not as the lot stands.
     Precondition,
-    /// The clock is behind the newest record.
+    /// The clock is wrong.
     NotNow,
 }
 

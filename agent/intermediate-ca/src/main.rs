@@ -15,14 +15,15 @@ use clap::{Parser, Subcommand};
 use intermediate_ca::{
     Authority, Configuration, LotCommand, OpenError, Server, Story, check,
     commands::{CrlArguments, RevokeArguments, RolloverCommand, run_rollover},
-    init, open_token, run_lot_command, system_clock,
+    init, open_token, run_lot_command,
 };
+use issuance::Timestamp;
 use journal::{
     Journal, JournalOptions, Recovery,
     commands::{self as audit, AuditCommand, Places},
 };
 use serde_json::json;
-use service::{restart, shutdown::Shutdown, telemetry};
+use service::{clock::Clock, restart, shutdown::Shutdown, telemetry};
 use tracing::{error, info};
 
 /// The factory's intermediate CA.
@@ -165,7 +166,7 @@ fn initialise(configuration: Configuration) -> Result<(), Box<dyn Error>> {
     let pki = &configuration.authority.pki;
     std::fs::create_dir_all(pki).map_err(|error| format!("could not make the directory {}: {error}", pki.display()))?;
     let mut keystore = open_token(&configuration.token, Some(pki.join(".init.lock")))?;
-    let done = init(&configuration.authority, keystore.as_mut(), system_clock()())?;
+    let done = init(&configuration.authority, keystore.as_mut(), Timestamp(Clock::system().unjudged()))?;
     let mut out = std::io::stdout();
     if done.made.is_empty() {
         writeln!(out, "complete: nothing to do")?;
@@ -177,7 +178,7 @@ fn initialise(configuration: Configuration) -> Result<(), Box<dyn Error>> {
 }
 
 fn check_profiles(configuration: Configuration) -> Result<(), Box<dyn Error>> {
-    let problems = check(&configuration.authority, system_clock()())?;
+    let problems = check(&configuration.authority, Timestamp(Clock::system().unjudged()))?;
     let mut out = std::io::stdout();
     for problem in &problems {
         writeln!(out, "{problem}")?;
@@ -250,7 +251,7 @@ fn serve(configuration: Configuration) -> Result<(), Box<dyn Error>> {
 /// does so again.
 fn open(configuration: &Configuration, shutdown: &Shutdown) -> Result<Authority, Box<dyn Error>> {
     let keystore = open_token(&configuration.token, None)?;
-    match Authority::open(&configuration.authority, keystore, system_clock()) {
+    match Authority::open(&configuration.authority, keystore, Clock::system()) {
         Err(OpenError::Journal(failure)) if failure.is_of_disk() && restart::is_restarted() => {
             error!("could not start anew yet; trying again by itself: {}", service::in_full(&failure));
             let deadline = Instant::now() + restart::PAUSE_MOST;

@@ -15,7 +15,10 @@ use std::{
 };
 
 use issuance::{Fault, Timestamp, public_key::sha256};
-use service::crash;
+use service::{
+    clock::{Clock, Wrong},
+    crash,
+};
 use tokio::{sync::watch, time::timeout};
 use tracing::{error, info, warn};
 
@@ -23,7 +26,6 @@ use crate::{
     certificate::{self, CertificateError},
     crl::{self, CrlSettings, Draft, List},
     hsm::Hsm,
-    journaled::Clock,
     pki::{self, CLOCK_ALLOWANCE, PkiError, moment_text},
     records::{CrlPlanned, CrlSigned},
     register::{CrlEvent, RegisterHandle, Unavailable},
@@ -62,9 +64,9 @@ pub struct Crl {
 /// Why a list could not be renewed; the standing one stays.
 #[derive(Debug, thiserror::Error)]
 pub enum CrlError {
-    /// Nothing is signed below the newest record.
-    #[error("the CA's clock is {0:?} behind its newest record, and below that nothing is signed: set the clock right")]
-    ClockBehind(Duration),
+    /// Nothing is signed with a wrong time.
+    #[error("the CA signs nothing while its clock is wrong: {0}. {remedy}", remedy = .0.remedy())]
+    Clock(Wrong),
     /// The register cannot record.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -161,7 +163,7 @@ impl Crls {
         let mut wishes = self.wishes.subscribe();
         loop {
             let failed = self.renew(&tools).await;
-            let wait = if failed > 0 { AGAIN_AFTER } else { self.until_due((tools.clock)()) };
+            let wait = if failed > 0 { AGAIN_AFTER } else { self.until_due(Timestamp(tools.clock.best())) };
             let _ = timeout(wait, wishes.changed()).await;
         }
     }
@@ -174,7 +176,7 @@ impl Crls {
             let name = list.name.as_str();
             let wish = self.wanted.load(Ordering::SeqCst);
             let standing = self.shelf.borrow().get(name).cloned();
-            let now = (tools.clock)().seconds();
+            let now = Timestamp(tools.clock.best()).seconds();
             if standing.as_ref().is_some_and(|crl| crl.wish >= wish && now < self.due(crl)) {
                 continue;
             }
@@ -206,12 +208,12 @@ impl Crls {
     ) -> Result<(), CrlError> {
         let (name, issuer) = (list.name.to_string(), list.issuer.name.to_string());
         let basis = tools.register.act(move |register| register.crl_basis(&name, &issuer)).await?;
-        if basis.lag > 0 {
-            return Err(CrlError::ClockBehind(Duration::from_millis(basis.lag)));
+        if let Some(wrong) = basis.clock {
+            return Err(CrlError::Clock(wrong));
         }
         // A journal that was restored from a backup may know less than what was published.
         let number = basis.last_number.max(standing.map_or(0, |crl| crl.number)) + 1;
-        let (own, now, valid_for) = (list.clone(), (tools.clock)(), self.settings.valid_for);
+        let (own, now, valid_for) = (list.clone(), Timestamp(tools.clock.best()), self.settings.valid_for);
         let draft = tokio::task::spawn_blocking(move || crl::draft(&own, number, &basis.revoked, now, valid_for)).await;
         let draft = draft.map_err(|_| Unavailable("the list's making was broken off".into()))??;
         let planned = planned(list, &draft);

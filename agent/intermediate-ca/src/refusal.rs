@@ -70,6 +70,8 @@ pub enum Reason {
     AlreadySuperseded,
     /// What is confirmed is not what was issued.
     ConfirmationMismatch,
+    /// What would be recorded is too long, or contradicts itself.
+    Unrecordable,
 }
 
 impl Reason {
@@ -105,6 +107,7 @@ impl Reason {
             Self::SupersedesOther => "SUPERSEDES_OTHER",
             Self::AlreadySuperseded => "ALREADY_SUPERSEDED",
             Self::ConfirmationMismatch => "CONFIRMATION_MISMATCH",
+            Self::Unrecordable => "UNRECORDABLE",
         }
     }
 }

@@ -109,8 +109,8 @@ pub struct Confirmation {
 pub(crate) struct CrlBasis {
     /// The last number that was planned for the list; 0 for none.
     pub(crate) last_number: u64,
-    /// How far the clock is behind the newest record, in milliseconds.
-    pub(crate) lag: u64,
+    /// What is wrong with the clock, when something is.
+    pub(crate) clock: Option<service::clock::Wrong>,
     /// Certificate serials with what the list says of them, in the serials' order.
     pub(crate) revoked: Vec<(Vec<u8>, RevocationRow)>,
 }
@@ -129,6 +129,9 @@ pub(crate) enum RegisterError {
     Journal(#[from] journal::JournalError),
     #[error("the register's rows do not fit the journal: {0}; move the directory `projections` away, it is rebuilt")]
     Rows(String),
+    /// Nothing of it was recorded, and everything else goes on.
+    #[error("this request cannot be recorded: {0}")]
+    Unfit(String),
     #[error("the register stopped after an earlier failure")]
     Stopped,
 }
@@ -223,6 +226,10 @@ impl RegisterHandle {
                     let _ = reply.send(Ok(answer));
                     None
                 }
+                Err(RegisterError::Unfit(wrong)) => {
+                    let _ = reply.send(Err(unfit(&wrong)));
+                    None
+                }
                 Err(failure) => {
                     let condition = Condition::of(&failure);
                     let _ = reply.send(Err(condition.unavailable()));
@@ -313,12 +320,19 @@ fn serve<T, A>(
             }
         }
         Err(failure) => {
-            let unavailable = fail(condition, Condition::of(&failure));
+            let unavailable = match &failure {
+                RegisterError::Unfit(wrong) => unfit(wrong),
+                failure => fail(condition, Condition::of(failure)),
+            };
             for (_, reply) in replies {
                 let _ = reply.send(Err(unavailable.clone()));
             }
         }
     }
+}
+
+fn unfit(wrong: &str) -> Unavailable {
+    Unavailable(format!("this request cannot be recorded: {wrong}").into())
 }
 
 /// The first failure is the one to tell: what comes after it only follows from it.

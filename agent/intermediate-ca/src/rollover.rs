@@ -8,7 +8,10 @@ use std::{collections::BTreeSet, fmt, fs, path::PathBuf};
 
 use issuance::{Fault, FaultKind, Keystore, Timestamp};
 use journal::{Journal, LogError, Projections, TransparencyLog};
-use service::crash;
+use service::{
+    clock::{Clock, Wrong},
+    crash,
+};
 use tracing::info;
 
 use crate::{
@@ -17,7 +20,7 @@ use crate::{
     generation::{self, Generations},
     hsm, init,
     init::InitError,
-    journaled::{self, Clock, JournaledRegister},
+    journaled::{self, JournaledRegister},
     pki::{self, CaCertificate, PkiError, moment_text},
     profile::{AuthoritySettings, CaSettings, contradictions, sentences},
     records::{CaCertificatePlanned, CaCertificateSigned, CaProjection, Event, RolloverStepped},
@@ -139,9 +142,9 @@ pub enum RolloverError {
         /// The last end.
         until: String,
     },
-    /// The clock is behind the newest record.
-    #[error("the clock is {0} ms behind the CA's newest record: set it right")]
-    ClockBehind(u64),
+    /// The clock is wrong.
+    #[error("{0}. {remedy}", remedy = .0.remedy())]
+    Clock(Wrong),
     /// The new chain does not carry the profiles.
     #[error("the new issuers cannot carry every profile: {0}")]
     Uncarried(String),
@@ -185,10 +188,12 @@ pub fn rollover(
     }
     let _lock = init::lock(&settings.pki)?;
     let (mut register, log) = open(settings, clock.clone())?;
-    let done = match register.clock_lag()? {
-        0 => Rollover { settings, keystore, register: &mut register, now: clock(), made: Vec::new() }
-            .run(step, claimed_by),
-        lag => Err(RolloverError::ClockBehind(lag)),
+    let done = match register.clock_wrong()? {
+        None => {
+            Rollover { settings, keystore, register: &mut register, now: Timestamp(clock.best()), made: Vec::new() }
+                .run(step, claimed_by)
+        }
+        Some(wrong) => Err(RolloverError::Clock(wrong)),
     };
     close(register, &log)?;
     done
@@ -202,7 +207,7 @@ pub fn rollover_status(settings: &AuthoritySettings, clock: Clock) -> Result<Rol
     let (register, log) = open(settings, clock.clone())?;
     let status = register.generations().map_err(RolloverError::from).and_then(|generations| {
         generation::read(settings, generations)?;
-        status(settings, &register, generations, clock())
+        status(settings, &register, generations, Timestamp(clock.unjudged()))
     });
     close(register, &log)?;
     status

@@ -1,6 +1,6 @@
 //! The server: the authority behind mutual TLS, with health and reflection.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, time::Duration};
 
 use proto::ca::v1::{
     administration_service_server::AdministrationServiceServer,
@@ -15,7 +15,8 @@ use service::{
     tls::{Listener, TlsError},
 };
 use tokio::{net::TcpListener, sync::watch};
-use tonic_health::server::HealthReporter;
+use tonic::server::NamedService as _;
+use tonic_health::{ServingStatus, server::HealthReporter};
 use tracing::{error, info};
 
 use crate::{
@@ -155,23 +156,51 @@ impl Server {
     }
 }
 
-/// Health follows the register: who cannot record does not serve. When its disk is at fault, the CA starts anew once
-/// `well` finds that it is not.
+/// How often the clock is looked at while nobody asks.
+const CLOCK_EVERY: Duration = Duration::from_secs(1);
+
+/// Health follows the register and the clock: who cannot record does not serve. When its disk is at fault, the CA starts
+/// anew once `well` finds that it is not; with its clock right again it goes on as it is.
 async fn report(authority: Authority, reporter: HealthReporter, shutdown: Shutdown, well: impl Well) {
     let mut condition = authority.condition();
+    let mut clock_wrong = false;
     loop {
         let found = condition.borrow_and_update().clone();
         if found != Condition::Serving {
             error!(?found, "not serving");
-            reporter.set_not_serving::<CertificateAuthorityServiceServer<Service>>().await;
-            reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+            tell(&reporter, ServingStatus::NotServing).await;
             if matches!(found, Condition::DiskFailed(_)) {
+                let clock = authority.clock().clone();
+                let well = move || {
+                    // A start believes the clock that it finds.
+                    clock.now().map_err(|wrong| wrong.to_string())?;
+                    well()
+                };
                 restart::once_well(&shutdown, well).await;
             }
             return;
         }
-        if condition.changed().await.is_err() {
+        match (authority.clock().now(), clock_wrong) {
+            (Err(wrong), false) => {
+                error!(%wrong, remedy = wrong.remedy(), "the CA records and signs nothing until its clock is right");
+                tell(&reporter, ServingStatus::NotServing).await;
+                clock_wrong = true;
+            }
+            (Ok(_), true) => {
+                info!("the clock is right again: the CA goes on");
+                tell(&reporter, ServingStatus::Serving).await;
+                clock_wrong = false;
+            }
+            _ => {}
+        }
+        if let Ok(Err(_)) = tokio::time::timeout(CLOCK_EVERY, condition.changed()).await {
             return;
         }
     }
+}
+
+async fn tell(reporter: &HealthReporter, status: ServingStatus) {
+    let service = CertificateAuthorityServiceServer::<Service>::NAME;
+    reporter.set_service_status(service, status).await;
+    reporter.set_service_status("", status).await;
 }

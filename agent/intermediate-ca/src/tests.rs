@@ -26,10 +26,11 @@ use std::{
 use issuance::{IssuanceId, Purpose, Timestamp};
 use journal::LogOptions;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+use service::clock::{Clock, Moment};
 use tempfile::TempDir;
 
 use crate::{
-    Authority, AuthoritySettings, Clock, Issued, LotSettings, OpenError, Outcome, Reason, Submission, init,
+    Authority, AuthoritySettings, Issued, LotSettings, OpenError, Outcome, Reason, Submission, init,
     profile::tests::{ca, profile},
 };
 use software::SoftwareKeystore;
@@ -42,13 +43,14 @@ struct World {
     settings: AuthoritySettings,
     keystore: SoftwareKeystore,
     time: Arc<AtomicI64>,
+    ahead: Arc<AtomicI64>,
     directory: TempDir,
 }
 
 impl World {
     fn new() -> Self {
         let world = Self::blank();
-        init(&world.settings, &mut world.keystore.clone(), world.clock()()).unwrap();
+        init(&world.settings, &mut world.keystore.clone(), world.now()).unwrap();
         world
     }
 
@@ -72,16 +74,25 @@ impl World {
             crl: None,
         };
         let time = Arc::new(AtomicI64::new(START));
-        Self { settings, keystore: SoftwareKeystore::default(), time, directory }
+        let ahead = Arc::default();
+        Self { settings, keystore: SoftwareKeystore::default(), time, ahead, directory }
     }
 
     fn path(&self) -> &Path {
         self.directory.path()
     }
 
+    fn now(&self) -> Timestamp {
+        Timestamp(self.time.load(Ordering::SeqCst))
+    }
+
+    /// Time passes with the time of day, but for what it is ahead by.
     fn clock(&self) -> Clock {
-        let time = self.time.clone();
-        Arc::new(move || Timestamp(time.load(Ordering::SeqCst)))
+        let (time, ahead) = (self.time.clone(), self.ahead.clone());
+        Clock::reading(move || {
+            let day = time.load(Ordering::SeqCst);
+            Moment { day, boot: day - ahead.load(Ordering::SeqCst) }
+        })
     }
 
     fn try_open(&self) -> Result<Authority, OpenError> {

@@ -123,6 +123,12 @@ impl Chain {
         Ok(())
     }
 
+    /// The file that holds this entry, or will.
+    pub(crate) fn path_of(&self, index: u64) -> PathBuf {
+        let segment = self.parts(index..index + 1).pop();
+        segment.map_or_else(|| self.disk.path(""), |(segment, _)| segment.path().to_owned())
+    }
+
     /// Which part of `range` each segment holds.
     fn parts(&self, range: Range<u64>) -> Vec<(Arc<Segment>, Range<u64>)> {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);

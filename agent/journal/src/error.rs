@@ -182,10 +182,15 @@ pub enum JournalError {
         length: u64,
     },
     /// The projection does not know this entry.
-    #[error("record {index} cannot be applied: {wrong}; if a newer release wrote it, install that release")]
+    #[error(
+        "record {index} in {path} is whole and not understood: {wrong}. Nothing was changed. If a newer release wrote it, \
+         install that release again; else report it with a copy of that file, and do not delete the file"
+    )]
     Projection {
         /// Its index in the journal.
         index: u64,
+        /// The segment that it stands in, or would.
+        path: PathBuf,
         /// What the projection said.
         wrong: String,
     },

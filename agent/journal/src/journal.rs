@@ -252,6 +252,11 @@ impl Journal {
         if range.is_empty() { Ok(()) } else { self.handle.committer.chain.visit(range, visit) }
     }
 
+    /// What there is to say of an entry whose bytes are whole and which its reader does not understand.
+    pub fn not_understood(&self, index: u64, wrong: impl Into<String>) -> JournalError {
+        JournalError::Projection { index, path: self.handle.committer.chain.path_of(index), wrong: wrong.into() }
+    }
+
     /// What poisoned the journal, when it takes no more.
     pub fn failure(&self) -> Option<Arc<JournalError>> {
         self.handle.committer.failure()

@@ -48,6 +48,7 @@ pub use journal::{Appended, Journal, JournalOptions, Recovery};
 pub use probe::probe;
 pub use projections::{Projection, Projections, Row, Rows};
 pub use repair::repair;
+pub use segment::ENTRY_MAX;
 pub use tlog::{LogError, LogOptions, Refusal, TransparencyLog, Witness};
 pub use tree::{
     Hash,

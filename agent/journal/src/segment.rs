@@ -35,8 +35,8 @@ pub(crate) const FORMAT: u32 = 1;
 pub(crate) const FIRST_FRAME: u64 = 4096;
 pub(crate) const HEADER: usize = 112;
 const FRAME_HEAD: usize = 16;
-/// An entry's length is a u16 in C2SP tlog-tiles.
-pub(crate) const ENTRY_MAX: usize = u16::MAX as usize;
+/// An entry has at most so many bytes: its length is a u16 in C2SP tlog-tiles.
+pub const ENTRY_MAX: usize = u16::MAX as usize;
 /// Frames are read in pieces of about this size, after a first one that is small: most reads are of one record.
 const PIECE: usize = 256 * 1024;
 const FIRST_PIECE: usize = 8 * 1024;

@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod causes;
+pub mod clock;
 pub mod command;
 pub mod configuration;
 pub mod crash;

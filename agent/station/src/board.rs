@@ -17,6 +17,8 @@ const CHANGES_KEPT: usize = 1024;
 pub enum HaltedBy {
     /// The journal's disk: it goes on by itself once that is well.
     Disk,
+    /// The machine's clock: it goes on by itself once that is right.
+    Clock,
     /// A fault: it goes on when a person restarts it.
     Fault,
 }

@@ -112,6 +112,12 @@ pub trait Connector: Send + Sync + 'static {
     /// certificate of the same request.
     fn reach(&self) -> impl Future<Output = Result<(), Unanswered>> + Send;
 
+    /// How far this machine's clock is from the CA's, as a sentence, when that is far; asked at a start. Nobody is asked
+    /// where the CA tells no time.
+    fn clock_differs(&self) -> impl Future<Output = Result<Option<String>, Unanswered>> + Send {
+        async { Ok(None) }
+    }
+
     /// Submits a batch. Answers come for what was answered, each with its issuance; what becomes of the others hangs on
     /// what the CA promises ([`issuance::submission::Repeats`]).
     fn submit(

@@ -359,6 +359,10 @@ fn refused(refused: LedgerRefused) -> Status {
         LedgerRefused::Exists { reason, .. } => status::refused(Code::AlreadyExists, reason, message),
         LedgerRefused::Precondition { reason, .. } => status::refused(Code::FailedPrecondition, reason, message),
         LedgerRefused::Full(_) => status::retry_later("QUEUE_FULL", message, QUEUE_FULL_RETRY),
+        LedgerRefused::Clock(wrong) => {
+            let message = format!("{message}. {}", wrong.remedy());
+            status::retry_later("CLOCK_WRONG", message, HALTED_RETRY)
+        }
         LedgerRefused::Damaged(_) => status::refused(Code::Internal, "ROWS_DAMAGED", message),
         LedgerRefused::Journal(_) => status::refused(Code::Unavailable, "JOURNAL_FAILED", message),
     }

@@ -4,7 +4,6 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use issuance::{
@@ -12,7 +11,10 @@ use issuance::{
     Record, State, Timestamp, submission::Terms,
 };
 use journal::{Appended, Journal, JournalError, Projections};
-use service::crash;
+use service::{
+    clock::{Clock, Wrong},
+    crash,
+};
 use tokio::sync::{Notify, mpsc};
 
 use crate::{
@@ -44,6 +46,8 @@ pub struct Ledger {
     queue_bound: usize,
     /// The CA that is configured, and what it promises.
     authority: (String, Terms),
+    /// Knows the newest record's time.
+    clock: Clock,
     memory: Mutex<Memory>,
     /// Changes in journal order, for whoever tells them once they are synced.
     changes: mpsc::UnboundedSender<Change>,
@@ -109,6 +113,9 @@ pub enum LedgerRefused {
     /// The journal takes no more.
     #[error("the station cannot record, so it accepts nothing")]
     Journal(#[from] JournalError),
+    /// The clock is wrong, so that nothing can be recorded.
+    #[error("the station cannot record, so it accepts nothing")]
+    Clock(#[from] Wrong),
     /// The rows contradict the journal.
     #[error("{0}: restart the station, which rebuilds its rows")]
     Damaged(String),
@@ -135,6 +142,7 @@ impl Ledger {
             profiles,
             queue_bound,
             authority: Default::default(),
+            clock: Clock::system(),
             memory: Mutex::default(),
             changes,
             queued: Notify::new(),
@@ -143,7 +151,10 @@ impl Ledger {
         let mut memory = Memory::default();
         if let Some(last) = ledger.journal.length().checked_sub(1) {
             let bytes = ledger.journal.read(last..last + 1)?.pop().unwrap_or_default();
-            memory.newest = Entry::decode(&bytes).map_or(0, |entry| entry.at.0);
+            // Without its time the floor would be lost.
+            let newest =
+                Entry::decode(&bytes).map_err(|error| ledger.journal.not_understood(last, error.to_string()))?;
+            ledger.clock.raise(newest.at.0);
         }
         for (key, value) in ledger.rows.scan(rows::QUEUE, &[], None, false, usize::MAX)? {
             if let (Ok(index), Some((issuance, since))) =
@@ -164,6 +175,19 @@ impl Ledger {
     #[must_use]
     pub fn with_authority(self, name: &str, terms: Terms) -> Self {
         Self { authority: (name.to_owned(), terms), ..self }
+    }
+
+    /// The same, with another clock than the machine's.
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        clock.raise(self.clock.floor());
+        Self { clock, ..self }
+    }
+
+    /// The clock that its records are made by.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// The name of the CA that is configured, and what it promises.
@@ -221,7 +245,7 @@ impl Ledger {
             fixture,
             keystore,
         };
-        let now = self.now(&memory);
+        let now = self.now()?;
         let decision = match before.decide(input, context, now) {
             Ok(decision) => decision,
             Err(unexpected) => {
@@ -261,7 +285,7 @@ impl Ledger {
             fixture,
             keystore,
         };
-        Ok(issuance.validated_certificate(context, self.now(&memory)))
+        Ok(issuance.validated_certificate(context, self.now()?))
     }
 
     /// What the journal knows of the hardware that was met, for the issuance of `serial`.
@@ -328,7 +352,7 @@ impl Ledger {
 
     /// Appends, to be on the disk `now` or with what comes next, and applies.
     fn append_entries(&self, memory: &mut Memory, whats: Vec<What>, now: bool) -> Result<Appended, LedgerRefused> {
-        let at = self.now(memory);
+        let at = self.now()?;
         let entries: Vec<Entry> = whats.into_iter().map(|what| Entry { at, what }).collect();
         // What these records change is loaded before they are appended: a fold would see them twice.
         let mut touched = HashMap::new();
@@ -346,7 +370,7 @@ impl Ledger {
         let appended = if now { self.rows.append(bytes)? } else { self.rows.append_later(bytes)? };
         crash::point(format_args!("station.{word}.appended"));
         let first = appended.first_index();
-        memory.newest = at.0;
+        self.clock.raise(at.0);
         for (index, entry) in (first..).zip(entries) {
             if let Some(what) = self.apply(memory, &mut touched, index, entry)? {
                 // The receiver ends with the process only.
@@ -439,9 +463,8 @@ impl Ledger {
     }
 
     /// UTC now, never behind the newest record: order is the journal's, and time must not contradict it.
-    fn now(&self, memory: &Memory) -> Timestamp {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
-        Timestamp(i64::try_from(now).unwrap_or(i64::MAX).max(memory.newest))
+    fn now(&self) -> Result<Timestamp, Wrong> {
+        self.clock.now().map(Timestamp)
     }
 
     fn lock(&self) -> MutexGuard<'_, Memory> {

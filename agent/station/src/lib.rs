@@ -29,5 +29,6 @@ pub mod submission;
 mod testing;
 pub mod view;
 pub mod watch;
+mod watchman;
 pub mod witness;
 pub mod words;

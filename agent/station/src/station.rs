@@ -24,15 +24,11 @@ use service::{
     shutdown::Shutdown,
     tls::{Listener, TlsError},
 };
-use tokio::{
-    sync::{mpsc, watch},
-    task::AbortHandle,
-};
-use tonic_health::ServingStatus;
+use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use crate::{
-    board::{Board, HaltedBy},
+    board::Board,
     configuration::{FixtureSettings, StationConfiguration},
     confirmation,
     connector::grpc::GrpcConnector,
@@ -42,11 +38,9 @@ use crate::{
     ledger::{Change, Ledger, LedgerRefused},
     rows::StationRows,
     submission::{self, Answered, Link},
+    watchman::{Watchman, halt, halt_for},
     witness, words,
 };
-
-/// How often the journal's health is looked at between appends.
-const HEALTH_EVERY: Duration = Duration::from_secs(1);
 
 /// What is not on the disk by itself is written after this long, so that it can be told: a person sees no difference, and
 /// on a fast device the steps in between share their syncs.
@@ -135,6 +129,9 @@ pub async fn run(
         move || publish(changed, &journal, &board)
     })?;
 
+    if let Err(wrong) = ledger.clock().now() {
+        halt(&board, &wrong.into());
+    }
     let (fixtures, threads) = start_fixtures(&configuration, settings, &ledger, &board)?;
     go_on(&ledger, &fixtures).map_err(StationError::Open)?;
     let sender = tokio::spawn(submission::run(
@@ -351,52 +348,6 @@ fn go_on(ledger: &Ledger, fixtures: &Fixtures) -> Result<(), LedgerRefused> {
     Ok(())
 }
 
-/// Looks whether what the station needs still works, and says so on its health.
-struct Watchman {
-    ledger: Arc<Ledger>,
-    board: Arc<Board>,
-    /// The queue's way to the CA.
-    sender: AbortHandle,
-    health: tonic_health::server::HealthReporter,
-    /// The journal's.
-    directory: PathBuf,
-    /// The configuration.
-    file: PathBuf,
-}
-
-impl Watchman {
-    async fn watch(self, shutdown: Shutdown) {
-        let mut stop = std::pin::pin!(shutdown.requested());
-        loop {
-            tokio::select! {
-                () = &mut stop => break,
-                () = tokio::time::sleep(HEALTH_EVERY) => {}
-            }
-            if let Some(failure) = self.ledger.failure() {
-                halt_for(&self.board, &failure);
-            }
-            if self.sender.is_finished() && !shutdown.is_requested() {
-                self.board.halt("The queue's way to the CA ended unexpectedly: restart the station, keep its log.");
-            }
-            if self.board.halted().is_some() {
-                self.health.set_service_status("", ServingStatus::NotServing).await;
-                self.health.set_not_serving::<StationServiceServer<StationApi>>().await;
-            }
-            if self.board.halted_by() == Some(HaltedBy::Disk) {
-                let (directory, file) = (self.directory.clone(), self.file.clone());
-                let probe = move || {
-                    journal::probe(&directory).map_err(|error| service::in_full(&error))?;
-                    // It is read again, and must not end what only paused.
-                    StationConfiguration::read(&file).map(drop).map_err(|mistakes| mistakes.to_string())
-                };
-                restart::once_well(&shutdown, probe).await;
-                break;
-            }
-        }
-        self.health.set_not_serving::<StationServiceServer<StationApi>>().await;
-    }
-}
-
 fn spawn(what: &'static str, body: impl FnOnce() + Send + 'static) -> Result<(), StationError> {
     std::thread::Builder::new()
         .name(what.to_owned())
@@ -466,34 +417,6 @@ impl Records for FixtureRecords {
 
     fn is_stopping(&self) -> bool {
         self.board.shutdown.is_requested() || self.board.halted().is_some()
-    }
-}
-
-/// Halts the station for what was refused, and says so to whom it stopped.
-fn halt(board: &Board, refused: &LedgerRefused) -> Halted {
-    match refused {
-        LedgerRefused::Journal(error) if error.is_of_disk() => halt_for(board, error),
-        refused => {
-            let words = format!("The station cannot go on: {}. Call the administrator.", service::in_full(refused));
-            board.halt(&words);
-        }
-    }
-    Halted(board.halted().unwrap_or_default())
-}
-
-fn halt_for(board: &Board, failure: &JournalError) {
-    let cause = service::in_full(failure);
-    if failure.is_of_disk() {
-        let remedy = failure.remedy();
-        board.halt_by(
-            HaltedBy::Disk,
-            &format!(
-                "The station cannot record: {cause}. {remedy} What was accepted is kept, and the station goes on by \
-                 itself within seconds. Leave the devices where they are, and call the administrator."
-            ),
-        );
-    } else {
-        board.halt(&format!("The station cannot record: {cause}. Call the administrator."));
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     collections::{HashMap, HashSet},
     future::Future,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use intermediate_ca::residency::Shown;
@@ -43,8 +43,10 @@ pub struct Link {
     pub changed: Option<Timestamp>,
     /// When the next attempt is made, while it is down.
     pub next_attempt: Option<Timestamp>,
-    /// What the last failed attempt said.
+    /// What the last failed attempt said, or why the CA asked for something later.
     pub last_error: String,
+    /// How far its clock is from this machine's, when that was far at the start.
+    pub clock: String,
 }
 
 /// Whom an answer is told, so that a device which is still there goes on.
@@ -85,6 +87,8 @@ pub async fn run_with(
     sender.jitter = Box::new(jitter);
     let records_sends = sender.records_sends();
     sender.look_over();
+    let mut asking = JoinSet::new();
+    asking.spawn(sender.hold_clocks());
     loop {
         let pause = {
             let mut turn = std::pin::pin!(sender.send_next());
@@ -183,6 +187,31 @@ impl<C: Connector, A: Answered> Sender<C, A> {
             suspects: HashSet::new(),
             failures: 0,
             jitter: Box::new(random_fraction),
+        }
+    }
+
+    /// Asks the CA for its time until it answers, and says when it is another one: each validates by its own clock what
+    /// the other has made.
+    fn hold_clocks(&self) -> impl Future<Output = ()> + Send + use<C, A> {
+        let clock = self.ledger.clock().clone();
+        let (connector, link, pause) = (Arc::clone(&self.connector), self.link.clone(), self.settings.retry_most);
+        async move {
+            loop {
+                match connector.clock_differs().await {
+                    Ok(None) => return,
+                    Ok(Some(words)) => {
+                        warn!(words, "the clocks differ");
+                        return link.send_modify(|link| {
+                            // It has answered just now.
+                            if link.up.is_none() {
+                                (link.up, link.changed) = (Some(true), Some(Timestamp(clock.best())));
+                            }
+                            link.clock = words;
+                        });
+                    }
+                    Err(_) => tokio::time::sleep(pause).await,
+                }
+            }
         }
     }
 
@@ -353,12 +382,12 @@ impl<C: Connector, A: Answered> Sender<C, A> {
         if got == 0 {
             return unanswered("the CA answered without a result for any request");
         }
-        if let Some(message) = first_deferral {
+        if let Some(message) = &first_deferral {
             info!(deferred = self.deferred.len(), %message, "the CA asked for some requests later");
         }
         self.failures = 0;
         self.suspects = std::mem::take(&mut self.unanswered);
-        self.set_link(true, String::new(), None);
+        self.set_link(true, first_deferral.unwrap_or_default(), None);
         Ok(())
     }
 
@@ -393,13 +422,14 @@ impl<C: Connector, A: Answered> Sender<C, A> {
     }
 
     fn set_link(&self, up: bool, last_error: String, next: Option<Duration>) {
-        let now = now();
+        let now = Timestamp(self.ledger.clock().best());
         self.link.send_if_modified(|link| {
             let mut after = Link {
                 up: Some(up),
                 changed: link.changed,
                 next_attempt: next.map(|pause| Timestamp(now.0 + i64::try_from(pause.as_millis()).unwrap_or(0))),
                 last_error,
+                clock: link.clock.clone(),
             };
             if link.up != Some(up) {
                 after.changed = Some(now);
@@ -430,11 +460,6 @@ pub(crate) fn random_fraction() -> f64 {
         Ok(()) => f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX),
         Err(_) => 0.5,
     }
-}
-
-fn now() -> Timestamp {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
-    Timestamp(i64::try_from(now).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

@@ -108,7 +108,7 @@ pub fn station(ledger: &Ledger, fixtures: &Fixtures, board: &Board) -> wire::Sta
             link_up: link.up.unwrap_or(false),
             link_time: time(link.changed),
             next_attempt_time: time(link.next_attempt),
-            last_error: link.last_error,
+            last_error: if link.last_error.is_empty() { link.clock } else { link.last_error },
             in_doubt: ledger.in_doubt() as u64,
         }),
         profiles: ledger.profiles().iter().map(|pinned| pinned.profile.name.to_string()).collect(),

@@ -467,7 +467,10 @@ impl World {
                     LedgerRefused::Full(_) => "QUEUE_FULL",
                     LedgerRefused::Invalid { field, .. } => field,
                     LedgerRefused::Journal(_) if self.is_broken() => "JOURNAL_FAILED",
-                    LedgerRefused::Journal(_) | LedgerRefused::Damaged(_) | LedgerRefused::NotFound(_) => {
+                    LedgerRefused::Journal(_)
+                    | LedgerRefused::Clock(_)
+                    | LedgerRefused::Damaged(_)
+                    | LedgerRefused::NotFound(_) => {
                         return Err(format!("{line}: {}", service::in_full(&refused)));
                     }
                 };

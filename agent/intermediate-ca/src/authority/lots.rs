@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use issuance::{DeviceSerial, IssuanceId, LotName, ProfileName};
+use issuance::{DeviceSerial, IssuanceId, LotName, ProfileName, Timestamp};
 use service::crash;
 
 use super::Authority;
@@ -153,7 +153,7 @@ impl Authority {
                 format!("the profile {} of the lot {lot} is no longer configured: put it back", standing.profile);
             return Err(LotRefused::new(Kind::Precondition, "UNKNOWN_PROFILE", message).into());
         };
-        let mut report = Report::begin(&self.inner.name, &standing, issuer, (self.inner.clock)());
+        let mut report = Report::begin(&self.inner.name, &standing, issuer, Timestamp(self.inner.clock.best()));
         let mut after = None;
         loop {
             let question = LotQuestion::Certificates { lot: lot.clone(), after, limit: page_size() };

@@ -3,11 +3,11 @@
 use std::{error::Error, io::Write as _, io::stdout};
 
 use clap::Subcommand;
+use service::clock::Clock;
 
 use crate::{
     Configuration, open_token,
     rollover::{RolloverStep, rollover, rollover_status},
-    system_clock,
 };
 
 /// A step, or where the rollover is.
@@ -35,7 +35,7 @@ pub fn run(configuration: &Configuration, command: &RolloverCommand, badge: &str
     let settings = &configuration.authority;
     let step = match command {
         RolloverCommand::Status => {
-            writeln!(stdout(), "{}", rollover_status(settings, system_clock())?)?;
+            writeln!(stdout(), "{}", rollover_status(settings, Clock::system())?)?;
             return Ok(());
         }
         RolloverCommand::NewRoot => RolloverStep::NewRoot,
@@ -43,7 +43,7 @@ pub fn run(configuration: &Configuration, command: &RolloverCommand, badge: &str
         RolloverCommand::OldRootOut { abandon } => RolloverStep::OldRootOut { abandon: *abandon },
     };
     let mut keystore = open_token(&configuration.token, Some(settings.pki.join(".init.lock")))?;
-    let done = rollover(settings, keystore.as_mut(), system_clock(), step, badge)?;
+    let done = rollover(settings, keystore.as_mut(), Clock::system(), step, badge)?;
     let mut out = stdout();
     if done.made.is_empty() {
         writeln!(out, "done before: nothing to do")?;

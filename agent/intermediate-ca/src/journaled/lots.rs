@@ -1,6 +1,7 @@
 //! What the register does with words on lots, and what it tells of them.
 
 use issuance::{IssuanceId, LotName, Timestamp, public_key::hex};
+use service::clock::Wrong;
 
 use super::{JournaledRegister, Stage, broken};
 use crate::{
@@ -29,10 +30,11 @@ impl JournaledRegister {
     /// Judges a word on a lot, records it, and answers with the lot as it then stands.
     pub(super) fn say_of_lot(&self, said: LotSaid) -> Result<Told, RegisterError> {
         let mut stage = Stage::new(self)?;
-        // Below the newest record's time nothing is opened that would hold by a wrong clock.
-        if self.clock_lag()? > 0 {
-            let message = "the CA's clock is behind its newest record: set the clock right";
-            return Ok(Err(LotRefused::new(Kind::NotNow, "CLOCK_BEHIND", message)));
+        // Nothing is opened that would hold by a wrong clock.
+        if let Some(wrong) = self.clock_wrong()? {
+            let reason = if let Wrong::Behind(_) = wrong { "CLOCK_BEHIND" } else { "CLOCK_AHEAD" };
+            let message = format!("the CA records nothing while its clock is wrong: {wrong}. {}", wrong.remedy());
+            return Ok(Err(LotRefused::new(Kind::NotNow, reason, message)));
         }
         let LotSaid { word, claimed_by, authenticated_by } = said;
         let by = By { claimed_by, authenticated_by: authenticated_by.to_string() };

@@ -109,7 +109,7 @@ impl JournaledRegister {
                 None => break,
             }
         }
-        Ok(CrlBasis { last_number: number.transpose()?.unwrap_or(0), lag: self.clock_lag()?, revoked })
+        Ok(CrlBasis { last_number: number.transpose()?.unwrap_or(0), clock: self.clock_wrong()?, revoked })
     }
 
     pub(super) fn record(&self, event: CrlEvent) -> Result<(), RegisterError> {

@@ -103,9 +103,9 @@ async fn mosquitto_enforces_the_list() {
         address: None,
         partitions: Vec::new(),
     });
-    let today = crate::system_clock()().0;
+    let today = service::clock::Clock::system().unjudged();
     world.time.store(today - 25 * 3_600_000, Ordering::SeqCst);
-    init(&world.settings, &mut world.keystore.clone(), world.clock()()).unwrap();
+    init(&world.settings, &mut world.keystore.clone(), world.now()).unwrap();
     let authority = world.open();
     let mut serials = Vec::new();
     for (number, name, profile) in

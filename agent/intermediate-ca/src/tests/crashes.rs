@@ -2,14 +2,15 @@
 
 use std::fs;
 
-use journal::{Journal, JournalOptions};
+use journal::{Journal, JournalOptions, Projections};
 
 use super::*;
 use crate::{
     Condition, Confirmation, Lot, LotRefused,
+    journaled::JournaledRegister,
     lots::{LotAnswer, LotQuestion, LotSaid},
-    plan::Proposal,
-    records::{self, Event},
+    plan::{Plan, Proposal, Rules, Verdict},
+    records::{self, CaProjection, Event},
     refusal::Refusal,
     register::{CrlBasis, CrlEvent, Recorded, Register, RegisterError, RegisterHandle, Reservation, Signed},
     revocation::{NotRevoked, Revocation, Revoked},
@@ -113,12 +114,95 @@ async fn time_never_goes_back() {
     let outcomes = issue(&authority, &[&known, &planned, &submission(3)]).await;
     assert_eq!(issued(&outcomes[0]), &first);
     for outcome in &outcomes[1..] {
-        assert_deferred(outcome, "90s behind its newest record");
+        assert_deferred(outcome, "90 seconds behind the newest record");
     }
     assert_eq!(world.keystore.token().signed, signed);
     world.time.fetch_add(90 * SECOND, Ordering::SeqCst);
     issued(&issue_one(&authority, &planned).await);
     authority.close().await.unwrap();
+}
+
+/// A clock that was put a year ahead signs and records nothing, and a stolen key is revoked all the same, at the time that
+/// it is; right again, the CA goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_year_ahead_is_never_recorded() {
+    const YEAR: i64 = 365 * DAY;
+    let world = World::new();
+    let authority = world.open();
+    let stolen = submission(1);
+    issued(&issue_one(&authority, &stolen).await);
+    world.ahead.fetch_add(YEAR, Ordering::SeqCst);
+    world.time.fetch_add(YEAR + SECOND, Ordering::SeqCst);
+    let signed = world.keystore.token().signed;
+    assert_deferred(&issue_one(&authority, &submission(2)).await, "365 days ahead");
+    let mut wrong = submission(3);
+    wrong.device_serial = "not a serial".to_owned();
+    assert_deferred(&issue_one(&authority, &wrong).await, "Set the machine's clock right");
+    assert_eq!(world.keystore.token().signed, signed);
+    let revocation = Revocation {
+        target: crate::revocation::Target::Issuance(IssuanceId::parse(&stolen.issuance).unwrap()),
+        reason: crate::revocation::RevocationReason::KeyCompromise,
+    };
+    let revoked = authority.revoke("supervisor-1", revocation).await.unwrap().unwrap();
+    assert_eq!(revoked[0].at, Timestamp(START + SECOND));
+    world.ahead.store(0, Ordering::SeqCst);
+    world.time.fetch_sub(YEAR, Ordering::SeqCst);
+    issued(&issue_one(&authority, &submission(2)).await);
+    authority.close().await.unwrap();
+}
+
+/// A newest entry whose bytes are whole and that is no record of this release keeps the CA closed, with its index, its file
+/// and what to do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_is_not_understood_keeps_the_ca_closed() {
+    for entry in [vec![0x9a, 0x06, 0x00], vec![0xff]] {
+        let world = World::new();
+        let authority = world.open();
+        issued(&issue_one(&authority, &submission(1)).await);
+        authority.close().await.unwrap();
+        let (journal, _) = Journal::open(&JournalOptions::new(&world.settings.journal, "ca-1")).unwrap();
+        journal.append(vec![entry]).unwrap().wait().unwrap();
+        journal.close().unwrap();
+        let error = world.try_open().err().unwrap();
+        let words = service::in_full(&error);
+        for part in ["record 2 in ", "00000000000000000000.seg", "install that release again"] {
+            assert!(words.contains(part), "{part}: {words}");
+        }
+    }
+}
+
+/// What cannot be recorded, because it is too long or contradicts itself, is refused by itself: the others of its group are
+/// issued, and so is what comes later.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_recorded_is_refused_alone() {
+    let world = World::new();
+    let settings = &world.settings;
+    let (journal, _) = Journal::open(&settings.journal_options()).unwrap();
+    let projections =
+        Projections::open(&journal, &settings.journal.join("projections"), CaProjection, &mut |_, _| {}).unwrap();
+    let mut register =
+        JournaledRegister::new(journal, projections, world.clock(), settings.lots.clone(), Box::new(|| ()));
+    let root = crate::pki::read(&settings.pki, &settings.root, None).unwrap().unwrap();
+    let issuers = settings.issuers.iter().map(|ca| crate::pki::read(&settings.pki, ca, Some(&root)).unwrap().unwrap());
+    let rules = Rules::new(&settings.profiles, issuers.collect(), Default::default());
+    let propose = |number, change: fn(&mut Plan)| {
+        let mut proposal = rules.propose(&"station-1".into(), submission(number), world.now());
+        let Verdict::Plan(plan) = &mut proposal.verdict else { panic!("{proposal:?}") };
+        change(plan);
+        proposal
+    };
+    let too_long = propose(2, |plan| plan.tbs_certificate = vec![0; journal::ENTRY_MAX]);
+    let group = vec![propose(1, |_| ()), too_long, propose(3, |_| ())];
+    let reservations = register.reserve(group).unwrap();
+    let [Reservation::Planned(_), Reservation::Refused(refusal), Reservation::Planned(_)] = &reservations[..] else {
+        panic!("{reservations:?}");
+    };
+    assert_eq!(refusal.reason, Reason::Unrecordable);
+    assert!(refusal.message.contains("at most 65535"), "{refusal}");
+    // Neither its name nor its key is taken.
+    let again = register.reserve(vec![propose(2, |_| ()), propose(4, |_| ())]).unwrap();
+    assert!(again.iter().all(|one| matches!(one, Reservation::Planned(_))), "{again:?}");
+    register.close().unwrap();
 }
 
 /// A profile that its issuer cannot carry is refused at the start; one that outgrows it while serving is put off, and
@@ -149,7 +233,7 @@ async fn a_plan_belongs_to_its_issuers_key() {
     let location = world.settings.issuers[0].name.key_location();
     world.keystore.token().keys.retain(|(at, _)| *at != location);
     fs::remove_file(world.path().join("pki/device-ca.pem")).unwrap();
-    init(&world.settings, &mut world.keystore.clone(), world.clock()()).unwrap();
+    init(&world.settings, &mut world.keystore.clone(), world.now()).unwrap();
     let authority = world.open();
     let outcomes = issue(&authority, &[&wanted, &submission(2)]).await;
     assert_deferred(&outcomes[0], "no longer has with that name and key");

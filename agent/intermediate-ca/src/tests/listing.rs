@@ -41,7 +41,7 @@ fn with_crls() -> World {
 }
 
 fn started(world: &World) -> Authority {
-    init(&world.settings, &mut world.keystore.clone(), world.clock()()).unwrap();
+    init(&world.settings, &mut world.keystore.clone(), world.now()).unwrap();
     world.open()
 }
 
@@ -69,7 +69,7 @@ async fn openssl_takes_the_lists() {
     for algorithm in [KeyAlgorithm::P256, KeyAlgorithm::P384, KeyAlgorithm::Rsa2048] {
         let mut world = with_crls();
         world.settings.issuers.iter_mut().for_each(|ca| ca.key = algorithm);
-        world.time.store(crate::system_clock()().0, Ordering::SeqCst);
+        world.time.store(service::clock::Clock::system().unjudged(), Ordering::SeqCst);
         let authority = started(&world);
         let outcomes = issue(&authority, &[&submission(1), &submission(2)]).await;
         revoke(&authority, &outcomes[0], RevocationReason::KeyCompromise).await;
@@ -98,7 +98,7 @@ async fn openssl_takes_the_lists() {
         assert!(!refused && text.contains("certificate revoked"), "{text}");
         let (accepted, text) = verify(2, &[]);
         assert!(accepted, "{text}");
-        let later = (world.clock()().seconds() + 25 * HOUR).to_string();
+        let later = (world.now().seconds() + 25 * HOUR).to_string();
         let (expired, text) = verify(2, &["-attime", &later]);
         assert!(!expired && text.contains("CRL has expired"), "{text}");
         authority.close().await.unwrap();

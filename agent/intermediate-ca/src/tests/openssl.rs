@@ -27,8 +27,8 @@ async fn openssl_accepts_every_profile_and_key() {
         for ca in world.settings.issuers.iter_mut().chain([&mut world.settings.root]) {
             ca.key = algorithm;
         }
-        world.time.store(crate::system_clock()().0, Ordering::SeqCst);
-        init(&world.settings, &mut world.keystore.clone(), world.clock()()).unwrap();
+        world.time.store(service::clock::Clock::system().unjudged(), Ordering::SeqCst);
+        init(&world.settings, &mut world.keystore.clone(), world.now()).unwrap();
         let authority = world.open();
         let mut number = 0;
         for (profile, issuer) in
@@ -97,7 +97,7 @@ fn check(world: &World, authority: &Authority, wanted: &Submission, issued: &Iss
         issuers: issued.chain.clone(),
         intermediates: Vec::new(),
         roots: authority.bundle(),
-        at: world.clock()(),
+        at: world.now(),
     };
     let validated = ValidatedCertificate::validate(&issued.certificate, expectation).unwrap();
     assert_eq!(validated.intermediates(), issued.chain);

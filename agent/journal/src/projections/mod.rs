@@ -217,7 +217,7 @@ impl<P: Projection> Projections<P> {
             if let Some(error) = rows.failure.take() {
                 return Err(error);
             }
-            outcome.map_err(|wrong| JournalError::Projection { index, wrong })?;
+            outcome.map_err(|wrong| self.journal.not_understood(index, wrong))?;
         }
         Ok(rows.staged)
     }

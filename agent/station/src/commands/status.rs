@@ -54,7 +54,8 @@ pub(super) async fn run(path: &Path, json: bool) -> Result<(), Failed> {
         client::say(format!("HALTED   {}", station.halted))?;
     }
     let link = match (queue.link_up, queue.last_error.as_str()) {
-        (true, _) => "up".to_owned(),
+        (true, "") => "up".to_owned(),
+        (true, words) => format!("up: {words}"),
         (false, "") => "not tried yet".to_owned(),
         (false, error) => format!("down: {error}"),
     };

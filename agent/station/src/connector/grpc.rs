@@ -1,7 +1,10 @@
 //! A CA over gRPC, `ca.v1`. Our own `intermediate-ca` answers the same request with the same certificate, so a lost answer
 //! is simply asked for again; of another the configuration says whether it does.
 
-use std::{error::Error as _, time::Duration};
+use std::{
+    error::Error as _,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use issuance::IssuanceId;
 use journal::{Hash, Note, VerifyingKey};
@@ -9,7 +12,11 @@ use proto::ca::v1::{
     self as wire, certificate_authority_service_client::CertificateAuthorityServiceClient, confirm_result,
     cosign_checkpoint_response::Outcome as Said, issue_result::Outcome,
 };
-use service::{grpc::MESSAGE_BYTES_MAX, status, tls};
+use service::{
+    clock::{Moment, differs},
+    grpc::MESSAGE_BYTES_MAX,
+    status, tls,
+};
 use tonic::{Code, Request, Status, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
@@ -64,6 +71,23 @@ impl Connector for GrpcConnector {
                 Err(Unanswered::not_taken(format!("the CA does not answer within {} s", REACH_TIMEOUT.as_secs())))
             }
         }
+    }
+
+    async fn clock_differs(&self) -> Result<Option<String>, Unanswered> {
+        let mut health = self.health.clone();
+        let asked = tokio::time::timeout(REACH_TIMEOUT, health.check(HealthCheckRequest::default())).await;
+        let answered = asked.map_err(|_| Unanswered::not_taken("the CA does not answer"))?;
+        // The time is told whatever the answer is.
+        let metadata = match answered {
+            Ok(answer) => answer.metadata().clone(),
+            Err(status) if status.source().is_none() => status.metadata().clone(),
+            Err(status) => return Err(unanswered(&status)),
+        };
+        let told = metadata.get("date").and_then(|date| date.to_str().ok());
+        let told = told.and_then(|date| httpdate::parse_http_date(date).ok());
+        let told = told.and_then(|date| date.duration_since(UNIX_EPOCH).ok());
+        let told = told.and_then(|since| i64::try_from(since.as_millis()).ok());
+        Ok(told.and_then(|told| differs(Moment::read().day, told, "the CA's")))
     }
 
     async fn submit(&self, batch: &[Submission]) -> Result<Vec<(IssuanceId, Answer)>, Unanswered> {

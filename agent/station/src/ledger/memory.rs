@@ -16,8 +16,6 @@ pub(super) struct Memory {
     pub(super) queue: Queue,
     /// Issuances in which a supervisor is to decide whether they are submitted again.
     pub(super) doubts: HashSet<IssuanceId>,
-    /// No record is older than the one before it.
-    pub(super) newest: i64,
 }
 
 /// The issuances that were changed or asked for of late, as they stand.

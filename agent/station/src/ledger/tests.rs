@@ -1,3 +1,5 @@
+mod floor;
+
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -11,6 +13,7 @@ fn reason(refused: &LedgerRefused) -> &'static str {
         LedgerRefused::Exists { reason, .. } | LedgerRefused::Precondition { reason, .. } => reason,
         LedgerRefused::Full(_) => "FULL",
         LedgerRefused::Journal(_) => "JOURNAL",
+        LedgerRefused::Clock(_) => "CLOCK",
         LedgerRefused::Damaged(_) => "DAMAGED",
     }
 }
