@@ -87,13 +87,13 @@ proptest! {
         expect_all_acknowledged(&cut(&disk, &second_keep, changes), &groups, acknowledged);
     }
 
-    /// A page of the last segment zeroed or overwritten, with everything acknowledged. When an intact frame of a later
+    /// Any pages of the last segment zeroed or overwritten, with everything acknowledged. When an intact frame of a later
     /// group than the first bad one's stands behind it, opening refuses and names the offset of that bad frame;
     /// otherwise it cuts there.
     #[test]
     fn damage_before_a_later_group_is_refused(
         groups in groups(),
-        page in any::<prop::sample::Index>(),
+        pages in prop::collection::vec(any::<prop::sample::Index>(), 1..6),
         filling in prop_oneof![Just(0u8), any::<u8>()],
     ) {
         let disk = MemoryDisk::default();
@@ -103,9 +103,11 @@ proptest! {
         let frames = frames(&disk, &name);
         let Some(end) = frames.last().map(|frame| frame.end) else { return Ok(()) };
         let first_page = FIRST_FRAME as usize / PAGE;
-        let page = first_page + page.index(end.div_ceil(PAGE) - first_page);
         let mut bytes = sound.clone();
-        bytes[page * PAGE..page * PAGE + PAGE].fill(filling);
+        for page in pages {
+            let page = first_page + page.index(end.div_ceil(PAGE) - first_page);
+            bytes[page * PAGE..page * PAGE + PAGE].fill(filling);
+        }
         let is_bad = |frame: &Frame| bytes[frame.start..frame.end] != sound[frame.start..frame.end];
         let first_bad = frames.iter().position(is_bad);
         disk.set_bytes(&name, bytes.clone());
