@@ -109,6 +109,9 @@ fn configure(line: &Line, place: &Path, token: &SoftHsm) -> Result<std::path::Pa
     for directory in ["control-plane", "secrets"] {
         std::os::unix::fs::symlink(line.directory().join(directory), place.join(directory)).map_err(said(directory))?;
     }
+    let makers = "pki/tpm-makers";
+    fs::create_dir_all(place.join("pki")).map_err(said("pki"))?;
+    std::os::unix::fs::symlink(line.directory().join(makers), place.join(makers)).map_err(said(makers))?;
     let configuration = place.join("ca.toml");
     fs::write(&configuration, text.replace(&before, &after)).map_err(said("ca.toml"))?;
     Ok(configuration)

@@ -38,7 +38,10 @@ pub(super) async fn run(
     for point in init {
         match block_in_place(|| init::kill(&bench.line, binaries, point)) {
             Ok(()) => outcome.points += 1,
-            Err(broken) => outcome.broken.push(broken),
+            Err(broken) => {
+                tell(&format!("lane {lane}: BROKEN: {broken}"));
+                outcome.broken.push(broken);
+            }
         }
     }
     let mut trial = Trial::new(bench);
