@@ -1,11 +1,11 @@
 //! `ca.v1.AdministrationService`: what supervisors, administrators and auditors ask.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use issuance::{DeviceSerial, IssuanceId, ProfileName, Timestamp, public_key::hex};
 use proto::ca::v1::{self as wire, administration_service_server::AdministrationService, revoke_request};
 use service::{
-    roles::{Caller, Callers, Role},
+    roles::{Caller, Role},
     status,
     tls::Peer,
 };
@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use crate::{
     authority::Authority,
+    callers::{CallerSaid, Disabled, Door},
     grpc::unavailable,
     publication::Crl,
     revocation::{NotRevoked, Revocation, RevocationReason, Revoked, Target},
@@ -25,10 +26,15 @@ const READERS: &[Role] = &[Role::Supervisor, Role::Administrator, Role::Auditor]
 /// How long a call waits for its CRL: a signature takes milliseconds, and a token that is away is not waited for.
 const CRL_WITHIN: Duration = Duration::from_secs(10);
 
+/// A reason is read by people.
+const REASON_MAX: usize = 500;
+
 /// The service of one authority.
 pub(crate) struct Administration {
     pub(crate) authority: Authority,
-    pub(crate) callers: Callers,
+    pub(crate) callers: Door,
+    /// The names of EST's clients.
+    pub(crate) est_clients: Vec<String>,
 }
 
 impl Administration {
@@ -85,6 +91,93 @@ impl AdministrationService for Administration {
         };
         let crls = crls.iter().map(|crl| wire::Crl { der: crl.der.clone(), ..outline(crl) }).collect();
         Ok(Response::new(wire::GetCrlsResponse { crls }))
+    }
+
+    async fn disable_caller(
+        &self,
+        request: Request<wire::DisableCallerRequest>,
+    ) -> Result<Response<wire::Caller>, Status> {
+        let by = self.authorise(&request, DECIDERS)?;
+        let wire::DisableCallerRequest { name, reason } = request.into_inner();
+        if name == by.name {
+            let message = "nobody disables themselves: ask another supervisor or administrator";
+            return Err(status::refused(Code::FailedPrecondition, "OWN_NAME", message));
+        }
+        self.tell(by, name, reason, true).await
+    }
+
+    async fn enable_caller(
+        &self,
+        request: Request<wire::EnableCallerRequest>,
+    ) -> Result<Response<wire::Caller>, Status> {
+        let by = self.authorise(&request, DECIDERS)?;
+        let wire::EnableCallerRequest { name, reason } = request.into_inner();
+        self.tell(by, name, reason, false).await
+    }
+
+    async fn list_callers(
+        &self,
+        request: Request<wire::ListCallersRequest>,
+    ) -> Result<Response<wire::ListCallersResponse>, Status> {
+        self.authorise(&request, READERS)?;
+        let disabled = self.authority.disabled_callers();
+        let known = self.known();
+        let gone = disabled.keys().filter(|name| !known.contains_key(*name));
+        let callers = known
+            .iter()
+            .map(|(name, role)| (name, role.clone()))
+            .chain(gone.map(|name| (name, String::new())))
+            .map(|(name, role)| described(name.clone(), role, disabled.get(name)))
+            .collect();
+        Ok(Response::new(wire::ListCallersResponse { callers }))
+    }
+}
+
+impl Administration {
+    /// Everybody whom the configuration knows, with their role.
+    fn known(&self) -> BTreeMap<String, String> {
+        let callers = self.callers.callers.iter().map(|caller| (caller.name, caller.role.to_string()));
+        callers.chain(self.est_clients.iter().map(|name| (name.clone(), "est".to_owned()))).collect()
+    }
+
+    async fn tell(
+        &self,
+        by: Caller,
+        name: String,
+        reason: String,
+        disable: bool,
+    ) -> Result<Response<wire::Caller>, Status> {
+        let reason_fits =
+            !reason.trim().is_empty() && reason.chars().count() <= REASON_MAX && !reason.chars().any(char::is_control);
+        if !reason_fits {
+            let message = format!("say why in 1 to {REASON_MAX} printable characters");
+            return Err(status::invalid_argument("reason", message));
+        }
+        let known = self.known();
+        let role = match known.get(&name) {
+            Some(role) => role.clone(),
+            None if !disable && self.authority.disabled_caller(&name).is_some() => String::new(),
+            None => {
+                let names: Vec<&str> = known.keys().map(String::as_str).collect();
+                let message = format!("there is no caller of that name: there are {}", names.join(", "));
+                return Err(status::refused(Code::NotFound, "UNKNOWN_CALLER", message));
+            }
+        };
+        let said = CallerSaid { name: name.clone(), disable, reason, by: by.name.clone() };
+        let disabled = self.authority.tell_caller(said).await.map_err(unavailable)?;
+        warn!(caller = name, disabled = disabled.is_some(), by = by.name, "a caller was disabled or enabled");
+        Ok(Response::new(described(name, role, disabled.as_ref())))
+    }
+}
+
+fn described(name: String, role: String, disabled: Option<&Disabled>) -> wire::Caller {
+    wire::Caller {
+        name,
+        role,
+        disabled: disabled.is_some(),
+        disabled_at: disabled.map(|disabled| timestamp(disabled.at)),
+        disabled_by: disabled.map(|disabled| disabled.by.clone()).unwrap_or_default(),
+        reason: disabled.map(|disabled| disabled.reason.clone()).unwrap_or_default(),
     }
 }
 

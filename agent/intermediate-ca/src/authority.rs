@@ -3,6 +3,7 @@
 //! A batch goes one way: door and plan (`plan.rs`), reserve and sync (`register.rs`), sign and verify (`hsm.rs`), record
 //! and sync, answer. After a crash between the two syncs the same bytes are signed again.
 
+mod callers;
 mod crl;
 mod lots;
 
@@ -24,6 +25,7 @@ pub(crate) use lots::confirmation;
 pub use lots::{Caller, ReportError};
 
 use crate::{
+    callers::DisabledCallers,
     carry::uncarried,
     certificate,
     generation::{self, Certificates, Generations},
@@ -62,6 +64,7 @@ struct Inner {
     name: String,
     brand_owners: Vec<PublicKey>,
     crls: Option<Arc<Crls>>,
+    disabled: DisabledCallers,
     log: TransparencyLog,
     witness: Arc<Witness>,
 }
@@ -202,6 +205,7 @@ impl Authority {
         let on_revoked = Box::new(move || lists.iter().for_each(|crls| crls.wish()));
         let mut register =
             JournaledRegister::new(journal, projections, clock.clone(), settings.lots.clone(), on_revoked);
+        let disabled = DisabledCallers::new(register.disabled_callers()?);
         finish_planned(&mut register, keystore.as_mut(), &rules)?;
 
         let register = RegisterHandle::start(Box::new(register)).map_err(OpenError::Thread)?;
@@ -214,6 +218,7 @@ impl Authority {
                 hsm,
                 clock,
                 crls,
+                disabled,
                 log,
                 witness,
                 name: settings.name.clone(),

@@ -1,10 +1,12 @@
 //! The commands that call a running CA: they are gRPC clients like any other, with the certificate of `[client]`.
 
+mod caller;
 mod client;
 mod crl;
 mod revoke;
 mod rollover;
 
+pub use caller::CallerArguments;
 pub use crl::CrlArguments;
 pub use revoke::RevokeArguments;
 pub use rollover::{RolloverCommand, run as run_rollover};

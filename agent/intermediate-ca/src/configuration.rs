@@ -1,6 +1,7 @@
 //! `ca.toml`, read with every mistake reported at once.
 
 mod crl;
+mod est;
 mod lots;
 mod profile;
 pub(crate) mod residency;
@@ -15,6 +16,7 @@ use service::{
     tls::{self, TlsFiles},
 };
 
+use crate::est::EstSettings;
 use crate::profile::{AuthoritySettings, CaName, CaSettings, Contradiction, Place, contradictions};
 use profile::{parse_end, parse_name_constraints, parse_profile};
 
@@ -25,6 +27,8 @@ pub struct Configuration {
     pub listen: Listen,
     /// Who may call.
     pub callers: Callers,
+    /// Where and how devices enrol by EST.
+    pub est: Option<EstSettings>,
     /// How the commands that call the running CA do so.
     pub client: Option<Client>,
     /// Where the keys are.
@@ -84,8 +88,8 @@ impl Configuration {
         let parsed = parse(&file.root(), file.path());
         file.finish()?;
         match parsed {
-            Some((listen, callers, client, token, authority)) => {
-                Ok(Self { listen, callers, client, token, authority, sha256 })
+            Some((listen, callers, est, client, token, authority)) => {
+                Ok(Self { listen, callers, est, client, token, authority, sha256 })
             }
             // What is missing was collected as a mistake, and `finish` told it.
             None => Err(Mistakes(Vec::new())),
@@ -93,7 +97,7 @@ impl Configuration {
     }
 }
 
-type Parts = (Listen, Callers, Option<Client>, Token, AuthoritySettings);
+type Parts = (Listen, Callers, Option<EstSettings>, Option<Client>, Token, AuthoritySettings);
 
 fn parse(root: &Table<'_>, file: &Path) -> Option<Parts> {
     let name = root.parsed("name", parse_origin);
@@ -142,6 +146,7 @@ fn parse(root: &Table<'_>, file: &Path) -> Option<Parts> {
     }
     // A wrong [crl] is a mistake already: without it the rest of the file is read all the same.
     let crl = root.optional_table("crl").and_then(|table| crl::parse(&table, &issuers, &profiles));
+    let est = root.optional_table("est").and_then(|table| est::parse(&table, &profiles, &callers));
     let file = file.to_owned();
     let authority = AuthoritySettings {
         file,
@@ -155,7 +160,7 @@ fn parse(root: &Table<'_>, file: &Path) -> Option<Parts> {
         lots,
         crl,
     };
-    Some((listen?, callers, client, token?, authority))
+    Some((listen?, callers, est, client, token?, authority))
 }
 
 /// `[checkpoints]`, each of its keys optional.

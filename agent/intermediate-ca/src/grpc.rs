@@ -5,17 +5,14 @@ use proto::ca::v1::{
     self as wire, certificate_authority_service_server::CertificateAuthorityService, confirm_result,
     cosign_checkpoint_response, issue_result,
 };
-use service::{
-    roles::{Callers, Role},
-    status,
-    tls::Peer,
-};
+use service::{roles::Role, status, tls::Peer};
 use std::time::Duration;
 use tonic::{Request, Response, Status};
 use tracing::{error, info, warn};
 
 use crate::{
     authority::{Authority, BATCH_MAX, Outcome, Submitted, confirmation},
+    callers::Door,
     plan::{Later, Submission},
     refusal::Refusal,
     register::Unavailable,
@@ -37,7 +34,7 @@ const PROOF_MAX: usize = 63;
 /// The service of one authority.
 pub(crate) struct Service {
     pub(crate) authority: Authority,
-    pub(crate) callers: Callers,
+    pub(crate) callers: Door,
 }
 
 impl Service {

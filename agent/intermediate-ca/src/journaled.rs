@@ -1,5 +1,7 @@
 //! The register on the journal: rows answer "is it free?", and every answer is on the disk before it is given.
 
+mod callers;
+mod est;
 mod lots;
 mod place;
 mod revocation;
@@ -14,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use issuance::{IssuanceId, Timestamp, public_key::hex};
+use issuance::{CommonName, IssuanceId, ProfileName, Timestamp, public_key::hex};
 use journal::{Journal, JournalError, Projections};
 use service::{
     clock::{Clock, Wrong},
@@ -24,6 +26,7 @@ use tracing::error;
 
 use self::stage::Stage;
 use crate::{
+    callers::{CallerSaid, Disabled},
     lots::{Lot, LotAnswer, LotQuestion, LotRefused, LotSaid, LotSettings},
     plan::{Later, Plan, Proposal, Verdict},
     records::{
@@ -31,7 +34,9 @@ use crate::{
         PLANNED, PlannedRow, REVOKED, Reserved, SERIALS, SIGNED, UNSIGNED,
     },
     refusal::{Reason, Refusal},
-    register::{Confirmation, CrlBasis, CrlEvent, Planned, Recorded, Register, RegisterError, Reservation, Signed},
+    register::{
+        Confirmation, CrlBasis, CrlEvent, Held, Planned, Recorded, Register, RegisterError, Reservation, Signed,
+    },
     revocation::{NotRevoked, Revocation, Revoked},
 };
 
@@ -309,6 +314,18 @@ impl Register for JournaledRegister {
 
     fn record_crl(&mut self, event: CrlEvent) -> Result<(), RegisterError> {
         self.guard(|register| register.record(event))
+    }
+
+    fn planned_with_serial(&mut self, certificate_serial: &[u8]) -> Result<Option<Held>, RegisterError> {
+        self.guard(|register| register.held_by_serial(certificate_serial))
+    }
+
+    fn holder_of(&mut self, profile: &ProfileName, common_name: &CommonName) -> Result<Option<Held>, RegisterError> {
+        self.guard(|register| register.held_by_name(profile, common_name))
+    }
+
+    fn tell_caller(&mut self, said: CallerSaid) -> Result<Option<Disabled>, RegisterError> {
+        self.guard(|register| register.say_of_caller(said))
     }
 
     fn close(&mut self) -> Result<(), RegisterError> {

@@ -12,6 +12,7 @@
 
 mod administration;
 mod authority;
+mod callers;
 mod carry;
 mod certificate;
 mod certify;
@@ -19,6 +20,7 @@ pub mod commands;
 mod configuration;
 mod crl;
 mod crl_http;
+mod est;
 mod extension;
 mod generation;
 mod grpc;
@@ -43,10 +45,12 @@ mod story;
 mod token;
 
 pub use authority::{Authority, BATCH_MAX, Caller, Issued, OpenError, Outcome, ProfileIssuer, ReportError};
+pub use callers::Disabled;
 pub use carry::check;
 pub use certificate::CertificateError;
 pub use configuration::{Client, Configuration, Listen, Token, residency::parse_residency};
 pub use crl::{CrlPartition, CrlSettings, PartitionScope};
+pub use est::{EstClient, EstLabel, EstMark, EstOffer, EstSettings};
 pub use init::{InitError, Initialised, init};
 pub use lots::{
     Lot, LotRefused, LotRefusedKind, LotSettings, LotSignature,

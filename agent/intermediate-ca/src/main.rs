@@ -14,7 +14,7 @@ use std::{
 use clap::{Parser, Subcommand};
 use intermediate_ca::{
     Authority, Configuration, LotCommand, OpenError, Server, Story, check,
-    commands::{CrlArguments, RevokeArguments, RolloverCommand, run_rollover},
+    commands::{CallerArguments, CrlArguments, RevokeArguments, RolloverCommand, run_rollover},
     init, open_token, run_lot_command,
 };
 use issuance::Timestamp;
@@ -49,7 +49,7 @@ enum Command {
         config: PathBuf,
     },
     /// Answers stations until SIGTERM or SIGINT. Prints `https://<address>` on standard output when it listens, and
-    /// before it `http://<address>/crl/` when it serves CRLs.
+    /// before it `http://<address>/crl/` when it serves CRLs and `https://<address>/.well-known/est/` when devices enrol.
     Serve {
         /// The configuration file.
         #[arg(long, value_name = "FILE", default_value = "ca.toml")]
@@ -57,6 +57,7 @@ enum Command {
     },
     Revoke(RevokeArguments),
     Crl(CrlArguments),
+    Caller(CallerArguments),
     /// The CA's journal. `repair` needs a CA that does not run.
     #[command(subcommand)]
     Journal(JournalCommand),
@@ -128,6 +129,7 @@ pub(crate) fn main() -> ExitCode {
         Command::KeystoreWorker => return keystore::worker::run(),
         Command::Revoke(arguments) => return arguments.run(),
         Command::Crl(arguments) => return arguments.run(),
+        Command::Caller(arguments) => return arguments.run(),
         Command::Journal(JournalCommand::Audit(command)) => {
             return audit::run("intermediate-ca", command, &Story, &places);
         }
@@ -229,9 +231,14 @@ fn serve(configuration: Configuration) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let crls = configuration.authority.crl.as_ref().and_then(|crl| crl.address);
-        let server = Server::bind(&configuration.listen, crls, configuration.callers, authority).await?;
+        let server =
+            Server::bind(&configuration.listen, crls, configuration.est.as_ref(), configuration.callers, authority)
+                .await?;
         if let Some(address) = server.crl_address() {
             let _ = writeln!(std::io::stdout(), "http://{address}/crl/");
+        }
+        if let Some(address) = server.est_address() {
+            let _ = writeln!(std::io::stdout(), "https://{address}/.well-known/est/");
         }
         // For whoever started us: with port 0 only this process knows the port. That nobody reads it is no reason to stop.
         let _ = writeln!(std::io::stdout(), "https://{}", server.address());

@@ -120,6 +120,11 @@ impl Rules {
         self.issuers.get(name)
     }
 
+    /// Whether an issuer has that subject, DER.
+    pub(crate) fn has_issuer(&self, subject: &[u8]) -> bool {
+        self.issuers.values().any(|issuer| issuer.subject == subject)
+    }
+
     /// Each profile with its issuer.
     pub(crate) fn profiles(&self) -> impl Iterator<Item = (&CaProfile, &CaCertificate)> {
         self.profiles.values().filter_map(|profile| self.issuers.get(&profile.issuer).map(|issuer| (profile, issuer)))

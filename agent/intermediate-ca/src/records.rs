@@ -5,12 +5,13 @@ use journal::{Projection, Rows};
 use prost::Message as _;
 use proto::evidence::v1::Standing;
 pub(crate) use proto::journal::v1::{
-    CaCertificatePlanned, CaCertificateSigned, CaRecord, CertificatePlanned, CertificateSigned, CrlPlanned, CrlSigned,
-    DeviceScrapped, IssuanceVerified, LotAuthorisationPart, LotEnded, LotReported, LotSet, LotSignature,
-    RequestRefused, Revoked, RolloverStepped, ca_record::Event,
+    CaCertificatePlanned, CaCertificateSigned, CaRecord, CallerDisabled, CallerEnabled, CertificatePlanned,
+    CertificateSigned, CrlPlanned, CrlSigned, DeviceScrapped, IssuanceVerified, LotAuthorisationPart, LotEnded,
+    LotReported, LotSet, LotSignature, RequestRefused, Revoked, RolloverStepped, ca_record::Event,
 };
 
 use crate::{
+    callers::Disabled,
     generation::Generations,
     lots,
     plan::{Plan, Proposal, content},
@@ -49,6 +50,8 @@ pub(crate) const ROLLOVER: &str = "rollover";
 pub(crate) const GENERATIONS: &[u8] = b"generations of the roots and the issuers";
 /// [`NEWEST`] → milliseconds since 1970.
 pub(crate) const CLOCK: &str = "clock";
+/// A disabled caller's name → the encoded [`crate::callers::Disabled`].
+pub(crate) const DISABLED: &str = "disabled";
 /// The newest record's time: below it nothing is signed.
 pub(crate) const NEWEST: &[u8] = b"newest";
 
@@ -138,6 +141,7 @@ pub(crate) fn word(event: &Event) -> &'static str {
         Event::DeviceScrapped(_) => "scrapped",
         Event::IssuanceVerified(_) => "verified",
         Event::LotReported(_) => "lot-reported",
+        Event::CallerDisabled(_) | Event::CallerEnabled(_) => "caller",
         Event::CrlPlanned(_) => "crl-planned",
         Event::CrlSigned(_) => "crl-signed",
         Event::CaCertificatePlanned(_) => "rollover-planned",
@@ -220,6 +224,14 @@ pub(crate) fn changes(index: u64, entry: &[u8]) -> Result<Vec<Change>, String> {
         }
         Event::RolloverStepped(stepped) => put(ROLLOVER, GENERATIONS, Generations::of(&stepped)?.encode()),
         Event::IssuanceVerified(_) => put(VERIFIED, of_issuance()?.as_bytes(), index.to_be_bytes().to_vec()),
+        Event::CallerDisabled(disabled) => {
+            let row =
+                Disabled { at: Timestamp(record.time_ms), by: disabled.authenticated_by, reason: disabled.reason };
+            put(DISABLED, disabled.name.as_bytes(), row.encode());
+        }
+        Event::CallerEnabled(enabled) => {
+            changes.push(Change { tree: DISABLED, key: enabled.name.into_bytes(), value: None });
+        }
         Event::LotSet(_)
         | Event::LotEnded(_)
         | Event::DeviceScrapped(_)

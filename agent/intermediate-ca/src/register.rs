@@ -5,11 +5,12 @@
 
 use std::{io, sync::Arc, thread};
 
-use issuance::IssuanceId;
+use issuance::{CommonName, IssuanceId, ProfileName};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::error;
 
 use crate::{
+    callers::{CallerSaid, Disabled},
     hsm::VerifiedSignature,
     lint,
     lots::{Lot, LotAnswer, LotQuestion, LotRefused, LotSaid},
@@ -48,6 +49,15 @@ pub(crate) trait Register: Send {
 
     /// Records a CRL's intent or outcome. When it returns, it is on the disk.
     fn record_crl(&mut self, event: CrlEvent) -> Result<(), RegisterError>;
+
+    /// What is known of a certificate that this CA planned, by its certificate serial.
+    fn planned_with_serial(&mut self, certificate_serial: &[u8]) -> Result<Option<Held>, RegisterError>;
+
+    /// The newest issuance that holds a CN under a profile.
+    fn holder_of(&mut self, profile: &ProfileName, common_name: &CommonName) -> Result<Option<Held>, RegisterError>;
+
+    /// Disables or enables a caller. When it returns, that is on the disk.
+    fn tell_caller(&mut self, said: CallerSaid) -> Result<Option<Disabled>, RegisterError>;
 
     /// Last sync, then everything is closed.
     fn close(&mut self) -> Result<(), RegisterError>;
@@ -113,6 +123,19 @@ pub(crate) struct CrlBasis {
     pub(crate) clock: Option<service::clock::Wrong>,
     /// Certificate serials with what the list says of them, in the serials' order.
     pub(crate) revoked: Vec<(Vec<u8>, RevocationRow)>,
+}
+
+/// An issuance of this CA.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) issuance: IssuanceId,
+    pub(crate) device_serial: String,
+    pub(crate) profile: String,
+    pub(crate) lot: String,
+    pub(crate) common_name: String,
+    /// Of the certificate; `None` before it is signed.
+    pub(crate) certificate_sha256: Option<[u8; 32]>,
+    pub(crate) revoked: bool,
 }
 
 /// A step in a CRL's making.

@@ -1,6 +1,6 @@
 //! The server: the authority behind mutual TLS, with health and reflection.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use proto::ca::v1::{
     administration_service_server::AdministrationServiceServer,
@@ -12,7 +12,7 @@ use service::{
     restart,
     roles::Callers,
     shutdown::Shutdown,
-    tls::{Listener, TlsError},
+    tls::{HttpAcceptor, Listener, TlsError},
 };
 use tokio::{net::TcpListener, sync::watch};
 use tonic::server::NamedService as _;
@@ -22,8 +22,10 @@ use tracing::{error, info};
 use crate::{
     administration::Administration,
     authority::Authority,
+    callers::Door,
     configuration::Listen,
     crl_http,
+    est::{self, EstClient, EstSettings},
     grpc::{REQUEST_BYTES_MAX, Service},
     http,
     lots::grpc::Lots,
@@ -40,6 +42,7 @@ pub struct Server {
     listener: Listener,
     /// Where the CRLs are served.
     crls: Option<TcpListener>,
+    est: Option<(TcpListener, HttpAcceptor, Arc<EstSettings>)>,
     authority: Authority,
     callers: Callers,
 }
@@ -50,7 +53,10 @@ pub enum ServeError {
     /// Certificates, key or address.
     #[error("could not listen")]
     Listen(#[source] TlsError),
-    /// The address for plain HTTP.
+    /// EST's certificates or key.
+    #[error("could not listen for EST")]
+    ListenForEst(#[source] TlsError),
+    /// The address of CRLs or EST.
     #[error("could not listen")]
     ListenPlainly(#[source] io::Error),
     /// The description of the services is broken.
@@ -68,10 +74,11 @@ pub enum ServeError {
 }
 
 impl Server {
-    /// Reads the certificates and binds; `crls` is where the CRLs are served. Must be called within a tokio runtime.
+    /// Reads the certificates and binds; `crls` is where the CRLs are served, `est` where and how devices enrol. Must be called within a tokio runtime.
     pub async fn bind(
         listen: &Listen,
         crls: Option<SocketAddr>,
+        est: Option<&EstSettings>,
         callers: Callers,
         authority: Authority,
     ) -> Result<Self, ServeError> {
@@ -81,13 +88,27 @@ impl Server {
             Some(address) => Some(http::bind(address).await.map_err(ServeError::ListenPlainly)?),
             None => None,
         };
-        Ok(Self { listener, crls, authority, callers })
+        let est = match est {
+            Some(settings) => {
+                let acceptor = HttpAcceptor::new(&settings.files).map_err(ServeError::ListenForEst)?;
+                let socket = http::bind(settings.address).await.map_err(ServeError::ListenPlainly)?;
+                Some((socket, acceptor, Arc::new(settings.clone())))
+            }
+            None => None,
+        };
+        Ok(Self { listener, crls, est, authority, callers })
     }
 
     /// Where the CRLs are served, with the port that port 0 became.
     #[must_use]
     pub fn crl_address(&self) -> Option<SocketAddr> {
         self.crls.as_ref().and_then(|socket| socket.local_addr().ok())
+    }
+
+    /// Where devices enrol, with the port that port 0 became.
+    #[must_use]
+    pub fn est_address(&self) -> Option<SocketAddr> {
+        self.est.as_ref().and_then(|(socket, _, _)| socket.local_addr().ok())
     }
 
     /// Where it listens, with the port that port 0 became.
@@ -99,17 +120,21 @@ impl Server {
     /// Serves until `shutdown`, answers what is under way, and closes the authority. While the journal's disk is at fault,
     /// `well` says whether it still is; then a restart is requested, and nothing is closed.
     pub async fn serve(self, shutdown: Shutdown, well: impl Well) -> Result<(), ServeError> {
-        let Self { listener, crls, authority, callers } = self;
+        let Self { listener, crls, est, authority, callers } = self;
         let keeping = tokio::spawn({
             let authority = authority.clone();
             async move { authority.keep_crls().await }
         });
         // Dropping it stops what is served besides.
         let (stop, stopped) = watch::channel(());
-        let besides = crls.map(|socket| {
+        let until = || {
             let mut stopped = stopped.clone();
-            let shutdown = async move { drop(stopped.changed().await) };
-            tokio::spawn(crl_http::serve(socket, authority.clone(), shutdown))
+            async move { drop(stopped.changed().await) }
+        };
+        let est_clients = est.iter().flat_map(|(_, _, est)| &est.clients).map(EstClient::name).collect();
+        let crls = crls.map(|socket| tokio::spawn(crl_http::serve(socket, authority.clone(), until())));
+        let est = est.map(|(socket, acceptor, settings)| {
+            tokio::spawn(est::serve(socket, acceptor, authority.clone(), settings, until()))
         });
         let (reporter, health) = tonic_health::server::health_reporter();
         reporter.set_serving::<CertificateAuthorityServiceServer<Service>>().await;
@@ -124,9 +149,10 @@ impl Server {
                 .with_service_name("ca.v1.LotService")
                 .with_service_name("grpc.health.v1.Health")
         };
+        let callers = Door { callers, authority: authority.clone() };
         let lots = LotServiceServer::new(Lots { authority: authority.clone(), callers: callers.clone() });
-        let administration =
-            AdministrationServiceServer::new(Administration { authority: authority.clone(), callers: callers.clone() });
+        let administration = Administration { authority: authority.clone(), callers: callers.clone(), est_clients };
+        let administration = AdministrationServiceServer::new(administration);
         let service = CertificateAuthorityServiceServer::new(Service { authority: authority.clone(), callers })
             .max_decoding_message_size(REQUEST_BYTES_MAX);
         let served = server()
@@ -145,7 +171,7 @@ impl Server {
             return Err(ServeError::Restart(restart::exec()));
         }
         drop(stop);
-        if let Some(besides) = besides {
+        for besides in [crls, est].into_iter().flatten() {
             let _ = besides.await;
         }
         // A list that is under way is made anew at the next start.

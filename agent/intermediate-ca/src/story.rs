@@ -31,6 +31,12 @@ impl Words for Story {
                 format!("The certificate with the serial {} was signed.", hex(&signed.certificate_serial))
             }
             Event::RequestRefused(refused) => self::refused(&refused),
+            Event::CallerDisabled(said) => {
+                format!("{} disabled the caller {}: {}", said.authenticated_by, said.name, said.reason)
+            }
+            Event::CallerEnabled(said) => {
+                format!("{} enabled the caller {} again: {}", said.authenticated_by, said.name, said.reason)
+            }
             // All of it, in the words that it was recorded with.
             _ => self.json(entry)?.to_string(),
         })

@@ -15,6 +15,9 @@ pub const VARIABLE: &str = "STATION_CRASH_POINT";
 /// All points.
 pub const NAMES: &[&str] = &[
     "ca.answer.intended",
+    "ca.caller.appended",
+    "ca.caller.decided",
+    "ca.caller.synced",
     "ca.crl-planned.appended",
     "ca.crl-planned.decided",
     "ca.crl-planned.synced",

@@ -80,14 +80,42 @@ pub struct Callers(Vec<(Mark, Role)>);
 
 /// What a caller's certificate is known by.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Mark {
+pub enum Mark {
+    /// The subject's common name.
     CommonName(String),
+    /// A URI of the subject alternative name.
     Uri(String),
+    /// SHA-256 of the certificate.
     Fingerprint([u8; 32]),
 }
 
 impl Mark {
-    fn fits(&self, peer: &Peer) -> bool {
+    /// Reads exactly one of `common_name`, `uri` (of the subject alternative name) and `fingerprint` (SHA-256 of the
+    /// certificate, hexadecimal, colons allowed), with the key that it stands at. What is wrong is collected in the table.
+    pub fn from_table(table: &Table<'_>) -> Option<(&'static str, Self)> {
+        let marks: Vec<_> = [
+            ("common_name", table.optional_string("common_name").map(Self::CommonName)),
+            ("uri", table.optional_parsed("uri", parse_uri).map(Self::Uri)),
+            ("fingerprint", table.optional_parsed("fingerprint", parse_fingerprint).map(Self::Fingerprint)),
+        ]
+        .into_iter()
+        .filter(|(key, _)| table.has(key))
+        .collect();
+        match <[_; 1]>::try_from(marks) {
+            Ok([(key, Some(mark))]) => Some((key, mark)),
+            // That mistake is collected already.
+            Ok([(_, None)]) => None,
+            Err(marks) => {
+                let found = if marks.is_empty() { "found none" } else { "found more than one" };
+                let key = marks.last().map_or("common_name", |(key, _)| key);
+                table.mistake(key, format!("give exactly one of common_name, uri and fingerprint; {found}"));
+                None
+            }
+        }
+    }
+
+    /// Whether a certificate is known by it.
+    pub fn fits(&self, peer: &Peer) -> bool {
         match self {
             Self::CommonName(name) => *name == peer.common_name,
             Self::Uri(uri) => peer.uris.contains(uri),
@@ -95,7 +123,8 @@ impl Mark {
         }
     }
 
-    fn name(&self) -> String {
+    /// For records: the name, the URI, or the fingerprint in hexadecimal.
+    pub fn name(&self) -> String {
         match self {
             Self::CommonName(text) | Self::Uri(text) => text.clone(),
             Self::Fingerprint(fingerprint) => hexadecimal(fingerprint),
@@ -115,25 +144,7 @@ impl Callers {
         }
         for table in tables {
             let role = table.parsed("role", Role::parse);
-            let marks: Vec<_> = [
-                ("common_name", table.optional_string("common_name").map(Mark::CommonName)),
-                ("uri", table.optional_parsed("uri", parse_uri).map(Mark::Uri)),
-                ("fingerprint", table.optional_parsed("fingerprint", parse_fingerprint).map(Mark::Fingerprint)),
-            ]
-            .into_iter()
-            .filter(|(key, _)| table.has(key))
-            .collect();
-            let (key, mark) = match <[_; 1]>::try_from(marks) {
-                Ok([(key, Some(mark))]) => (key, mark),
-                // That mistake is collected already.
-                Ok([(_, None)]) => continue,
-                Err(marks) => {
-                    let found = if marks.is_empty() { "found none" } else { "found more than one" };
-                    let key = marks.last().map_or("common_name", |(key, _)| key);
-                    table.mistake(key, format!("give exactly one of common_name, uri and fingerprint; {found}"));
-                    continue;
-                }
-            };
+            let Some((key, mark)) = Mark::from_table(&table) else { continue };
             if callers.0.iter().any(|(known, _)| *known == mark) {
                 table.mistake(key, "is already the mark of a [[caller]] above; remove one of them");
             } else if let Some(role) = role {

@@ -4,17 +4,14 @@ use std::pin::Pin;
 
 use issuance::{DeviceSerial, LotName, ProfileName, Timestamp};
 use proto::ca::v1::{self as wire, lot_service_server::LotService};
-use service::{
-    roles::{Callers, Role},
-    status,
-    tls::Peer,
-};
+use service::{roles::Role, status, tls::Peer};
 use tokio_stream::Stream;
 use tonic::{Code, Request, Response, Status};
 
 use super::{Lot, LotRefused, LotRefusedKind as Kind, QUANTITY_MAX};
 use crate::{
     authority::{Authority, Caller, ReportError},
+    callers::Door,
     grpc::unavailable,
 };
 
@@ -40,7 +37,7 @@ const PART_CHARACTERS: usize = 1 << 20;
 /// The lots of one authority.
 pub(crate) struct Lots {
     pub(crate) authority: Authority,
-    pub(crate) callers: Callers,
+    pub(crate) callers: Door,
 }
 
 impl Lots {

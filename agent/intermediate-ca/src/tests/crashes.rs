@@ -2,17 +2,19 @@
 
 use std::fs;
 
+use issuance::{CommonName, ProfileName};
 use journal::{Journal, JournalOptions, Projections};
 
 use super::*;
 use crate::{
     Condition, Confirmation, Lot, LotRefused,
+    callers::{CallerSaid, Disabled},
     journaled::JournaledRegister,
     lots::{LotAnswer, LotQuestion, LotSaid},
     plan::{Plan, Proposal, Rules, Verdict},
     records::{self, CaProjection, Event},
     refusal::Refusal,
-    register::{CrlBasis, CrlEvent, Recorded, Register, RegisterError, RegisterHandle, Reservation, Signed},
+    register::{CrlBasis, CrlEvent, Held, Recorded, Register, RegisterError, RegisterHandle, Reservation, Signed},
     revocation::{NotRevoked, Revocation, Revoked},
 };
 
@@ -303,6 +305,15 @@ async fn a_journal_that_fails_ends_the_service() {
             Err(RegisterError::Stopped)
         }
         fn record_crl(&mut self, _: CrlEvent) -> Result<(), RegisterError> {
+            Err(RegisterError::Stopped)
+        }
+        fn planned_with_serial(&mut self, _: &[u8]) -> Result<Option<Held>, RegisterError> {
+            Err(RegisterError::Stopped)
+        }
+        fn holder_of(&mut self, _: &ProfileName, _: &CommonName) -> Result<Option<Held>, RegisterError> {
+            Err(RegisterError::Stopped)
+        }
+        fn tell_caller(&mut self, _: CallerSaid) -> Result<Option<Disabled>, RegisterError> {
             Err(RegisterError::Stopped)
         }
         fn close(&mut self) -> Result<(), RegisterError> {

@@ -38,6 +38,7 @@ pub(crate) struct Server {
     child: Child,
     port: u16,
     crls: String,
+    est: String,
 }
 
 impl Place {
@@ -262,14 +263,23 @@ keys = ["P-256"]
                 let _ = sender.send(line);
             }
         });
-        let crls = lines.recv_timeout(LONGEST).unwrap_or_default();
-        let line = lines.recv_timeout(LONGEST).unwrap_or_default();
-        let Some(port) = line.trim().rsplit_once(':').and_then(|(_, port)| port.parse().ok()) else {
-            let _ = child.kill();
-            let _ = child.wait();
-            panic!("serve said {line:?}: {}", self.output());
+        let (mut crls, mut est) = (String::new(), String::new());
+        let port = loop {
+            let line = lines.recv_timeout(LONGEST).unwrap_or_default();
+            match line.as_str() {
+                list if list.starts_with("http://") => crls = line,
+                front if front.ends_with("/.well-known/est/") => est = line,
+                _ => match line.trim().rsplit_once(':').and_then(|(_, port)| port.parse().ok()) {
+                    Some(port) => break port,
+                    None => {
+                        let _ = child.kill();
+                        let _ = child.wait();
+                        panic!("serve said {line:?}: {}", self.output());
+                    }
+                },
+            }
         };
-        Server { child, port, crls }
+        Server { child, port, crls, est }
     }
 
     /// A connection with the certificate of that name.
@@ -299,6 +309,12 @@ impl Server {
     /// Where it serves its CRLs.
     pub(crate) fn crls(&self) -> &str {
         &self.crls
+    }
+
+    /// The port at which devices enrol.
+    pub(crate) fn est_port(&self) -> u16 {
+        let host = self.est.trim_end_matches("/.well-known/est/");
+        host.rsplit_once(':').unwrap().1.parse().unwrap()
     }
 
     /// SIGKILL to the server.

@@ -14,7 +14,7 @@ use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
 use super::{
-    ALPN_H2, TlsError, TlsFiles, provider,
+    ALPN_H2, ALPN_HTTP1, TlsError, TlsFiles, provider,
     trust::{Anchors, ClientsOf, ServersOf},
 };
 
@@ -55,17 +55,34 @@ impl Material {
         Ok(Self { identity: Arc::new(identity), anchors })
     }
 
+    /// Every client must show a certificate.
     pub(super) fn server_config(
         &self,
         versions: &[&'static SupportedProtocolVersion],
     ) -> Result<ServerConfig, TlsError> {
-        let provider = provider();
-        let mut config = ServerConfig::builder_with_provider(provider.clone())
+        self.listening(versions, ALPN_H2, ClientsOf::new(self.anchors.clone(), &provider()))
+    }
+
+    /// A client may show a certificate.
+    pub(super) fn http_server_config(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Result<ServerConfig, TlsError> {
+        self.listening(versions, ALPN_HTTP1, ClientsOf::new(self.anchors.clone(), &provider()).or_nobody())
+    }
+
+    fn listening(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        protocol: &[u8],
+        clients: ClientsOf,
+    ) -> Result<ServerConfig, TlsError> {
+        let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(versions)
             .map_err(TlsError::Setup)?
-            .with_client_cert_verifier(Arc::new(ClientsOf::new(self.anchors.clone(), &provider)))
+            .with_client_cert_verifier(Arc::new(clients))
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(self.identity.clone())));
-        config.alpn_protocols = vec![ALPN_H2.to_vec()];
+        config.alpn_protocols = vec![protocol.to_vec()];
         config.send_tls13_tickets = 0;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(config)

@@ -1,4 +1,4 @@
-//! Mutual TLS over rustls with aws-lc-rs: gRPC speaks 1.3 only.
+//! Mutual TLS over rustls with aws-lc-rs: gRPC speaks 1.3 only; HTTP/1.1 for clients that others wrote 1.2 as well.
 //!
 //! Trust is not one tree. The certificate of the other end must be issued **directly** by a certificate in `trust`:
 //! intermediates that it sends are ignored, so a CA further down the same tree (a device's, say) can vouch for nobody.
@@ -9,6 +9,7 @@
 
 mod channel;
 mod connection;
+mod http;
 mod listener;
 mod material;
 mod reload;
@@ -28,16 +29,19 @@ use rustls::{SupportedProtocolVersion, crypto::CryptoProvider};
 pub use self::{
     channel::{channel, check_endpoint},
     connection::{Connection, Peer},
+    http::{HttpAcceptor, Shown},
     listener::Listener,
 };
 use crate::configuration::Table;
 
-/// What gRPC listeners and channels speak. A listener for EST or an outbound connector brings its own list (1.2 and up),
-/// once `rustls/tls12` is switched on with it.
+/// What gRPC listeners and channels speak. A listener for EST has its own list ([`HttpAcceptor`]).
 const GRPC_VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
 /// gRPC is HTTP/2, RFC 9113 §3.2.
 const ALPN_H2: &[u8] = b"h2";
+
+/// RFC 7301 §6.
+const ALPN_HTTP1: &[u8] = b"http/1.1";
 
 /// One end's certificate (PEM, chain with the leaf first), key (PEM), and the CA certificates (PEM) whose **directly
 /// issued** certificates the other end may show.

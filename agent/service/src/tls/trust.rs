@@ -144,12 +144,18 @@ pub(super) struct ClientsOf {
     anchors: Anchors,
     hints: Vec<DistinguishedName>,
     provider: Arc<CryptoProvider>,
+    mandatory: bool,
 }
 
 impl ClientsOf {
     pub(super) fn new(anchors: Anchors, provider: &Arc<CryptoProvider>) -> Self {
         let hints = anchors.0.iter().flat_map(|anchor| anchor.store.subjects()).collect();
-        Self { anchors, hints, provider: provider.clone() }
+        Self { anchors, hints, provider: provider.clone(), mandatory: true }
+    }
+
+    /// Also clients without any certificate; one that is shown is held to the same.
+    pub(super) fn or_nobody(self) -> Self {
+        Self { mandatory: false, ..self }
     }
 
     fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
@@ -158,6 +164,10 @@ impl ClientsOf {
 }
 
 impl ClientCertVerifier for ClientsOf {
+    fn client_auth_mandatory(&self) -> bool {
+        self.mandatory
+    }
+
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &self.hints
     }

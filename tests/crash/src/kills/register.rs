@@ -86,8 +86,15 @@ fn read(directory: &Path) -> Result<(Entries, BTreeMap<String, usize>), Broken> 
             Some(Event::CaCertificatePlanned(planned)) => note(format!("the plan of the CA {}", planned.ca)),
             Some(Event::CaCertificateSigned(signed)) => note(format!("the signing of the CA {}", signed.ca)),
             Some(Event::RolloverStepped(stepped)) => note(format!("the step {} of a rollover", stepped.step)),
-            // A refusal, a report and a part of an authorisation may be repeated.
-            Some(Event::RequestRefused(_) | Event::LotReported(_) | Event::LotAuthorisationPart(_)) | None => {}
+            // A refusal, a report and a part of an authorisation may be repeated; whoever was enabled may be disabled again.
+            Some(
+                Event::RequestRefused(_)
+                | Event::LotReported(_)
+                | Event::LotAuthorisationPart(_)
+                | Event::CallerDisabled(_)
+                | Event::CallerEnabled(_),
+            )
+            | None => {}
         }
     }
     Ok((entries, once))
