@@ -3,6 +3,7 @@
 #   make test          everything CI runs                              make lint          its first half
 #   make power-cut     a hundred power cuts beneath the journal        make journal-faults   each of its system calls killed
 #   make bench         what DESIGN promises of speed and size, as ratios (SHORT=1: in small, a minute)
+#   make bench-ca      certificates a second and the processor's time for each, beside the token's own
 #   make interop-ca    what the CA issues, held against others' linters and verifiers
 #   make crash         station and CA killed at every boundary, and 200 times at random (KILLS=200, SEED=…)
 
@@ -17,7 +18,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 ARMED := --bin station-agent-crash-points --bin intermediate-ca-crash-points \
 	--features station/crash-points,intermediate-ca/crash-points
 
-.PHONY: bench demo test lint crash interop-ca interop-journal tampering power-cut journal-faults build deps test-deps toolchain help simulate
+.PHONY: bench bench-ca demo test lint crash interop-ca interop-journal tampering power-cut journal-faults build deps test-deps toolchain help simulate
 .DEFAULT_GOAL := help
 
 help:
@@ -56,6 +57,11 @@ journal-faults: test-deps toolchain
 bench: test-deps toolchain
 	$(CARGO) build $(LOCKED) --release --package bench --package station --package intermediate-ca --bins
 	@$(TARGET)/release/bench $(if $(filter-out 0,$(SHORT)),--short) $(BENCH)
+
+# The CA alone: figures to be told, and no gate.
+bench-ca: test-deps toolchain
+	$(CARGO) build $(LOCKED) --release --package bench --package station --package intermediate-ca --bins
+	-@$(TARGET)/release/bench --only ca $(if $(filter-out 0,$(SHORT)),--short) $(BENCH)
 
 # Every profile, device key and hash; writes the table in agent/intermediate-ca/README.md.
 interop-ca: test-deps toolchain

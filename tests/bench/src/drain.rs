@@ -91,7 +91,7 @@ async fn resident(place: &mut Place) -> Result<f64, Failed> {
 }
 
 /// Certification requests of devices in software, in batches.
-fn requests(prefix: &str, count: usize) -> Result<Vec<IssueBatchRequest>, Failed> {
+pub(crate) fn requests(prefix: &str, count: usize) -> Result<Vec<IssueBatchRequest>, Failed> {
     let mut batches = vec![];
     let mut batch = vec![];
     for number in 0..count {

@@ -3,6 +3,8 @@
 //! Ends with 0 when every promise was kept and, in the full form, every goal met; with 1 when not; with 2 when it could not
 //! be measured. In the short form, which sees only that all of it works, a missed goal is printed and no failure.
 
+mod c_sign;
+mod ca;
 mod device;
 mod drain;
 mod figure;
@@ -26,7 +28,7 @@ struct Arguments {
     /// Small sizes, for the tests.
     #[arg(long)]
     short: bool,
-    /// Only these: drain, fixtures, ready, record.
+    /// Only these: ca, drain, fixtures, ready, record.
     #[arg(long)]
     only: Vec<String>,
     /// Where station-agent and intermediate-ca are; else beside this binary.
@@ -38,6 +40,12 @@ struct Arguments {
     /// Submissions that wait.
     #[arg(long)]
     waiting: Option<usize>,
+    /// Certificates that are asked for with 256 in flight.
+    #[arg(long)]
+    certificates: Option<usize>,
+    /// Measures this PKCS#11 module by itself. Not for people.
+    #[arg(long, hide = true)]
+    c_sign: Option<PathBuf>,
     /// Issuances that are completed.
     #[arg(long)]
     completed: Option<usize>,
@@ -56,6 +64,8 @@ impl Failed {
     }
 }
 
+impl Error for Failed {}
+
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -69,6 +79,15 @@ pub(crate) fn because<E: Error>(act: &'static str) -> impl Fn(E) -> Failed {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(module) = &arguments.c_sign {
+        return match c_sign::run(module) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("bench: the token could not be measured: {}", service::in_full(error.as_ref()));
+                ExitCode::from(2)
+            }
+        };
+    }
     let own = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("."));
     let binaries = arguments.binaries.clone().or_else(|| own.parent().map(PathBuf::from)).unwrap_or_default();
     let mut report = Report::default();
@@ -103,6 +122,9 @@ async fn measure(arguments: &Arguments, binaries: &std::path::Path, report: &mut
     }
     if chosen("drain") {
         drain::measure(binaries, size(arguments.waiting, 500, 100_000), report).await?;
+    }
+    if chosen("ca") {
+        ca::measure(binaries, size(arguments.certificates, 512, 8_192), report).await?;
     }
     Ok(())
 }

@@ -34,6 +34,13 @@ fn the_short_form_measures_everything() {
         "drain-rate",
         "issuance-wall",
         "fixtures-rate",
+        "ca-cpu-1",
+        "ca-cpu-16",
+        "ca-cpu-256",
+        "ca-rate-1",
+        "ca-rate-16",
+        "ca-rate-256",
+        "ca-answer-1",
     ] {
         let line = said.lines().find(|line| line.starts_with(&format!("bench {name} value=")));
         let line = line.unwrap_or_else(|| panic!("no figure {name}: {said}"));
