@@ -222,7 +222,7 @@ impl Journal {
     }
 
     /// Wants everything queued so far on the disk, without waiting for it.
-    pub(crate) fn hurry(&self) {
+    pub fn hurry(&self) {
         self.handle.committer.want_all();
     }
 

@@ -255,10 +255,11 @@ impl Ledger {
         if decision.records.is_empty() {
             return Ok((decision.action, None));
         }
-        // What can be done again rides along with the next sync: so one issuance costs about five.
+        // What can be done or asked for again rides along with the next sync: so one issuance costs about five, and a
+        // batch of answers one.
         let is_answer = matches!(decision.records.first(), Some(Record::Issued { .. } | Record::Refused { .. }));
         let whats = decision.records.into_iter().map(|record| What::Issuance(id, record)).collect();
-        let appended = self.append_entries(&mut memory, whats, decision.action.is_irreversible() || is_answer)?;
+        let appended = self.append_entries(&mut memory, whats, decision.action.is_irreversible() && !is_answer)?;
         Ok((decision.action, Some(appended)))
     }
 
@@ -437,29 +438,6 @@ impl Ledger {
 
     fn issuance_row(&self, id: IssuanceId) -> Result<Option<IssuanceRow>, LedgerRefused> {
         self.rows.get(rows::ISSUANCES, id.as_bytes())?.as_deref().map(row).transpose()
-    }
-
-    /// An issuance as it stood after the record at index `to`, from its records.
-    fn fold(&self, id: IssuanceId, indexes: &[u64], to: u64) -> Result<Option<Issuance>, LedgerRefused> {
-        if indexes.last().is_some_and(|last| *last.min(&to) >= self.journal.synced()) {
-            self.journal.sync()?;
-        }
-        let mut issuance: Option<Issuance> = None;
-        for index in indexes.iter().copied().take_while(|index| *index <= to) {
-            let bytes = self.journal.read(index..index + 1)?.pop();
-            let entry = bytes.as_deref().map(Entry::decode).transpose().map_err(|error| corrupt(&error))?;
-            let Some(Entry { at, what: What::Issuance(whose, record) }) = entry else {
-                return Err(corrupt(&format!("the record {index} is none of an issuance")));
-            };
-            if whose != id {
-                return Err(corrupt(&format!("the record {index} is of issuance {whose}, not of {id}")));
-            }
-            issuance = match (issuance, &record) {
-                (None, Record::Requested(request)) => Some(Issuance::requested(id, request, at)),
-                (before, record) => before.map(|before| before.apply(record, at)),
-            };
-        }
-        Ok(issuance)
     }
 
     /// UTC now, never behind the newest record: order is the journal's, and time must not contradict it.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use intermediate_ca::residency::Shown;
-use issuance::{Input, IssuanceId, Timestamp};
+use issuance::{Input, Issuance, IssuanceId, Timestamp};
 use service::{crash, shutdown::Shutdown};
 use tokio::{sync::watch, task::JoinSet, time::Instant};
 use tracing::{info, warn};
@@ -20,9 +20,12 @@ use crate::{
     ledger::Ledger,
 };
 
+mod ahead;
 mod recorded;
 
+use ahead::{Ahead, UnderWay};
 pub use recorded::LATE_MOST;
+use recorded::Submitted;
 
 /// At an orderly end an answer that is under way is awaited this long: without it the request would be in doubt.
 const STOP_MOST: Duration = Duration::from_secs(10);
@@ -60,7 +63,7 @@ pub trait Answered: Send + Sync + 'static {
 }
 
 /// Sends what waits until shutdown is requested. One attempt is under way at a time: while the CA is away that is the
-/// one probe, and batches keep their order.
+/// one probe, and batches keep their order. While the answers of one batch are recorded, the next is under way.
 pub async fn run(
     ledger: Arc<Ledger>,
     connector: impl Connector,
@@ -163,6 +166,8 @@ struct Sender<C, A> {
     failures: u32,
     /// Draws from 0 to 1.
     jitter: Box<dyn FnMut() -> f64 + Send>,
+    /// The batch that was sent before the answers of the one before it were recorded.
+    under_way: Option<UnderWay>,
 }
 
 impl<C: Connector, A: Answered> Sender<C, A> {
@@ -187,6 +192,7 @@ impl<C: Connector, A: Answered> Sender<C, A> {
             suspects: HashSet::new(),
             failures: 0,
             jitter: Box::new(random_fraction),
+            under_way: None,
         }
     }
 
@@ -216,6 +222,11 @@ impl<C: Connector, A: Answered> Sender<C, A> {
     }
 
     async fn send_next(&mut self) -> Pause {
+        if let Some(under_way) = self.under_way.take() {
+            let next = self.read_ahead(&under_way.batch);
+            let (batch, submitted) = under_way.ended().await;
+            return self.answer(batch, submitted, false, next).await;
+        }
         let now = Instant::now();
         self.deferred.retain(|_, due| *due > now);
         let mut batch = self.batch();
@@ -236,12 +247,28 @@ impl<C: Connector, A: Answered> Sender<C, A> {
             return Pause::None;
         }
         crash::point("station.submission.intended");
-        self.read_ahead(&batch);
+        let next = if suspected { None } else { self.read_ahead(&batch) };
         let submitted = self.call(&batch).await;
+        self.answer(batch, submitted, suspected, next).await
+    }
+
+    /// What a call came to: the batch after it goes out, then its answers are recorded.
+    async fn answer(
+        &mut self,
+        batch: Vec<Submission>,
+        submitted: Submitted,
+        suspected: bool,
+        next: Option<Ahead>,
+    ) -> Pause {
         crash::point("station.submission.done");
+        if let (Some(next), Ok(answers)) = (next, &submitted)
+            && answers.len() == batch.len()
+        {
+            self.send_ahead(next).await;
+        }
         let mut answered = HashSet::new();
         let outcome = match submitted {
-            Ok(answers) => self.take(&batch, answers, &mut answered),
+            Ok(answers) => self.take(&batch, answers, &mut answered).await,
             Err(unanswered) => Err(unanswered),
         };
         let rest = Unanswered::lost("the CA answered for others of its batch, and not for it");
@@ -275,21 +302,6 @@ impl<C: Connector, A: Answered> Sender<C, A> {
         probe
     }
 
-    /// Has the batch after a full one read from the disk while the CA works, so that it is at hand when the answer comes.
-    fn read_ahead(&self, batch: &[Submission]) {
-        let size = self.settings.batch;
-        if batch.len() < size {
-            return;
-        }
-        let ledger = Arc::clone(&self.ledger);
-        tokio::task::spawn_blocking(move || {
-            for waiting in ledger.waiting(2 * size, |_| false).into_iter().skip(size) {
-                // What cannot be read is told of when it is to be sent.
-                let _ = ledger.get(waiting.issuance);
-            }
-        });
-    }
-
     /// The first that may be sent. What nobody knows the fate of is put in doubt instead; where that is all, the next ones.
     fn read(&self, most: usize, skip: impl Fn(IssuanceId) -> bool) -> Vec<Submission> {
         loop {
@@ -309,29 +321,12 @@ impl<C: Connector, A: Answered> Sender<C, A> {
             match self.ledger.get(waiting.issuance) {
                 Ok(Some((issuance, _))) => {
                     let submission = issuance.state.submission();
-                    if let Some(signed) = issuance.state.awaits_answer() {
+                    if issuance.state.awaits_answer().is_some() {
                         if let Some(message) = submission.and_then(|submission| submission.doubt(authority, terms)) {
                             doubts += usize::from(self.put_in_doubt(issuance.id, message));
                             continue;
                         }
-                        batch.push(Submission {
-                            issuance: issuance.id,
-                            device_serial: issuance.request.device_serial.clone(),
-                            lot: issuance.request.lot.clone(),
-                            profile: issuance.request.profile.clone(),
-                            certification_request: signed.certification_request.clone(),
-                            residency: Shown {
-                                identity: signed.key.identity.clone(),
-                                evidence: signed.evidence.clone(),
-                            },
-                            supersedes: match self.ledger.ancestors(&issuance) {
-                                Ok(ancestors) => ancestors.iter().map(|ancestor| ancestor.id).collect(),
-                                Err(error) => {
-                                    warn!(issuance = %waiting.issuance, %error, "what a submission supersedes cannot be read");
-                                    continue;
-                                }
-                            },
-                        });
+                        batch.extend(submission_of(&self.ledger, &issuance));
                     }
                 }
                 Ok(None) => {}
@@ -341,8 +336,8 @@ impl<C: Connector, A: Answered> Sender<C, A> {
         (batch, doubts)
     }
 
-    /// Records the answers of a batch, and says for whom there was one.
-    fn take(
+    /// Records the answers of a batch, which share their syncs, and says for whom there was one.
+    async fn take(
         &mut self,
         batch: &[Submission],
         answers: Vec<(IssuanceId, Answer)>,
@@ -373,12 +368,15 @@ impl<C: Connector, A: Answered> Sender<C, A> {
                 return unanswered("the station cannot record the CA's answer");
             }
             crash::point("station.submission.recorded");
+            // The next batch is on its way meanwhile.
+            tokio::task::yield_now().await;
             if self.ledger.is_waiting(id) {
                 // What was answered and still waits would be asked again in a loop.
                 self.defer(id, self.settings.retry_most);
             }
             self.answered.answered(id);
         }
+        self.hurry();
         if got == 0 {
             return unanswered("the CA answered without a result for any request");
         }
@@ -442,6 +440,23 @@ impl<C: Connector, A: Answered> Sender<C, A> {
             modified
         });
     }
+}
+
+/// What is sent of an issuance that awaits the CA's answer.
+fn submission_of(ledger: &Ledger, issuance: &Issuance) -> Option<Submission> {
+    let signed = issuance.state.awaits_answer()?;
+    let ancestors = ledger
+        .ancestors(issuance)
+        .inspect_err(|error| warn!(issuance = %issuance.id, %error, "what a submission supersedes cannot be read"));
+    Some(Submission {
+        issuance: issuance.id,
+        device_serial: issuance.request.device_serial.clone(),
+        lot: issuance.request.lot.clone(),
+        profile: issuance.request.profile.clone(),
+        certification_request: signed.certification_request.clone(),
+        residency: Shown { identity: signed.key.identity.clone(), evidence: signed.evidence.clone() },
+        supersedes: ancestors.ok()?.iter().map(|ancestor| ancestor.id).collect(),
+    })
 }
 
 /// Full jitter: anywhere between nothing and the doubling bound, so that stations which lost one CA together do not come

@@ -141,14 +141,50 @@ impl<'a> Walk<'a> {
         if !is_accepted(child) {
             return no_path("a certificate's signature algorithm is not accepted");
         }
-        self.signatures += 1;
-        if self.signatures > SIGNATURES_MOST {
-            return no_path("the chain holds too many certificates of one name");
-        }
-        if child.verify_signature(Some(issuer.public_key())).is_err() {
-            return no_path("a signature does not verify");
+        let is_of_chain = child.as_raw() != self.certificate.as_raw();
+        if !(is_of_chain && verified::knows(issuer.as_raw(), child.as_raw())) {
+            self.signatures += 1;
+            if self.signatures > SIGNATURES_MOST {
+                return no_path("the chain holds too many certificates of one name");
+            }
+            if child.verify_signature(Some(issuer.public_key())).is_err() {
+                return no_path("a signature does not verify");
+            }
+            if is_of_chain {
+                verified::remember(issuer.as_raw(), child.as_raw());
+            }
         }
         check_validity(issuer, if is_root { "root certificate" } else { "intermediate certificate" }, self.at)
+    }
+}
+
+/// Signatures between CAs that were seen to verify: every certificate of a profile comes with the same chain, and whether a
+/// signature verifies is a matter of these octets alone. All else is looked at each time.
+mod verified {
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+
+    /// Two for each issuer of a line; the oldest leaves first.
+    const MOST: usize = 16;
+
+    /// Issuer and child, DER.
+    type Pair = (Vec<u8>, Vec<u8>);
+
+    static PAIRS: Mutex<Vec<Pair>> = Mutex::new(Vec::new());
+
+    fn pairs() -> MutexGuard<'static, Vec<Pair>> {
+        PAIRS.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn knows(issuer: &[u8], child: &[u8]) -> bool {
+        pairs().iter().any(|(by, of)| by == issuer && of == child)
+    }
+
+    pub(super) fn remember(issuer: &[u8], child: &[u8]) {
+        let mut pairs = pairs();
+        if pairs.len() == MOST {
+            pairs.remove(0);
+        }
+        pairs.push((issuer.to_vec(), child.to_vec()));
     }
 }
 

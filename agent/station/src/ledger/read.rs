@@ -1,12 +1,16 @@
 //! What is asked of the ledger without changing it.
 
-use issuance::{DeviceSerial, FixtureName, Issuance, IssuanceId, LotName, Timestamp};
+use issuance::{DeviceSerial, FixtureName, Issuance, IssuanceId, LotName, Record, Timestamp};
 
 use super::{Change, Changed, Ledger, LedgerRefused, Waiting, corrupt, row};
 use crate::{
     records::{Entry, What},
     rows, watch,
 };
+
+/// Records of one issuance with fewer of others between them are read in one go: a read by itself walks over as many on the
+/// average.
+const NEAR: u64 = 8;
 
 /// Which issuances to list.
 #[derive(Debug, Clone)]
@@ -135,6 +139,46 @@ impl Ledger {
             changes.push(Change { index, at: entry.at, what });
         }
         Ok(changes)
+    }
+
+    /// An issuance as it stood after the record at index `to`, from its records.
+    pub(super) fn fold(&self, id: IssuanceId, indexes: &[u64], to: u64) -> Result<Option<Issuance>, LedgerRefused> {
+        if indexes.last().is_some_and(|last| *last.min(&to) >= self.journal.synced()) {
+            self.journal.sync()?;
+        }
+        let indexes = &indexes[..indexes.partition_point(|index| *index <= to)];
+        let mut issuance: Option<Issuance> = None;
+        for (index, bytes) in self.records_at(indexes)? {
+            let Entry { at, what: What::Issuance(whose, record) } =
+                Entry::decode(&bytes).map_err(|error| corrupt(&error))?
+            else {
+                return Err(corrupt(&format!("the record {index} is none of an issuance")));
+            };
+            if whose != id {
+                return Err(corrupt(&format!("the record {index} is of issuance {whose}, not of {id}")));
+            }
+            issuance = match (issuance, &record) {
+                (None, Record::Requested(request)) => Some(Issuance::requested(id, request, at)),
+                (before, record) => before.map(|before| before.apply(record, at)),
+            };
+        }
+        Ok(issuance)
+    }
+
+    /// The records at these indexes, ascending. What lies close together is read in one go.
+    fn records_at(&self, indexes: &[u64]) -> Result<Vec<(u64, Vec<u8>)>, LedgerRefused> {
+        let mut records = Vec::with_capacity(indexes.len());
+        for near in indexes.chunk_by(|one, next| next.checked_sub(*one).is_some_and(|gap| gap <= NEAR)) {
+            let &[first, ..] = near else { continue };
+            let last = near.last().copied().unwrap_or(first);
+            let read = self.journal.read(first..last + 1)?;
+            if read.len() as u64 != last + 1 - first {
+                return Err(corrupt(&format!("there is no record {last}")));
+            }
+            let wanted = |(index, _): &(u64, Vec<u8>)| near.binary_search(index).is_ok();
+            records.extend((first..).zip(read).filter(wanted));
+        }
+        Ok(records)
     }
 }
 

@@ -20,7 +20,7 @@ pub const LATE_MOST: Duration = Duration::from_secs(600);
 const LATE_CALLS_MOST: usize = 64;
 
 /// What a call brings.
-type Submitted = Result<Vec<(IssuanceId, Answer)>, Unanswered>;
+pub(super) type Submitted = Result<Vec<(IssuanceId, Answer)>, Unanswered>;
 /// A call whose answer nobody waits for any more, with the issuances that were in it.
 pub(super) type Late = (HashSet<IssuanceId>, Submitted);
 
@@ -135,6 +135,14 @@ impl<C: Connector, A: Answered> Sender<C, A> {
             if self.answered.record(id, input) && awaited {
                 self.answered.answered(id);
             }
+        }
+        self.hurry();
+    }
+
+    /// Answers that cannot be asked for again go to the disk at once; others with what comes next, and soon.
+    pub(super) fn hurry(&self) {
+        if self.records_sends() {
+            self.ledger.journal().hurry();
         }
     }
 }

@@ -166,6 +166,39 @@ async fn batches_keep_their_order() {
     assert_eq!(line.link.borrow().up, Some(true));
 }
 
+/// While the answers to a full batch are recorded the next is under way, and each is sent once: when the second call is
+/// made, one of the first four answers is recorded.
+#[tokio::test]
+async fn the_next_batch_leaves_before_the_answers_are_recorded() {
+    let mut line = line(10);
+    let (ledger, seen) = (Arc::clone(&line.desk.ledger), Arc::new(Mutex::new(0)));
+    let waiting = Arc::clone(&seen);
+    line.ca.will(|batch| Ok(refusals(batch)));
+    line.ca.will(move |batch| {
+        *waiting.lock().unwrap() = ledger.queue().0;
+        Ok(refusals(batch))
+    });
+    assert!(matches!(line.sender.send_next().await, Pause::None));
+    assert_eq!((*seen.lock().unwrap(), line.waiting().len()), (9, 6));
+    while !line.waiting().is_empty() {
+        assert!(matches!(line.sender.send_next().await, Pause::None));
+    }
+    assert_eq!(line.ca.asked().concat(), line.ids);
+}
+
+/// A batch that was sent ahead and got no answer waits, and is asked again in its order, with one probe.
+#[tokio::test]
+async fn what_was_sent_ahead_may_be_lost() {
+    let mut line = line(10);
+    line.ca.will(|batch| Ok(refusals(batch)));
+    line.ca.will(|_| Err(Unanswered::lost("connection reset")));
+    assert!(matches!(line.sender.send_next().await, Pause::None));
+    assert!(matches!(line.sender.send_next().await, Pause::Until(_)));
+    assert_eq!((line.waiting(), line.link.borrow().up), (line.ids[4..].to_vec(), Some(false)));
+    line.sender.send_next().await;
+    assert_eq!(line.ca.asked()[2], line.ids[4..5]);
+}
+
 /// The certificate that the CA sends reaches the journal as it came.
 #[tokio::test]
 async fn a_certificate_is_recorded() {

@@ -76,6 +76,7 @@ async fn intents_are_on_the_disk_before_the_batch_leaves() {
         Ok(refusals(batch))
     });
     line.turn().await;
+    assert_eq!(line.ca.asked().len(), 1, "nothing leaves ahead of its intent");
     line.turn().await;
     assert_eq!(line.ca.asked().concat(), line.ids);
     assert_eq!(*line.told.told.lock().unwrap(), line.ids);
