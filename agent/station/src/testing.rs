@@ -132,6 +132,18 @@ impl Desk {
         self
     }
 
+    /// A ledger over the first `records` of this journal, in a directory of its own.
+    pub(crate) fn prefix(&self, records: u64) -> (TempDir, Ledger) {
+        let directory = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(&JournalOptions::new(directory.path(), "station-agent/test")).unwrap();
+        journal.append(self.ledger.journal().read(0..records).unwrap()).unwrap().wait().unwrap();
+        journal.close().unwrap();
+        drop(journal);
+        let (profiles, bound) = (self.ledger.profiles().clone(), self.ledger.queue_bound());
+        let (ledger, _) = open(directory.path(), profiles, bound, self.asked);
+        (directory, ledger)
+    }
+
     /// The same directory with other profiles.
     pub(crate) fn with_profiles(mut self, names: &[&str]) -> Self {
         self.ledger.close().unwrap();

@@ -98,15 +98,21 @@ fn a_lot_bounds_what_is_started() {
     assert_eq!(reason(&desk.ledger.close_lot(&lot("lot-9"), "mes").unwrap_err()), "NOT_FOUND");
 }
 
-/// A CN is given once, over all lots and in any case; and it keeps its distance from its issuer's.
+/// A CN is given once, over all lots and in any case, also when the rows were deleted since; and it keeps its distance
+/// from its issuer's.
 #[test]
 fn a_common_name_is_given_once() {
-    let desk = Desk::new(10);
+    let mut desk = Desk::new(10);
     desk.open_lot("lot-2", 10).unwrap();
     desk.start(&asked("SN-1")).unwrap();
-    for serial in ["SN-1", "sn-1", "Sn-1"] {
-        let again = with(serial, |asked| asked.subject.lot = lot("lot-2"));
-        refused(&desk, &again, "COMMON_NAME_TAKEN", "belongs to the device SN-1");
+    for without_rows in [false, true] {
+        if without_rows {
+            desk = desk.reopened(true);
+        }
+        for serial in ["SN-1", "sn-1", "Sn-1"] {
+            let again = with(serial, |asked| asked.subject.lot = lot("lot-2"));
+            refused(&desk, &again, "COMMON_NAME_TAKEN", "belongs to the device SN-1");
+        }
     }
     refused(&desk, &asked(&"x".repeat(62)), "device_serial", "at most 64");
 }
@@ -228,6 +234,41 @@ fn a_replay_equals_what_was_told() {
     assert_eq!(format!("{:?}", desk.ledger.changes(0, length).unwrap()), format!("{told:?}"));
 }
 
+/// Each prefix of a journal opens with every issuance that it has, and whatever happens then is recorded once: the same
+/// input again makes no record.
+#[test]
+fn every_prefix_of_a_journal_decides_once() {
+    let desk = busy_desk();
+    let (fixture, kind) = (FixtureName::parse("fixture-1").unwrap(), issuance::profile::KeystoreKind::Pkcs11);
+    let mut recorded = 0;
+    for records in 0..=desk.ledger.journal().length() {
+        let (_directory, ledger) = desk.prefix(records);
+        for (_, id) in ledger.list(&Listed::All, None, 100).unwrap() {
+            let (issuance, _) = ledger.get(id).unwrap().unwrap();
+            let identity = Device::new(issuance.request.device_serial.as_str()).identify().unwrap();
+            let mut inputs = vec![
+                Input::Identified { identity, known_as: None, known_fingerprint: None },
+                Input::KeySought { found: None, ours: false },
+                Input::Submitting,
+                Input::Sending,
+                Input::Writing,
+                Input::Written,
+            ];
+            inputs.extend(issuance.state.awaits_answer().map(|_| desk.authority.answer(&issuance)));
+            inputs.push(Input::Refused { reason: "NO".into(), message: "no".into() });
+            for input in inputs {
+                let decide = || ledger.decide(id, &fixture, kind, "ca-1", input.clone());
+                recorded += usize::from(decide().is_ok_and(|(_, appended)| appended.is_some()));
+                if let Ok((_, appended)) = decide() {
+                    assert!(appended.is_none(), "{input:?} is recorded twice in {} of {records}", issuance.state);
+                }
+            }
+        }
+        ledger.close().unwrap();
+    }
+    assert!(recorded > 100, "{recorded}");
+}
+
 /// A submission is handed to the queue's sender only once the disk has it.
 #[test]
 fn nothing_is_sent_before_it_is_on_the_disk() {
@@ -341,4 +382,35 @@ fn what_can_be_done_again_rides_along() {
     let (_, appended) = desk.ledger.decide(started.issuance.id, &fixture, kind, "ca-1", found).unwrap();
     appended.unwrap().wait().unwrap();
     assert_eq!((journal.synced(), journal.length()), (synced + 2, synced + 2));
+}
+
+/// One issuance is synced six times, its request included: two intents, the submission, the answer and the end. (A station
+/// syncs more often only so that watchers hear of a slow step.)
+#[test]
+fn an_issuance_is_six_syncs() {
+    let desk = Desk::new(10);
+    let journal = desk.ledger.journal();
+    let started = desk.start(&asked("SN-1")).unwrap();
+    started.appended.unwrap().wait().unwrap();
+    let mut device = Device::new("SN-1");
+    for (state, synced) in [
+        ("DeviceIdentified", false),
+        ("KeyGenerationStarted", true),
+        ("KeyGenerated", false),
+        ("ResidencyProven", false),
+        ("RequestSigned", false),
+        ("Submitted", true),
+        ("Issued", true),
+        ("WriteStarted", true),
+        ("Written", false),
+        ("Completed", true),
+    ] {
+        desk.work_until(started.issuance.id, &mut device, state);
+        // What nobody waits for can only be waited for: long where it must come, short where it must not.
+        let until = Instant::now() + Duration::from_millis(if synced { 60_000 } else { 50 });
+        while journal.synced() < journal.length() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(journal.synced() == journal.length(), synced, "{state}");
+    }
 }
