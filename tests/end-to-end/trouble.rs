@@ -10,7 +10,10 @@ use line::{Device, Line, Options};
 use proto::station::v1::{StartIssuanceRequest, issuance::State};
 
 use crate::{
-    asking::{IMPATIENT_QUEUE, complete, line_of, open_lot, scan, settled, start, start_issuance, stop, told, until},
+    asking::{
+        IMPATIENT_QUEUE, assert_stopped, complete, line_of, open_lot, scan, settled, start, start_issuance, stop, told,
+        until,
+    },
     looking::TpmTools,
 };
 
@@ -152,4 +155,37 @@ async fn a_device_that_was_exchanged_gets_nothing() {
     let started = start_issuance(&line, scan_at(1)).await.unwrap();
     let done = settled(&line, &started).await;
     assert_eq!((done.state(), &done.name), (State::Completed, &waiting.name), "{}", told(&done));
+}
+
+/// Two devices that wait for their certificates change places while the station is down: both are noticed, neither gets
+/// the other's certificate, and each completes by a scan where it now is.
+#[tokio::test(flavor = "multi_thread")]
+async fn devices_that_changed_places_while_the_station_was_down_are_noticed() {
+    let mut line = start_in_trouble(2, 0).await;
+    line.kill_ca().unwrap();
+    let mut waiting = Vec::new();
+    for number in 1..=2 {
+        let started = start_issuance(&line, scan_at(number)).await.unwrap();
+        waiting.push(until(&line, &started, "its submission", |issuance| issuance.state() == State::Submitted).await);
+    }
+    line.kill_station().unwrap();
+    relay(&line, 1).swap(tpm(&line, 2));
+    relay(&line, 2).swap(tpm(&line, 1));
+    line.start_ca().await.unwrap();
+    line.start_station().await.unwrap();
+    for issuance in &waiting {
+        let noticed = until(&line, issuance, "the other device", |issuance| issuance.failure.is_some()).await;
+        assert_stopped(&noticed, State::Failed, "DEVICE_ABSENT");
+        assert!(!noticed.certificate.is_empty(), "{}", told(&noticed));
+    }
+    for number in 1..=2 {
+        let there = TpmTools::of(tpm(&line, number)).run("tpm2_nvreadpublic", &["0x01800010"]);
+        assert!(!there.status.success(), "a certificate was written to device {number}");
+    }
+    for (number, issuance) in (1..=2).zip(&waiting) {
+        let scanned = StartIssuanceRequest { fixture: format!("fixture-{}", 3 - number), ..scan_at(number) };
+        let done = complete(&line, scanned).await;
+        assert_eq!((&done.name, &done.key), (&issuance.name, &issuance.key));
+        assert_eq!(TpmTools::of(tpm(&line, number)).nv("0x01800010"), done.certificate, "device {number}");
+    }
 }
