@@ -119,11 +119,11 @@ impl Connector for MoodyCa {
     }
 
     async fn submit(&self, batch: &[Submission]) -> Result<Vec<(IssuanceId, Answer)>, Unanswered> {
-        self.look_at(batch);
         if look(&self.floor).pass().is_err() {
-            // The process is gone in the middle of it.
+            // The process is gone in the middle of it: nothing left it.
             return std::future::pending().await;
         }
+        self.look_at(batch);
         let fate = self.fate();
         let latency = Duration::from_millis(1 + look(&self.floor).chance.below(40) as u64);
         let outcome = match fate {
