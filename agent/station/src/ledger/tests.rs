@@ -245,7 +245,8 @@ fn every_prefix_of_a_journal_decides_once() {
         let (_directory, ledger) = desk.prefix(records);
         for (_, id) in ledger.list(&Listed::All, None, 100).unwrap() {
             let (issuance, _) = ledger.get(id).unwrap().unwrap();
-            let identity = Device::new(issuance.request.device_serial.as_str()).identify().unwrap();
+            let identity =
+                issuance::Keystore::identify(&mut Device::new(issuance.request.device_serial.as_str())).unwrap();
             let mut inputs = vec![
                 Input::Identified { identity, known_as: None, known_fingerprint: None },
                 Input::KeySought { found: None, ours: false },
