@@ -179,13 +179,16 @@ pub(super) enum Scenario {
 mod tests {
     use super::*;
 
-    /// Every point is tried, but for six, which are named here: nobody leaves one out by a slip.
+    /// Every point is tried, but for those that are named here: nobody leaves one out by a slip.
     #[test]
     fn every_point_is_tried_or_left_out_by_name() {
         let tried = Try::all();
         let left_out: Vec<_> =
             crash::NAMES.iter().filter(|name| !tried.iter().any(|point| point.name == **name)).copied().collect();
         let due = [
+            "ca.caller.appended",
+            "ca.caller.decided",
+            "ca.caller.synced",
             "station.not-taken.appended",
             "station.not-taken.decided",
             "station.resubmitted.appended",
