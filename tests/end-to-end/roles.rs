@@ -117,7 +117,16 @@ async fn health_and_reflection_answer(line: &Line) {
     let station = reflected(station_channel(line, "auditor-1")).await;
     assert_eq!(station, ["grpc.health.v1.Health", "station.v1.StationService"], "what the station serves, and no more");
     let ca = reflected(line.authority().unwrap()).await;
-    assert_eq!(ca, ["ca.v1.CertificateAuthorityService", "grpc.health.v1.Health"], "what the CA serves, and no more");
+    assert_eq!(
+        ca,
+        [
+            "ca.v1.AdministrationService",
+            "ca.v1.CertificateAuthorityService",
+            "ca.v1.LotService",
+            "grpc.health.v1.Health"
+        ],
+        "what the CA serves, and no more"
+    );
 }
 
 fn station_channel(line: &Line, caller: &str) -> Channel {

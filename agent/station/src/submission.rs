@@ -368,13 +368,13 @@ impl<C: Connector, A: Answered> Sender<C, A> {
                 return unanswered("the station cannot record the CA's answer");
             }
             crash::point("station.submission.recorded");
-            // The next batch is on its way meanwhile.
-            tokio::task::yield_now().await;
             if self.ledger.is_waiting(id) {
                 // What was answered and still waits would be asked again in a loop.
                 self.defer(id, self.settings.retry_most);
             }
             self.answered.answered(id);
+            // The next batch is on its way meanwhile. Not before its fixture is told: at an end nothing more is.
+            tokio::task::yield_now().await;
         }
         self.hurry();
         if got == 0 {
