@@ -140,7 +140,8 @@ impl StationApi {
     ) -> Result<Response<wire::Issuance>, Status> {
         self.accepting()?;
         let id = issuance_name(name)?;
-        let appended = self.ledger.rule(id, ruling, badge, caller.name).map_err(refused)?;
+        let appended =
+            self.ledger.rule(id, ruling, badge, caller.name, self.fixtures.at_work().len()).map_err(refused)?;
         appended.synced().await.map_err(|error| refused(error.into()))?;
         crash::point("station.ruling.synced");
         // What was in doubt may be in the queue again.

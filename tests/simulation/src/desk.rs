@@ -41,7 +41,7 @@ impl Desk {
         if !floor.calm && floor.chance.once_in(150) {
             floor.notes.push("a supervisor cancels it meanwhile".to_owned());
             let ruling = Ruling::Cancel { reason: "scrapped".to_owned() };
-            let ruled = self.ledger.rule(id, ruling, "badge".to_owned(), "supervisor".to_owned());
+            let ruled = self.ledger.rule(id, ruling, "badge".to_owned(), "supervisor".to_owned(), 0);
             if let Err(error) = ruled {
                 floor.notes.push(service::in_full(&error));
             }

@@ -574,7 +574,8 @@ impl World {
         if self.pass().is_err() {
             return Ok(line);
         }
-        match self.ledger().rule(id, ruling, "badge".to_owned(), "supervisor".to_owned()) {
+        let at_work = self.place().fixtures.at_work().len();
+        match self.ledger().rule(id, ruling, "badge".to_owned(), "supervisor".to_owned(), at_work) {
             Ok(_) => {}
             Err(LedgerRefused::Precondition { reason, .. }) => return Ok(format!("{line}: refused, {reason}")),
             Err(LedgerRefused::Journal(_)) if self.is_broken() => {

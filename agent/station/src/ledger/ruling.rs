@@ -9,13 +9,14 @@ use journal::Appended;
 use super::{Ledger, LedgerRefused, Memory};
 
 impl Ledger {
-    /// A supervisor's word on an issuance.
+    /// A supervisor's word on an issuance, while fixtures work on `at_work` others.
     pub fn rule(
         &self,
         id: IssuanceId,
         ruling: Ruling,
         claimed_by: String,
         authenticated_by: String,
+        at_work: usize,
     ) -> Result<Appended, LedgerRefused> {
         let mut memory = self.lock();
         let before = self.issuance(&mut memory, id)?;
@@ -26,9 +27,13 @@ impl Ledger {
             };
             LedgerRefused::precondition(reason, format!("issuance {id} stands in {}: {refused}", before.state))
         })?;
-        if matches!(record, Record::Resubmitted { .. }) && memory.queue.len() >= self.queue_bound {
-            let message =
-                format!("{} submissions wait for the CA, which is the bound: release it later", self.queue_bound);
+        if matches!(record, Record::Resubmitted { .. }) && memory.queue.len() + at_work >= self.queue_bound {
+            // What fixtures work on was let in with a place in the queue.
+            let message = format!(
+                "{} submissions wait for the CA or will soon, and the bound is {}: release it later",
+                memory.queue.len() + at_work,
+                self.queue_bound
+            );
             return Err(LedgerRefused::Full(message));
         }
         self.append(&mut memory, id, vec![record])

@@ -96,7 +96,7 @@ fn a_cancelled_rework_is_no_free_start() {
     bench.complete(first, &mut device);
     let second = rework(&bench.desk, first).unwrap().issuance.id;
     let cancel = Ruling::Cancel { reason: "not needed".to_owned() };
-    bench.desk.ledger.rule(second, cancel, "b".into(), "supervisor-1".into()).unwrap().wait().unwrap();
+    bench.desk.ledger.rule(second, cancel, "b".into(), "supervisor-1".into(), 0).unwrap().wait().unwrap();
     refused(bench.desk.start(&request("SN-1")), "COMMON_NAME_TAKEN");
     let third = rework(&bench.desk, second).unwrap().issuance;
     assert_eq!((third.request.supersedes, third.request.lineage), (Some(second), first));
