@@ -578,6 +578,7 @@ impl World {
         match self.ledger().rule(id, ruling, "badge".to_owned(), "supervisor".to_owned(), at_work) {
             Ok(_) => {}
             Err(LedgerRefused::Precondition { reason, .. }) => return Ok(format!("{line}: refused, {reason}")),
+            Err(LedgerRefused::Full(_)) => return Ok(format!("{line}: refused, QUEUE_FULL")),
             Err(LedgerRefused::Journal(_)) if self.is_broken() => {
                 return Ok(format!("{line}: refused, JOURNAL_FAILED"));
             }
