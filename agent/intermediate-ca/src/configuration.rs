@@ -102,7 +102,7 @@ type Parts = (Listen, Callers, Option<EstSettings>, Option<Client>, Token, Autho
 fn parse(root: &Table<'_>, file: &Path) -> Option<Parts> {
     let name = root.parsed("name", parse_origin);
     let (journal, pki) = (root.path("journal"), root.path("pki"));
-    let checkpoints = journal.as_deref().map(|journal| checkpoints(root, journal));
+    let checkpoints = journal.as_deref().map(|journal| parse_checkpoints(root, journal));
     let listen = root.table("listen").and_then(|table| {
         let address = table.parsed("address", |text| {
             text.parse().map_err(|_| "must be an IP address and a port, such as 127.0.0.1:7443")
@@ -163,8 +163,9 @@ fn parse(root: &Table<'_>, file: &Path) -> Option<Parts> {
     Some((listen?, callers, est, client, token?, authority))
 }
 
-/// `[checkpoints]`, each of its keys optional.
-fn checkpoints(root: &Table<'_>, journal: &Path) -> LogOptions {
+/// `[checkpoints]`, each of its keys optional: where the log of this journal is. A station reads its own with the same words.
+#[must_use]
+pub fn parse_checkpoints(root: &Table<'_>, journal: &Path) -> LogOptions {
     let beside = LogOptions::beside(journal);
     let Some(table) = root.optional_table("checkpoints") else { return beside };
     LogOptions {

@@ -44,6 +44,14 @@ impl Service {
     }
 }
 
+fn check_batch(field: &str, length: usize) -> Result<(), Status> {
+    if (1..=BATCH_MAX).contains(&length) {
+        return Ok(());
+    }
+    let problem = format!("holds {length}; send 1 to {BATCH_MAX} in one batch");
+    Err(status::invalid_argument(field, problem))
+}
+
 #[tonic::async_trait]
 impl CertificateAuthorityService for Service {
     async fn issue_batch(
@@ -52,10 +60,7 @@ impl CertificateAuthorityService for Service {
     ) -> Result<Response<wire::IssueBatchResponse>, Status> {
         let station = self.station(&request)?;
         let requests = request.into_inner().requests;
-        if !(1..=BATCH_MAX).contains(&requests.len()) {
-            let problem = format!("holds {}; send 1 to {BATCH_MAX} in one batch", requests.len());
-            return Err(status::invalid_argument("requests", problem));
-        }
+        check_batch("requests", requests.len())?;
         let issuances: Vec<String> = requests.iter().map(|request| request.issuance.clone()).collect();
         let submissions = requests.into_iter().map(submission).collect();
         let outcomes = self.authority.issue(&station, submissions).await.map_err(unavailable)?;
@@ -85,10 +90,7 @@ impl CertificateAuthorityService for Service {
     ) -> Result<Response<wire::ConfirmBatchResponse>, Status> {
         let station = self.station(&request)?;
         let confirmations = request.into_inner().confirmations;
-        if !(1..=BATCH_MAX).contains(&confirmations.len()) {
-            let problem = format!("holds {}; send 1 to {BATCH_MAX} in one batch", confirmations.len());
-            return Err(status::invalid_argument("confirmations", problem));
-        }
+        check_batch("confirmations", confirmations.len())?;
         let parsed = confirmations.iter().map(|one| confirmation(&one.issuance, &one.certificate_sha256)).collect();
         let answers = self.authority.confirm(&station, parsed).await.map_err(unavailable)?;
         let results = confirmations.into_iter().zip(answers).map(|(one, answer)| {

@@ -31,8 +31,7 @@ impl Shown {
         policy: &EndorsementPolicy,
         at: Timestamp,
     ) -> Result<Standing, ResidencyUnproven> {
-        let nonce = residency::nonce(&self.evidence).unwrap_or_default();
-        let challenge = Challenge::new(nonce, issuance, request.info());
+        let challenge = Challenge::of(&self.evidence, issuance, request.info());
         let expected = Attested { identity: &self.identity, challenge: &challenge, policy, at };
         residency::verify_attested(&self.evidence, request.public_key(), expected)
     }

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use issuance::{DeviceSerial, IssuanceId, ProfileName, Timestamp, public_key::hex};
+use issuance::{
+    DeviceSerial, IssuanceId, ProfileName, Timestamp,
+    public_key::{hex, octets},
+};
 
 /// Why a certificate is revoked: the reasons of RFC 5280 §5.3.1 that end a device's certificate for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -143,8 +146,7 @@ impl Target {
         }
         let digits = digits.trim_start_matches('0');
         let digits = if digits.len() % 2 == 1 { format!("0{digits}") } else { digits.to_owned() };
-        let octet = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).map_err(|_| WRONG);
-        (0..digits.len()).step_by(2).map(octet).collect::<Result<_, _>>().map(Self::Certificate)
+        octets(&digits).map(Self::Certificate).ok_or(WRONG)
     }
 }
 

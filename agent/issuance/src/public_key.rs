@@ -248,3 +248,14 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+/// The octets of hexadecimal digits of either case, two for each; `None` for anything else.
+#[must_use]
+pub fn octets(digits: &str) -> Option<Vec<u8>> {
+    let octet = |pair: &[u8]| {
+        // `from_str_radix` would take a sign for a digit.
+        let is_hexadecimal = pair.len() == 2 && pair.iter().all(u8::is_ascii_hexdigit);
+        is_hexadecimal.then(|| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).flatten()
+    };
+    digits.as_bytes().chunks(2).map(octet).collect()
+}

@@ -76,6 +76,16 @@ impl Challenge {
             [b"station-agent residency 1".as_slice(), &sha256(nonce), issuance.as_bytes(), &sha256(request_info)];
         Self(sha256(&parts.concat()))
     }
+
+    /// The one that evidence must answer, by the nonce that came with it.
+    #[must_use]
+    pub fn of(evidence: &ResidencyEvidence, issuance: IssuanceId, request_info: &[u8]) -> Self {
+        let nonce = match evidence {
+            ResidencyEvidence::Tpm { attestation: Some(attestation), .. } => attestation.nonce.as_slice(),
+            ResidencyEvidence::Tpm { attestation: None, .. } | ResidencyEvidence::Token { .. } => &[],
+        };
+        Self::new(nonce, issuance, request_info)
+    }
 }
 
 /// What the evidence of one key must be.
@@ -135,15 +145,6 @@ pub fn verify_attested(
         return Err(ResidencyUnproven::OtherDevice);
     }
     attestation::check(attestation, name, srk_name, expected.challenge, expected.policy, expected.at)
-}
-
-/// The station's nonce that evidence answers; `None` when it answers none.
-#[must_use]
-pub fn nonce(evidence: &ResidencyEvidence) -> Option<&[u8]> {
-    match evidence {
-        ResidencyEvidence::Tpm { attestation: Some(attestation), .. } => Some(&attestation.nonce),
-        ResidencyEvidence::Tpm { attestation: None, .. } | ResidencyEvidence::Token { .. } => None,
-    }
 }
 
 /// Whether evidence, once verified, answers this challenge: what was signed since is what it was asked for.

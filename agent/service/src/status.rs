@@ -17,6 +17,11 @@ pub fn invalid_argument(field: &str, description: impl Into<String>) -> Status {
     invalid_arguments([(field.to_owned(), description.into())])
 }
 
+/// A field of a request, parsed; what its rule says against it is [`invalid_argument`].
+pub fn parsed<T, E: Error>(field: &str, text: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Result<T, Status> {
+    parse(text).map_err(|error| invalid_argument(field, crate::in_full(&error)))
+}
+
 /// As [`invalid_argument`], for every wrong field at once: `(field, description)`.
 pub fn invalid_arguments(violations: impl IntoIterator<Item = (String, String)>) -> Status {
     let mut details = ErrorDetails::new();

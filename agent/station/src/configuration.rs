@@ -8,11 +8,11 @@ use std::{
     time::Duration,
 };
 
-use intermediate_ca::parse_residency;
+use intermediate_ca::{parse_checkpoints, parse_residency};
 use issuance::{
     FixtureName, KeyAlgorithm, Profile, ProfileName, Purpose, certificate,
     profile::{KeystoreKind, NameTemplate, Pkcs11Places, TpmPlaces},
-    public_key::sha256,
+    public_key::{octets, sha256},
     submission::Terms,
 };
 use journal::{JournalOptions, LogOptions};
@@ -159,7 +159,7 @@ impl StationConfiguration {
         let line = root.optional_string("line").unwrap_or_default();
         let part_revision = root.optional_string("part_revision").unwrap_or_default();
         let journal = root.path("journal");
-        let checkpoints = journal.as_deref().map(|journal| checkpoints(root, journal));
+        let checkpoints = journal.as_deref().map(|journal| parse_checkpoints(root, journal));
         let devices = root.path("devices");
         let listen = root.table("listen").and_then(|table| listen(&table));
         let callers = Callers::from_table(root);
@@ -191,18 +191,6 @@ impl StationConfiguration {
             file: file.to_owned(),
             sha256,
         })
-    }
-}
-
-/// `[checkpoints]`, each of its keys optional.
-fn checkpoints(root: &Table<'_>, journal: &Path) -> LogOptions {
-    let beside = LogOptions::beside(journal);
-    let Some(table) = root.optional_table("checkpoints") else { return beside };
-    LogOptions {
-        directory: table.optional_path("directory").unwrap_or(beside.directory),
-        key_file: table.optional_path("key_file").unwrap_or(beside.key_file),
-        interval: table.duration_or("interval", beside.interval),
-        signers: beside.signers,
     }
 }
 
@@ -287,7 +275,7 @@ fn profile(table: &Table<'_>) -> Option<PinnedProfile> {
     });
     let pkcs11 = table.optional_table("pkcs11").map(|places| {
         let label = places.string("label");
-        let cka_id = places.optional_parsed("cka_id", hexadecimal);
+        let cka_id = places.optional_parsed("cka_id", cka_id);
         Some(Pkcs11Places { cka_id, label: label? })
     });
     if tpm.is_none() && pkcs11.is_none() {
@@ -460,21 +448,10 @@ fn check_places(root: &Table<'_>, profiles: &[PinnedProfile], fixtures: &[Fixtur
     }
 }
 
-fn hexadecimal(text: &str) -> Result<Vec<u8>, String> {
-    let digits = text.as_bytes();
-    // `from_str_radix` would take a sign for a digit.
-    let are_digits = digits.iter().all(u8::is_ascii_hexdigit);
-    if digits.is_empty() || !are_digits || !digits.len().is_multiple_of(2) || digits.len() > 64 {
-        return Err(format!("{text:?} is no CKA_ID: give 1 to 32 octets in hexadecimal"));
-    }
-    digits
-        .chunks(2)
-        .map(|pair| {
-            let pair = std::str::from_utf8(pair).map_err(|_| ())?;
-            u8::from_str_radix(pair, 16).map_err(|_| ())
-        })
-        .collect::<Result<_, ()>>()
-        .map_err(|()| format!("{text:?} is no CKA_ID: give 1 to 32 octets in hexadecimal"))
+fn cka_id(text: &str) -> Result<Vec<u8>, String> {
+    octets(text)
+        .filter(|id| (1..=32).contains(&id.len()))
+        .ok_or_else(|| format!("{text:?} is no CKA_ID: give 1 to 32 octets in hexadecimal"))
 }
 
 #[cfg(test)]

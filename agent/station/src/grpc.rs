@@ -80,7 +80,7 @@ impl StationApi {
     }
 
     fn fixture(&self, name: &str) -> Result<&crate::fixtures::Fixture, Status> {
-        let parsed = parse("fixture", name, FixtureName::parse)?;
+        let parsed = status::parsed("fixture", name, FixtureName::parse)?;
         self.fixtures.get(&parsed).ok_or_else(|| {
             let message = format!("there is no fixture {name}: this station has {}", self.fixtures.names());
             status::refused(Code::NotFound, "UNKNOWN_FIXTURE", message)
@@ -159,11 +159,11 @@ impl StationService for StationApi {
         let caller = self.authorise(&request, STARTERS)?;
         self.accepting()?;
         let request = request.into_inner();
-        let device_serial = parse("device_serial", &request.device_serial, DeviceSerial::parse)?;
-        let lot = parse("lot", &request.lot, LotName::parse)?;
+        let device_serial = status::parsed("device_serial", &request.device_serial, DeviceSerial::parse)?;
+        let lot = status::parsed("lot", &request.lot, LotName::parse)?;
         let profile = match request.profile.as_str() {
             "" => None,
-            name => Some(parse("profile", name, ProfileName::parse)?),
+            name => Some(status::parsed("profile", name, ProfileName::parse)?),
         };
         short("request_id", &request.request_id)?;
         short("badge", &request.badge)?;
@@ -267,8 +267,8 @@ impl StationService for StationApi {
             _ if request.in_doubt => {
                 return Err(status::invalid_argument("in_doubt", "give it without lot and device_serial"));
             }
-            (lot, "") => Listed::Lot(parse("lot", lot, LotName::parse)?),
-            ("", serial) => Listed::Device(parse("device_serial", serial, DeviceSerial::parse)?),
+            (lot, "") => Listed::Lot(status::parsed("lot", lot, LotName::parse)?),
+            ("", serial) => Listed::Device(status::parsed("device_serial", serial, DeviceSerial::parse)?),
             _ => return Err(status::invalid_argument("lot", "give lot or device_serial, not both")),
         };
         let size = page_size(request.page_size)?;
@@ -304,8 +304,8 @@ impl StationService for StationApi {
         let caller = self.authorise(&request, PLANNERS)?;
         self.accepting()?;
         let request = request.into_inner();
-        let lot = parse("lot", &request.lot, LotName::parse)?;
-        let profile = parse("profile", &request.profile, ProfileName::parse)?;
+        let lot = status::parsed("lot", &request.lot, LotName::parse)?;
+        let profile = status::parsed("profile", &request.profile, ProfileName::parse)?;
         if !(1..=QUANTITY_MOST).contains(&request.quantity) {
             let message = format!("{} is no quantity: give 1 to {QUANTITY_MOST}", request.quantity);
             return Err(status::invalid_argument("quantity", message));
@@ -388,14 +388,6 @@ async fn answer_lot(
     Ok(Response::new(view::lot(lot, &row)))
 }
 
-fn parse<T, E: std::error::Error>(
-    field: &str,
-    text: &str,
-    parse: impl FnOnce(&str) -> Result<T, E>,
-) -> Result<T, Status> {
-    parse(text).map_err(|error| status::invalid_argument(field, service::in_full(&error)))
-}
-
 fn issuance_name(name: &str) -> Result<IssuanceId, Status> {
     name.strip_prefix("issuances/")
         .and_then(IssuanceId::parse)
@@ -406,7 +398,7 @@ fn lot_name(name: &str) -> Result<LotName, Status> {
     let lot = name
         .strip_prefix("lots/")
         .ok_or_else(|| status::invalid_argument("name", format!("{name:?} is no lot: write lots/<lot>")))?;
-    parse("name", lot, LotName::parse)
+    status::parsed("name", lot, LotName::parse)
 }
 
 fn short(field: &str, text: &str) -> Result<(), Status> {

@@ -7,6 +7,7 @@ use std::{
 
 use issuance::{
     certificate,
+    public_key::octets,
     residency::{EndorsementPolicy, WithoutCertificate},
 };
 use service::configuration::Table;
@@ -49,7 +50,9 @@ fn parse_ek(ek: &Table<'_>) -> Option<EndorsementPolicy> {
         }
     });
     let allowed = ek.parsed_list("allowed", |text| {
-        sha256(text).ok_or("must be SHA-256 of an EK's SubjectPublicKeyInfo, 64 hexadecimal digits")
+        octets(text)
+            .and_then(|sum| sum.try_into().ok())
+            .ok_or("must be SHA-256 of an EK's SubjectPublicKeyInfo, 64 hexadecimal digits")
     });
     let without = ek.optional_parsed("without_certificate", |text| match text {
         "refuse" | "allow-list" | "record" => Ok(text.to_owned()),
@@ -106,13 +109,4 @@ fn makers(directory: &Path) -> Result<EndorsementPolicy, String> {
         true => Err(format!("{} holds no root certificate of a TPM maker", directory.display())),
         false => Ok(makers),
     }
-}
-
-fn sha256(text: &str) -> Option<[u8; 32]> {
-    let digits = (text.len() == 64 && text.bytes().all(|digit| digit.is_ascii_hexdigit())).then_some(text)?;
-    let mut sum = [0; 32];
-    for (octet, at) in sum.iter_mut().zip((0..64).step_by(2)) {
-        *octet = u8::from_str_radix(digits.get(at..at + 2)?, 16).ok()?;
-    }
-    Some(sum)
 }

@@ -5,7 +5,8 @@ use issuance::{IssuanceId, Timestamp};
 use super::{JournaledRegister, Stage, broken};
 use crate::{
     records::{
-        self, CRLS, DEVICES, Event, PLANNED, PlannedRow, REVOCATIONS, REVOKED, RevocationRow, SERIALS, revocation_key,
+        self, CRLS, CertificatePlanned, DEVICES, Event, PLANNED, PlannedRow, REVOCATIONS, REVOKED, RevocationRow,
+        SERIALS, revocation_key,
     },
     refusal::{Reason, Refusal},
     register::{CrlBasis, CrlEvent, RegisterError},
@@ -14,6 +15,29 @@ use crate::{
 
 /// Rows of one look: a device has a handful, an issuer's list some thousands.
 const PAGE: usize = 256;
+
+/// Records a revocation.
+pub(super) fn revoke(
+    stage: &mut Stage<'_>,
+    issuance: IssuanceId,
+    planned: CertificatePlanned,
+    reason: RevocationReason,
+    by: &str,
+) -> Result<Revoked, RegisterError> {
+    let revoked = Revoked {
+        issuer: planned.issuer,
+        certificate_serial: planned.certificate_serial,
+        issuance,
+        device_serial: planned.device_serial,
+        profile: planned.profile,
+        reason,
+        at: stage.time,
+        by: by.to_owned(),
+        before: false,
+    };
+    stage.add(Some(issuance), records::revoked(&revoked))?;
+    Ok(revoked)
+}
 
 impl JournaledRegister {
     /// Also behind the newest record: that a clock is wrong must not keep a stolen key valid. The revocation's time is
@@ -45,18 +69,7 @@ impl JournaledRegister {
                 all.push(revoked);
                 continue;
             }
-            let revoked = Revoked {
-                issuer: planned.issuer,
-                certificate_serial: planned.certificate_serial,
-                issuance,
-                device_serial: planned.device_serial,
-                profile: planned.profile,
-                reason: *reason,
-                at: stage.time,
-                by: by.to_owned(),
-                before: false,
-            };
-            stage.add(Some(issuance), records::revoked(&revoked))?;
+            let revoked = revoke(&mut stage, issuance, planned, *reason, by)?;
             all.push(revoked);
         }
         if all.is_empty() {

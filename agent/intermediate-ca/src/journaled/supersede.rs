@@ -3,7 +3,7 @@
 
 use issuance::{IssuanceId, ProfileName, public_key::hex};
 
-use super::{JournaledRegister, Stage, broken};
+use super::{JournaledRegister, Stage, broken, revocation::revoke};
 use crate::{
     certificate,
     plan::Plan,
@@ -12,7 +12,7 @@ use crate::{
     },
     refusal::{Reason, Refusal},
     register::{Confirmation, RegisterError},
-    revocation::{RevocationReason, Revoked},
+    revocation::RevocationReason,
 };
 
 /// What a plan stands in for.
@@ -122,18 +122,7 @@ impl JournaledRegister {
         if stage.get(REVOKED, issuance.as_bytes())?.is_some() {
             return Ok(());
         }
-        let revoked = Revoked {
-            issuer: planned.issuer,
-            certificate_serial: planned.certificate_serial,
-            issuance,
-            device_serial: planned.device_serial,
-            profile: planned.profile,
-            reason,
-            at: stage.time,
-            by: by.to_owned(),
-            before: false,
-        };
-        stage.add(Some(issuance), records::revoked(&revoked))
+        revoke(stage, issuance, planned, reason, by).map(drop)
     }
 
     /// SHA-256 of the certificate as it was answered; `None` before it is signed.

@@ -52,8 +52,8 @@ impl LotService for Lots {
     async fn open_lot(&self, request: Request<wire::OpenLotRequest>) -> Result<Response<wire::Lot>, Status> {
         let caller = self.caller(&request, PLANNERS)?;
         let request = request.into_inner();
-        let lot = parse("lot", &request.lot, LotName::parse)?;
-        let profile = parse("profile", &request.profile, ProfileName::parse)?;
+        let lot = status::parsed("lot", &request.lot, LotName::parse)?;
+        let profile = status::parsed("profile", &request.profile, ProfileName::parse)?;
         let quantity = quantity(request.quantity)?;
         answer(self.authority.open_lot(caller, lot, profile, quantity).await.map_err(unavailable)?)
     }
@@ -66,14 +66,14 @@ impl LotService for Lots {
 
     async fn close_lot(&self, request: Request<wire::CloseLotRequest>) -> Result<Response<wire::Lot>, Status> {
         let caller = self.caller(&request, PLANNERS)?;
-        let lot = parse("lot", &request.into_inner().lot, LotName::parse)?;
+        let lot = status::parsed("lot", &request.into_inner().lot, LotName::parse)?;
         answer(self.authority.close_lot(caller, lot).await.map_err(unavailable)?)
     }
 
     async fn amend_lot(&self, request: Request<wire::AmendLotRequest>) -> Result<Response<wire::Lot>, Status> {
         let caller = self.caller(&request, SUPERVISORS)?;
         let request = request.into_inner();
-        let lot = parse("lot", &request.lot, LotName::parse)?;
+        let lot = status::parsed("lot", &request.lot, LotName::parse)?;
         let quantity = quantity(request.quantity)?;
         let (reason, caller) = decided(caller, request.reason, request.badge)?;
         answer(self.authority.amend_lot(caller, lot, quantity, reason).await.map_err(unavailable)?)
@@ -82,15 +82,15 @@ impl LotService for Lots {
     async fn scrap_device(&self, request: Request<wire::ScrapDeviceRequest>) -> Result<Response<wire::Lot>, Status> {
         let caller = self.caller(&request, SUPERVISORS)?;
         let request = request.into_inner();
-        let lot = parse("lot", &request.lot, LotName::parse)?;
-        let device_serial = parse("device_serial", &request.device_serial, DeviceSerial::parse)?;
+        let lot = status::parsed("lot", &request.lot, LotName::parse)?;
+        let device_serial = status::parsed("device_serial", &request.device_serial, DeviceSerial::parse)?;
         let (reason, caller) = decided(caller, request.reason, request.badge)?;
         answer(self.authority.scrap_device(caller, lot, device_serial, reason).await.map_err(unavailable)?)
     }
 
     async fn get_lot(&self, request: Request<wire::GetLotRequest>) -> Result<Response<wire::Lot>, Status> {
         self.caller(&request, READERS)?;
-        let lot = parse("lot", &request.into_inner().lot, LotName::parse)?;
+        let lot = status::parsed("lot", &request.into_inner().lot, LotName::parse)?;
         let found = self.authority.lot(lot.clone()).await.map_err(unavailable)?;
         answer(found.ok_or_else(|| LotRefused::unknown(&lot)))
     }
@@ -128,7 +128,7 @@ impl LotService for Lots {
         request: Request<wire::ReportLotRequest>,
     ) -> Result<Response<Self::ReportLotStream>, Status> {
         let caller = self.caller(&request, REPORTERS)?;
-        let lot = parse("lot", &request.into_inner().lot, LotName::parse)?;
+        let lot = status::parsed("lot", &request.into_inner().lot, LotName::parse)?;
         let report = self.authority.report_lot(caller, lot).await.map_err(|error| match error {
             ReportError::Refused(error) => refused(error),
             ReportError::Unavailable(error) => unavailable(error),
@@ -142,14 +142,6 @@ impl LotService for Lots {
             .collect();
         Ok(Response::new(Box::pin(tokio_stream::iter(parts))))
     }
-}
-
-fn parse<T, E: std::error::Error>(
-    field: &str,
-    text: &str,
-    parse: impl FnOnce(&str) -> Result<T, E>,
-) -> Result<T, Status> {
-    parse(text).map_err(|error| status::invalid_argument(field, service::in_full(&error)))
 }
 
 fn quantity(quantity: u32) -> Result<u32, Status> {

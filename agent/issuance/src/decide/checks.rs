@@ -75,8 +75,7 @@ pub(super) fn check_attested(
 ) -> Result<Standing, Fault> {
     check_evidence(evidence, key)?;
     let Some(policy) = policy else { return Ok(Standing::Stated) };
-    let nonce = residency::nonce(evidence).unwrap_or_default();
-    let challenge = &Challenge::new(nonce, issuance, request_info);
+    let challenge = &Challenge::of(evidence, issuance, request_info);
     let expected = Attested { identity: &key.identity, challenge, policy, at };
     residency::verify_attested(evidence, &key.public_key, expected).map_err(|problem| {
         let act = format!("the TPM did not prove that the key at {} lives in it", key.location);
@@ -99,8 +98,7 @@ pub(super) fn check_request(
     if request.common_name() != common_name {
         return Err(Fault::caused(FaultKind::Mismatch, ACT, "it has another CN"));
     }
-    let nonce = residency::nonce(evidence).unwrap_or_default();
-    residency::verify_challenge(evidence, &Challenge::new(nonce, issuance, request.info()))
+    residency::verify_challenge(evidence, &Challenge::of(evidence, issuance, request.info()))
         .map_err(|problem| Fault::caused(FaultKind::Mismatch, ACT, problem))
 }
 

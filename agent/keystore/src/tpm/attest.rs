@@ -18,7 +18,6 @@ use issuance::{
 use tss_esapi::{
     Context,
     abstraction::{AsymmetricAlgorithmSelection, ek::create_ek_public_from_default_template_2},
-    attributes::ObjectAttributesBuilder,
     constants::SessionType,
     handles::{AuthHandle, KeyHandle, TpmHandle},
     interface_types::{
@@ -153,15 +152,7 @@ fn primary<'c>(context: &'c mut Context, template: Public, act: &'static str) ->
 
 /// Signs only what this TPM itself made, and never leaves it.
 fn ak_template() -> Result<Public, tss_esapi::Error> {
-    let attributes = ObjectAttributesBuilder::new()
-        .with_fixed_tpm(true)
-        .with_fixed_parent(true)
-        .with_sensitive_data_origin(true)
-        .with_user_with_auth(true)
-        .with_no_da(true)
-        .with_restricted(true)
-        .with_sign_encrypt(true)
-        .build()?;
+    let attributes = key::resident().with_restricted(true).with_sign_encrypt(true).build()?;
     PublicBuilder::new()
         .with_public_algorithm(PublicAlgorithm::Ecc)
         .with_name_hashing_algorithm(HashingAlgorithm::Sha256)

@@ -197,17 +197,20 @@ fn srk(context: &mut Context) -> Result<Held<'_>, Fault> {
     Ok(Held::transient(context, created.key_handle.into()))
 }
 
-/// TCG TPM v2.0 Provisioning Guidance, 7.5.1: the ECC P-256 storage template, its unique field all zeros.
-fn srk_template() -> Result<Public, tss_esapi::Error> {
-    let attributes = ObjectAttributesBuilder::new()
+/// A key that is made in this TPM and never leaves it, outside dictionary-attack protection: its authorisation is empty, and
+/// unclean power cycles would lock it.
+pub(super) fn resident() -> ObjectAttributesBuilder {
+    ObjectAttributesBuilder::new()
         .with_fixed_tpm(true)
         .with_fixed_parent(true)
         .with_sensitive_data_origin(true)
         .with_user_with_auth(true)
         .with_no_da(true)
-        .with_restricted(true)
-        .with_decrypt(true)
-        .build()?;
+}
+
+/// TCG TPM v2.0 Provisioning Guidance, 7.5.1: the ECC P-256 storage template, its unique field all zeros.
+fn srk_template() -> Result<Public, tss_esapi::Error> {
+    let attributes = resident().with_restricted(true).with_decrypt(true).build()?;
     let zeros = || EccParameter::try_from(vec![0; 32]);
     PublicBuilder::new()
         .with_public_algorithm(PublicAlgorithm::Ecc)
@@ -223,8 +226,7 @@ fn srk_template() -> Result<Public, tss_esapi::Error> {
         .build()
 }
 
-/// A signing key that never leaves: no duplication, made here, not restricted, outside dictionary-attack protection
-/// (its authorisation is empty, and unclean power cycles would lock it). The scheme is chosen at each signature.
+/// A signing key that is not restricted. The scheme is chosen at each signature.
 fn signing_template(algorithm: KeyAlgorithm) -> Result<Public, Fault> {
     let curve_or_bits = match algorithm {
         KeyAlgorithm::P256 => Ok(EccCurve::NistP256),
@@ -234,14 +236,7 @@ fn signing_template(algorithm: KeyAlgorithm) -> Result<Public, Fault> {
         KeyAlgorithm::Rsa4096 => Err(RsaKeyBits::Rsa4096),
     };
     let build = || {
-        let attributes = ObjectAttributesBuilder::new()
-            .with_fixed_tpm(true)
-            .with_fixed_parent(true)
-            .with_sensitive_data_origin(true)
-            .with_user_with_auth(true)
-            .with_no_da(true)
-            .with_sign_encrypt(true)
-            .build()?;
+        let attributes = resident().with_sign_encrypt(true).build()?;
         let builder = PublicBuilder::new()
             .with_name_hashing_algorithm(HashingAlgorithm::Sha256)
             .with_object_attributes(attributes);
