@@ -44,7 +44,7 @@ use crate::{
 
 /// What is not on the disk by itself is written after this long, so that it can be told: a person sees no difference, and
 /// on a fast device the steps in between share their syncs.
-const TOLD_WITHIN: Duration = Duration::from_millis(100);
+const TOLD_WITHIN: Duration = Duration::from_millis(300);
 
 /// Why the station did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]

@@ -228,6 +228,10 @@ impl<C: Connector, A: Answered> Sender<C, A> {
             return self.answer(batch, submitted, false, next).await;
         }
         let now = Instant::now();
+        if self.ledger.clock().now().is_err() {
+            // What cannot be recorded is not asked for.
+            return Pause::Until(now + self.settings.retry_first);
+        }
         self.deferred.retain(|_, due| *due > now);
         let mut batch = self.batch();
         if batch.is_empty() {
@@ -346,7 +350,8 @@ impl<C: Connector, A: Answered> Sender<C, A> {
         let unanswered = |message: &str| Err(Unanswered::lost(message));
         let mut got = 0;
         let mut first_deferral = None;
-        for (id, answer) in answers {
+        let mut answers = answers.into_iter();
+        while let Some((id, answer)) = answers.next() {
             // An answer to what was not asked is nobody's.
             if !batch.iter().any(|submission| submission.issuance == id) {
                 warn!(issuance = %id, "the CA answered for an issuance that was not in the batch");
@@ -365,6 +370,11 @@ impl<C: Connector, A: Answered> Sender<C, A> {
                 }
             };
             if !self.answered.record(id, input) {
+                for (id, answer) in answers {
+                    if let Answer::Deferred { after, .. } = answer {
+                        self.defer(id, after);
+                    }
+                }
                 return unanswered("the station cannot record the CA's answer");
             }
             crash::point("station.submission.recorded");

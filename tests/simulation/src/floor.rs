@@ -11,7 +11,7 @@ use issuance::{
 };
 use rcgen::{KeyPair, PublicKeyData as _, SigningKey as _};
 
-use crate::{Planted, authority::of_even_length, chance::Chance, submission::CaWeather};
+use crate::{Planted, authority::of_even_length, ca::CaWeather, chance::Chance};
 
 /// What passes by itself or with another attempt.
 const PASSING: &[FaultKind] = &[

@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use issuance::Record;
+use station::records::{Entry, What};
+
 use crate::{
     disk::{End, Trouble},
     floor::look,
@@ -32,6 +35,7 @@ impl World {
             rows: rows.as_deref(),
             profiles,
             terms: self.terms,
+            clock: self.wall.started(),
             queue_bound: self.queue_bound,
             fixtures: FIXTURES,
         };
@@ -91,6 +95,7 @@ impl World {
         self.place = Some(self.next_life()?);
         let (found, torn) = (self.place().records, self.place().torn);
         let entries = self.ledger().journal().read(0..found).map_err(said("the journal cannot be read"))?;
+        self.count_doubts(&entries)?;
         let bytes: usize = entries.iter().map(Vec::len).sum();
         self.outcome.trace.push(format!(
             "     {end:?} with {synced} records synced of {length}, found {found} ({bytes} bytes), torn: {torn}"
@@ -101,6 +106,8 @@ impl World {
             ));
         }
         (self.halted, self.next_change) = (false, found);
+        (self.halted_by_clock, self.newest) = (false, self.ledger().clock().floor());
+        self.records_at_jump = self.wall.is_wrong(self.newest).then_some(found);
         if self.chance.once_in(3) {
             self.swap_devices();
         }
@@ -109,6 +116,17 @@ impl World {
         floor.ca.late.clear();
         drop(floor);
         self.start_sending();
+        Ok(())
+    }
+
+    fn count_doubts(&mut self, entries: &[Vec<u8>]) -> Result<(), String> {
+        self.doubts.clear();
+        for entry in entries {
+            let entry = Entry::decode(entry).map_err(said("a record is not understood"))?;
+            if let What::Issuance(id, Record::InDoubt { .. }) = entry.what {
+                self.doubts.entry(id).or_default().all += 1;
+            }
+        }
         Ok(())
     }
 
@@ -140,6 +158,51 @@ impl World {
             }
         }
         Err("the station does not start on a sound disk".to_owned())
+    }
+
+    /// Somebody sets the clock wrong, or right.
+    pub(crate) fn clock_trouble(&mut self) -> Result<String, String> {
+        if self.is_clock_wrong() {
+            return self.set_clock_right();
+        }
+        let back = self.chance.once_in(2);
+        self.wall.set_wrong(back);
+        self.outcome.faults.clock += 1;
+        let records = self.ledger().journal().length();
+        let newest = self.ledger().clock().floor();
+        self.records_at_jump = self.wall.is_wrong(newest).then_some(records);
+        let scanned = self.somebody_scans()?;
+        Ok(format!("the clock is put {}; {scanned}", if back { "an hour back" } else { "a year ahead" }))
+    }
+
+    /// Somebody does what the station's words say.
+    pub(crate) fn set_clock_right(&mut self) -> Result<String, String> {
+        self.wall.set_right();
+        if !self.is_clock_wrong() {
+            return Ok("the clock is set right".to_owned());
+        }
+        // It was started while the clock was behind, and had no record that showed it.
+        self.crash()?;
+        match self.is_clock_wrong() {
+            true => Err("a right clock is not believed by a station that was started with it".to_owned()),
+            false => Ok("the clock is set right, and the station restarted".to_owned()),
+        }
+    }
+
+    /// Whether nothing is to be recorded now.
+    pub(crate) fn is_clock_wrong(&self) -> bool {
+        self.ledger().clock().now().is_err()
+    }
+
+    /// What the station's watchman does: what was halted by the clock starts anew once that is right.
+    pub(crate) fn look_at_clock(&mut self) -> Result<(), String> {
+        if !self.wall.is_wrong(self.ledger().clock().floor()) {
+            self.records_at_jump = None;
+        }
+        if self.is_clock_wrong() {
+            return Ok(());
+        }
+        if self.halted_by_clock { self.crash() } else { Ok(()) }
     }
 
     /// Between two lives the rows are deleted or damaged.

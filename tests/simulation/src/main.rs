@@ -60,12 +60,12 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let Outcome { steps, issuances, completed, waiting, faults, crashes, power_cuts, opening_kills, .. } = sum;
-    let Faults { device, ca, disk, rows } = faults;
+    let Faults { device, ca, disk, rows, clock } = faults;
     let seconds = began.elapsed().as_secs_f64();
     println!(
         "simulate: seeds={seeds} steps={steps} issuances={issuances} completed={completed} waiting={waiting} \
          kills={crashes} power-cuts={power_cuts} kills-while-opening={opening_kills} faults={} (device={device} ca={ca} \
-         disk={disk} rows={rows}) attempts={} long-outages={} simulated-days={} issuances/s={:.0} faults/s={:.0} \
+         disk={disk} rows={rows} clock={clock}) attempts={} long-outages={} simulated-days={} issuances/s={:.0} faults/s={:.0} \
          trace={trace:016x} lost=0 duplicated=0",
         faults.all(),
         sum.attempts,

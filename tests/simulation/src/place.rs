@@ -9,7 +9,7 @@ use std::{
 
 use issuance::{FixtureName, IssuanceId, profile::KeystoreKind, submission::Terms};
 use journal::{Journal, JournalError, JournalOptions, Projections};
-use service::shutdown::Shutdown;
+use service::{clock::Clock, shutdown::Shutdown};
 use station::{
     fixtures::{Fixtures, Task},
     ledger::{Change, Ledger},
@@ -55,6 +55,8 @@ pub struct Settings<'a> {
     pub profiles: Profiles,
     /// What its CA promises.
     pub terms: Terms,
+    /// What it reads the time from.
+    pub clock: Clock,
     /// Its queue's bound.
     pub queue_bound: usize,
     /// How many fixtures it has.
@@ -95,7 +97,8 @@ impl Place {
         let (changes, told) = mpsc::unbounded_channel();
         let ledger = Ledger::new(journal, rows, settings.profiles.clone(), settings.queue_bound, changes)
             .map_err(said("the ledger does not open"))?
-            .with_authority(AUTHORITY, settings.terms);
+            .with_authority(AUTHORITY, settings.terms)
+            .with_clock(settings.clock.clone());
         let mut places = Vec::new();
         for fixture in 0..settings.fixtures {
             let name = fixture_name(fixture)?;

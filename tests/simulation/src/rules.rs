@@ -26,6 +26,7 @@ pub(crate) fn check(world: &mut World) -> Result<(), String> {
             world.names.push(issuance.id);
         }
     }
+    nothing_is_recorded_by_a_wrong_clock(world)?;
     nothing_is_lost(world, &all)?;
     names_are_given_once(world, &all)?;
     lots_are_kept(world, &all)?;
@@ -36,6 +37,14 @@ pub(crate) fn check(world: &mut World) -> Result<(), String> {
         device_and_journal_agree(world, issuance)?;
     }
     nothing_unknown_is_on_devices(world, &all)
+}
+
+fn nothing_is_recorded_by_a_wrong_clock(world: &World) -> Result<(), String> {
+    let now = world.ledger().journal().length();
+    match world.records_at_jump {
+        Some(then) if then != now => Err(format!("{} records were made by a wrong clock", now.abs_diff(then))),
+        _ => Ok(()),
+    }
 }
 
 /// What somebody was told stays so.
@@ -71,7 +80,7 @@ fn nothing_is_lost(world: &World, all: &[Issuance]) -> Result<(), String> {
     let authority = world.authority.lock().unwrap_or_else(PoisonError::into_inner);
     for (id, issued) in authority.issued() {
         // With a CA that makes another one each time, each but one is owed to a doubt that the journal has.
-        let doubts = world.doubts.get(id).copied().unwrap_or_default() as usize;
+        let doubts = world.doubts.get(id).map_or(0, |doubts| doubts.all) as usize;
         let count = issued.certificates.len();
         if count > 1 + doubts {
             let name = world.name(*id);

@@ -5,11 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use issuance::{DeviceSerial, Issuance, IssuanceId, State};
 
-use crate::{
-    floor::look,
-    rules::hardware,
-    world::{World, is_aside},
-};
+use crate::{events::is_aside, floor::look, rules::hardware, world::World};
 
 /// Twice as many rounds as any issuance needs: released, stopped once more, cancelled, started anew, released, completed.
 const ROUNDS: usize = 12;
@@ -24,6 +20,8 @@ impl World {
     pub(crate) fn settle(&mut self) -> Result<(), String> {
         look(&self.floor).calm = true;
         self.disk.trouble(None);
+        let happened = self.set_clock_right();
+        self.after_event(happened)?;
         let mut ruled: BTreeMap<IssuanceId, u32> = BTreeMap::new();
         for _ in 0..ROUNDS {
             self.turn()?;

@@ -17,7 +17,7 @@ use super::{checksum::Checksum, overlay::panic_words};
 use crate::{Journal, JournalError};
 
 /// sled's own default is 1 GB; the rows that are read often fit in far less.
-const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 /// An opening that shows no progress for so long hangs: a cold one of a million records takes 3 s.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// A lock that our last handle left is gone within milliseconds: sled frees it on a thread of its own.

@@ -39,7 +39,10 @@ impl<C: Connector, A: Answered> Sender<C, A> {
     /// Whether it was in doubt, and is so no more: it has left the queue, or stands at its end.
     pub(super) fn put_in_doubt(&self, id: IssuanceId, message: String) -> bool {
         warn!(issuance = %id, %message, "the CA may have made a certificate that did not arrive");
-        self.answered.record(id, Input::AnswerLost { message }) && self.doubt(id).is_none()
+        let recorded = self.answered.record(id, Input::AnswerLost { message });
+        // What is sent again by itself is sent once that is on the disk.
+        self.ledger.journal().hurry();
+        recorded && self.doubt(id).is_none()
     }
 
     fn doubt(&self, id: IssuanceId) -> Option<String> {
