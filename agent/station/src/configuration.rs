@@ -105,6 +105,9 @@ pub struct QueueSettings {
     pub bound: usize,
     /// Requests in one batch: one batch is two syncs at the CA; 256 is its bound.
     pub batch: usize,
+    /// Full batches that are under way at once while the CA answers: with two it has the next one when it is done with one.
+    /// One, where it makes another certificate of the same request.
+    pub in_flight: usize,
     /// One attempt's time. A CA answers a batch in under a second; a minute covers an HSM that reconnects.
     pub timeout: Duration,
     /// The first pause after a failed attempt.
@@ -216,6 +219,7 @@ fn queue(table: Option<&Table<'_>>) -> QueueSettings {
     let settings = QueueSettings {
         bound: integer("bound", 1..=10_000_000, 100_000),
         batch: integer("batch", 1..=256, 256),
+        in_flight: integer("in_flight", 1..=16, 2),
         timeout: duration("timeout", Duration::from_secs(60)),
         retry_first: duration("retry_first", Duration::from_millis(500)),
         retry_most: duration("retry_most", Duration::from_secs(30)),

@@ -133,6 +133,8 @@ pub fn decode<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Result<T, String> {
 
 impl Projection for StationRows {
     const VERSION: u32 = 6;
+    // What waits was changed long ago: a hundred thousand of them are to cost no memory.
+    const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 
     fn apply(&self, index: u64, entry: &[u8], rows: &mut Rows<'_>) -> Result<(), String> {
         let entry = Entry::decode(entry).map_err(|error| error.to_string())?;

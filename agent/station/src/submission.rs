@@ -2,7 +2,7 @@
 //! here is only how it is sent.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     future::Future,
     sync::Arc,
     time::Duration,
@@ -62,8 +62,8 @@ pub trait Answered: Send + Sync + 'static {
     fn sending(&self, issuances: &[IssuanceId]) -> impl Future<Output = bool> + Send;
 }
 
-/// Sends what waits until shutdown is requested. One attempt is under way at a time: while the CA is away that is the
-/// one probe, and batches keep their order. While the answers of one batch are recorded, the next is under way.
+/// Sends what waits until shutdown is requested, in its order. While the CA answers, as many full batches are under way as
+/// the settings say, so that it does not wait for the station; while it is away, one probe.
 pub async fn run(
     ledger: Arc<Ledger>,
     connector: impl Connector,
@@ -166,8 +166,10 @@ struct Sender<C, A> {
     failures: u32,
     /// Draws from 0 to 1.
     jitter: Box<dyn FnMut() -> f64 + Send>,
-    /// The batch that was sent before the answers of the one before it were recorded.
-    under_way: Option<UnderWay>,
+    /// Batches that were sent before the answers of the one before them were recorded, in their order.
+    under_way: VecDeque<UnderWay>,
+    /// One call was not answered and others are under way: if these are not either, the CA is asked again then.
+    resumes: Option<Instant>,
 }
 
 impl<C: Connector, A: Answered> Sender<C, A> {
@@ -192,7 +194,8 @@ impl<C: Connector, A: Answered> Sender<C, A> {
             suspects: HashSet::new(),
             failures: 0,
             jitter: Box::new(random_fraction),
-            under_way: None,
+            under_way: VecDeque::new(),
+            resumes: None,
         }
     }
 
@@ -222,7 +225,7 @@ impl<C: Connector, A: Answered> Sender<C, A> {
     }
 
     async fn send_next(&mut self) -> Pause {
-        if let Some(under_way) = self.under_way.take() {
+        if let Some(under_way) = self.under_way.pop_front() {
             let next = self.read_ahead(&under_way.batch);
             let (batch, submitted) = under_way.ended().await;
             return self.answer(batch, submitted, false, next).await;
@@ -268,7 +271,7 @@ impl<C: Connector, A: Answered> Sender<C, A> {
         if let (Some(next), Ok(answers)) = (next, &submitted)
             && answers.len() == batch.len()
         {
-            self.send_ahead(next).await;
+            self.send_ahead(next, &batch).await;
         }
         let mut answered = HashSet::new();
         let outcome = match submitted {
@@ -394,6 +397,7 @@ impl<C: Connector, A: Answered> Sender<C, A> {
             info!(deferred = self.deferred.len(), %message, "the CA asked for some requests later");
         }
         self.failures = 0;
+        self.resumes = None;
         self.suspects = std::mem::take(&mut self.unanswered);
         self.set_link(true, first_deferral.unwrap_or_default(), None);
         Ok(())
@@ -426,7 +430,14 @@ impl<C: Connector, A: Answered> Sender<C, A> {
             warn!(%message, retry_ms = pause.as_millis(), "the CA did not answer; submissions wait");
         }
         self.set_link(false, message, Some(pause));
-        Pause::Until(Instant::now() + pause)
+        let resumes = Instant::now() + pause;
+        let resumes = self.resumes.take().map_or(resumes, |before| before.max(resumes));
+        if self.under_way.is_empty() {
+            return Pause::Until(resumes);
+        }
+        // What is still under way may be answered.
+        self.resumes = Some(resumes);
+        Pause::None
     }
 
     fn set_link(&self, up: bool, last_error: String, next: Option<Duration>) {

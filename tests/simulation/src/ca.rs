@@ -61,7 +61,7 @@ pub(crate) struct MoodyCa {
 /// What the sender keeps to.
 #[derive(Default)]
 pub(crate) struct Told {
-    under_way: bool,
+    under_way: usize,
     /// Attempts in a row without an answer, and the moment before which there must be no other.
     unanswered: u32,
     not_before: Option<Instant>,
@@ -168,8 +168,8 @@ impl MoodyCa {
         let places: Vec<_> = batch.iter().map(|one| queued.iter().position(|id| *id == one.issuance)).collect();
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let mut wrong = vec![];
-        if told.under_way {
-            wrong.push("two attempts are under way at one time");
+        if told.under_way >= self.settings.in_flight || told.unanswered >= 2 && told.under_way > 0 {
+            wrong.push("too many attempts are under way at one time");
         }
         if batch.len() > self.settings.batch || batch.is_empty() {
             wrong.push("a batch is empty or too large");
@@ -187,7 +187,7 @@ impl MoodyCa {
         if batch.iter().any(|one| told.deferred.get(&one.issuance).is_some_and(|due| now < *due)) {
             wrong.push("what the CA asked to have later is sent before that");
         }
-        told.under_way = true;
+        told.under_way += 1;
         let mut floor = look(&self.floor);
         floor.ca.attempts += 1;
         floor.wrong.extend(wrong.into_iter().map(str::to_owned));
@@ -201,7 +201,7 @@ impl MoodyCa {
         let least = PAUSE_LEAST.min(self.settings.retry_first);
         let bounded = |after: Duration| after.max(self.settings.retry_first).min(RETRY_AFTER_MOST);
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.under_way = false;
+        told.under_way = told.under_way.saturating_sub(1);
         match outcome {
             Ok(answers) => {
                 told.unanswered = 0;

@@ -28,10 +28,11 @@ use crate::{
 };
 
 /// How the queue is sent.
-pub(crate) fn settings(bound: usize) -> QueueSettings {
+pub(crate) fn settings(bound: usize, batch: usize, in_flight: usize) -> QueueSettings {
     QueueSettings {
         bound,
-        batch: 4,
+        batch,
+        in_flight,
         timeout: Duration::from_secs(30),
         retry_first: Duration::from_millis(200),
         retry_most: Duration::from_secs(600),
@@ -115,7 +116,7 @@ impl World {
 
     /// The station's sender begins; it goes on while time passes.
     pub(crate) fn start_sending(&mut self) {
-        let settings = settings(self.queue_bound);
+        let settings = settings(self.queue_bound, self.batch, self.in_flight);
         let ca = MoodyCa {
             floor: Arc::clone(&self.floor),
             authority: Arc::clone(&self.authority),

@@ -80,6 +80,10 @@ pub(crate) struct World {
     /// The rows are on sled.
     pub(crate) on_sled: bool,
     pub(crate) queue_bound: usize,
+    /// Submissions in a batch.
+    pub(crate) batch: usize,
+    /// Batches that may be under way at once.
+    pub(crate) in_flight: usize,
     pub(crate) told: BTreeMap<IssuanceId, Told>,
     /// Issuances in the order in which they were first seen: their names in the trace.
     pub(crate) names: Vec<IssuanceId>,
@@ -122,7 +126,7 @@ pub fn run(seed: u64, steps: u64, planted: Planted) -> Result<Outcome, Box<Failu
 impl World {
     fn new(seed: u64, planted: Planted) -> Result<Self, String> {
         let mut chance = Chance::new(seed);
-        let queue_bound = 2 + chance.below(4);
+        let queue_bound = 2 + chance.below(6);
         // One barcode differs from another in case only.
         let barcode = |device| if device == DEVICES - 1 { "sn-0".to_owned() } else { format!("SN-{device}") };
         let barcodes: Result<Vec<_>, _> =
@@ -151,6 +155,8 @@ impl World {
             directory,
             on_sled: seed.is_multiple_of(ON_SLED_EVERY),
             queue_bound,
+            batch: 1 + (seed / 2 % 4) as usize,
+            in_flight: if repeats == Repeats::New { 1 } else { 1 + (seed % 2) as usize },
             told: BTreeMap::new(),
             names: vec![],
             halted: false,

@@ -16,8 +16,6 @@ use std::{
 use super::{checksum::Checksum, overlay::panic_words};
 use crate::{Journal, JournalError};
 
-/// sled's own default is 1 GB; the rows that are read often fit in far less.
-const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 /// An opening that shows no progress for so long hangs: a cold one of a million records takes 3 s.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// A lock that our last handle left is gone within milliseconds: sled frees it on a thread of its own.
@@ -189,16 +187,16 @@ pub(super) struct Opener {
 
 impl Opener {
     /// One that opens sled as it is.
-    pub(super) fn new(check: Check) -> Self {
-        Self { open_rows: Arc::new(open_sled), deadline: DEADLINE, check }
+    pub(super) fn new(check: Check, cache_bytes: u64) -> Self {
+        Self { open_rows: Arc::new(move |path| open_sled(path, cache_bytes)), deadline: DEADLINE, check }
     }
 }
 
-pub(super) fn open_sled(path: &Path) -> sled::Result<sled::Db> {
+pub(super) fn open_sled(path: &Path, cache_bytes: u64) -> sled::Result<sled::Db> {
     let started = Instant::now();
     loop {
         // sled's own timer would flush on another thread and swallow the error: the follower flushes.
-        let opened = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None).open();
+        let opened = sled::Config::new().path(path).cache_capacity(cache_bytes).flush_every_ms(None).open();
         match opened {
             Err(sled::Error::Io(error))
                 if error.to_string().contains("could not acquire lock") && started.elapsed() < LOCK_WAIT =>

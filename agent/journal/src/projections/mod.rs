@@ -33,6 +33,9 @@ pub type Row = (Vec<u8>, Vec<u8>);
 pub trait Projection: Send + Sync + 'static {
     /// Raised when the meaning of rows changes: rows of another version are rebuilt.
     const VERSION: u32;
+    /// Octets of rows that sled keeps at hand (in memory it takes some three times as many): enough for those that are
+    /// changed often, wherever they stand.
+    const CACHE_BYTES: u64 = 64 * 1024 * 1024;
     /// Makes rows of an entry.
     ///
     /// # Errors
@@ -97,7 +100,7 @@ impl<P: Projection> Projections<P> {
         projection: P,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, JournalError> {
-        Self::open_by(&Opener::new(Check::Before), journal, directory, projection, progress)
+        Self::open_by(&Opener::new(Check::Before, P::CACHE_BYTES), journal, directory, projection, progress)
     }
 
     /// The same for who must be ready soon and has another guard against what a lost row would let pass: the rows are
@@ -112,7 +115,7 @@ impl<P: Projection> Projections<P> {
         projection: P,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, JournalError> {
-        Self::open_by(&Opener::new(Check::Behind), journal, directory, projection, progress)
+        Self::open_by(&Opener::new(Check::Behind, P::CACHE_BYTES), journal, directory, projection, progress)
     }
 
     fn open_by(

@@ -13,6 +13,8 @@ use crate::{JournalOptions, disk::Disk, memory_disk::MemoryDisk};
 
 const ORIGIN: &str = "factory.example/station-1";
 
+const CACHE: u64 = 1 << 20;
+
 /// Entries `key=value` and `key=` (delete). Counts the entries and the changes of each key.
 struct Pairs<const VERSION: u32 = 1>;
 
@@ -283,7 +285,7 @@ fn silently_lost_rows_are_rebuilt() {
     for damage in 0..3 {
         let place = Place::filled(100);
         let journal = place.journal();
-        let database = open_sled(&place.directory().join("1")).unwrap();
+        let database = open_sled(&place.directory().join("1"), CACHE).unwrap();
         let key = overlay::full_key("indexes", &7u64.to_be_bytes());
         match damage {
             0 => database.remove(key).unwrap(),
@@ -303,7 +305,7 @@ fn rows_that_are_checked_behind_are_rebuilt_by_the_next_opening() {
     for (damage, soon) in [(0, true), (1, true), (2, true), (0, false), (3, true)] {
         let place = Place::filled(100);
         let journal = place.journal();
-        let database = open_sled(&place.directory().join("1")).unwrap();
+        let database = open_sled(&place.directory().join("1"), CACHE).unwrap();
         let key = overlay::full_key("indexes", &7u64.to_be_bytes());
         match damage {
             0 => drop(database.remove(key).unwrap()),
@@ -391,7 +393,7 @@ fn hung_or_panicking_opening_is_left_behind() {
                 let _ = released.lock().unwrap().recv();
                 return Err(sled::Error::ReportableBug("released".to_owned()));
             }
-            open_sled(path)
+            open_sled(path, CACHE)
         }),
         deadline: Duration::from_millis(300),
         check: Check::Before,
@@ -404,9 +406,9 @@ fn hung_or_panicking_opening_is_left_behind() {
     let panics = Opener {
         open_rows: Arc::new(|path: &Path| {
             assert!(!path.ends_with("2"), "as sled does on a flipped bit");
-            open_sled(path)
+            open_sled(path, CACHE)
         }),
-        ..Opener::new(Check::Before)
+        ..Opener::new(Check::Before, CACHE)
     };
     let projections = Projections::open_by(&panics, &journal, &place.directory(), Pairs::<1>, &mut |_, _| {}).unwrap();
     assert!(projections.overlay.path().ends_with("3"));

@@ -1,5 +1,5 @@
-//! The next batch of a full queue: read while the CA works on the one before, and sent before the answers to that are
-//! recorded, so that the CA does not wait for the station's disk. One call is under way at a time all the same.
+//! The next batches of a full queue: read while the CA works on those before, and sent before the answers to these are
+//! recorded, so that the CA waits neither for the station's disk nor for the link.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -45,7 +45,8 @@ impl<C: Connector, A: Answered> Sender<C, A> {
         if batch.len() < size || alone || self.records_sends() {
             return None;
         }
-        let before: HashSet<_> = batch.iter().map(|submission| submission.issuance).collect();
+        let sent = self.under_way.iter().flat_map(|under_way| &under_way.batch);
+        let before: HashSet<_> = batch.iter().chain(sent).map(|submission| submission.issuance).collect();
         let skip = |id| before.contains(&id) || self.deferred.contains_key(&id);
         let next: Vec<_> = self.ledger.waiting(size, skip).into_iter().map(|waiting| waiting.issuance).collect();
         let ledger = Arc::clone(&self.ledger);
@@ -53,20 +54,30 @@ impl<C: Connector, A: Answered> Sender<C, A> {
             .then(|| spawn_blocking(move || next.into_iter().filter_map(|id| read(&ledger, id)).collect()))
     }
 
-    /// Sends what was read ahead, as far as it still waits.
-    pub(super) async fn send_ahead(&mut self, next: Ahead) {
-        let Ok(mut batch) = next.await else { return };
-        batch.retain(|submission| self.ledger.is_waiting(submission.issuance));
-        if batch.is_empty() || self.stopping.is_requested() {
-            return;
+    /// Sends what was read ahead while `answered` was under way, as far as it still waits, and more of it where more calls
+    /// may be under way.
+    pub(super) async fn send_ahead(&mut self, next: Ahead, answered: &[Submission]) {
+        let mut next = Some(next);
+        while let Some(ahead) = next {
+            let Ok(mut batch) = ahead.await else { return };
+            batch.retain(|submission| self.ledger.is_waiting(submission.issuance));
+            if batch.is_empty() || self.stopping.is_requested() {
+                return;
+            }
+            self.send(batch);
+            let more = self.under_way.len() < self.settings.in_flight;
+            next = if more { self.read_ahead(answered) } else { None };
         }
+    }
+
+    fn send(&mut self, batch: Vec<Submission>) {
         let (connector, sent, most) = (Arc::clone(&self.connector), batch.clone(), self.settings.timeout);
         let mut call = JoinSet::new();
         call.spawn(async move {
             let late = || Unanswered::lost(format!("no answer within {} s", most.as_secs()));
             timeout(most, connector.submit(&sent)).await.unwrap_or_else(|_| Err(late()))
         });
-        self.under_way = Some(UnderWay { batch, call });
+        self.under_way.push_back(UnderWay { batch, call });
     }
 }
 

@@ -13,6 +13,7 @@ mod week;
 const SETTINGS: QueueSettings = QueueSettings {
     bound: 1000,
     batch: 4,
+    in_flight: 1,
     timeout: Duration::from_secs(1),
     retry_first: Duration::from_millis(200),
     retry_most: Duration::from_secs(30),
@@ -184,6 +185,52 @@ async fn the_next_batch_leaves_before_the_answers_are_recorded() {
         assert!(matches!(line.sender.send_next().await, Pause::None));
     }
     assert_eq!(line.ca.asked().concat(), line.ids);
+}
+
+/// With two calls under way, each answer is followed by the next batch before it is recorded; nothing is sent twice, all
+/// leaves in its order, and never more are under way.
+#[tokio::test]
+async fn two_batches_are_under_way() {
+    let mut line = line(23);
+    line.sender.settings.in_flight = 2;
+    let ids = line.ids.clone();
+    let mut answers: VecDeque<_> = (0..6).map(|_| line.ca.will_later()).collect();
+    let batches: Vec<_> = ids.chunks(4).collect();
+    for (turn, answer) in batches.iter().enumerate() {
+        let refusals = answer.iter().map(|id| (*id, refused())).collect();
+        answers.pop_front().unwrap().send(Ok(refusals)).unwrap();
+        assert!(matches!(line.sender.send_next().await, Pause::None));
+        // What was sent ahead is asked by a task of its own.
+        let asked = (turn + 3).min(batches.len());
+        while line.ca.asked().len() < asked {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(line.ca.asked().len(), asked, "after {turn}");
+        assert_eq!(line.sender.under_way.len(), asked - turn - 1);
+    }
+    assert_eq!(line.ca.asked().concat(), ids);
+    assert_eq!(line.waiting(), []);
+}
+
+/// Two calls are lost together: the second is waited for before the pause, which is the longer of theirs, and one probe
+/// follows. An answer to the second ends the outage.
+#[tokio::test]
+async fn two_batches_are_lost_together() {
+    for answered in [false, true] {
+        let mut line = line(23);
+        line.sender.settings.in_flight = 2;
+        line.ca.will(|batch| Ok(refusals(batch)));
+        line.ca.will(|_| down(Some(Duration::from_secs(9))));
+        line.ca.will(move |batch| if answered { Ok(refusals(batch)) } else { down(Some(Duration::from_secs(1))) });
+        assert!(matches!(line.sender.send_next().await, Pause::None));
+        assert!(matches!(line.sender.send_next().await, Pause::None), "one is under way");
+        let after = line.sender.send_next().await;
+        assert_eq!(line.link.borrow().up, Some(answered));
+        assert_eq!(pause(&after).is_some_and(|pause| pause > Duration::from_secs(8)), !answered);
+        line.sender.send_next().await;
+        let again = if answered { &line.ids[4..8] } else { &line.ids[4..5] };
+        assert_eq!(line.ca.asked()[3], *again);
+    }
 }
 
 /// A batch that was sent ahead and got no answer waits, and is asked again in its order, with one probe.
