@@ -2,7 +2,7 @@
 //!
 //! `Knowledge` folds what the station sends; `Knowledge::board` says what is on the screen now.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use proto::station::v1::{Event, Fixture, Issuance, Lot, Station, event::Change, fixture, issuance::State, lot};
 
@@ -44,6 +44,8 @@ pub struct AuthorityDown {
     pub since: Option<i64>,
     /// What the last attempt said.
     pub words: String,
+    /// How long what waits will take once the CA is back, milliseconds, where that is known.
+    pub drain: Option<i64>,
 }
 
 /// An open lot.
@@ -88,6 +90,11 @@ impl Board {
         self.tiles.iter().map(|tile| tile.fixture.as_str())
     }
 
+    /// The fixtures whose failure nobody has acknowledged yet.
+    pub fn unacknowledged(&self) -> impl Iterator<Item = &Tile> {
+        self.tiles.iter().filter(|tile| tile.attention && !tile.stale)
+    }
+
     /// The lot that needs no choice: the only open one, or the only one that is not complete.
     #[must_use]
     pub fn obvious_lot(&self) -> Option<&OpenLot> {
@@ -111,6 +118,8 @@ pub struct Knowledge {
     /// For each fixture, the record that it shows and since when this page saw it, UTC milliseconds of this page.
     seen: HashMap<String, (u64, i64)>,
     sequence: Option<u64>,
+    /// For each fixture, the failed issuance that an operator acknowledged, with the sequence of its failure.
+    acknowledged: HashSet<(String, u64)>,
 }
 
 impl Knowledge {
@@ -124,6 +133,7 @@ impl Knowledge {
             began: HashMap::new(),
             seen: HashMap::new(),
             sequence: None,
+            acknowledged: HashSet::new(),
         }
     }
 
@@ -156,6 +166,7 @@ impl Knowledge {
         self.began.clear();
         self.seen.clear();
         self.sequence = None;
+        self.acknowledged.clear();
     }
 
     /// Something happened. Events come in order; what a replay repeats changes nothing.
@@ -259,6 +270,20 @@ impl Knowledge {
         self.station.fixtures.iter().map(settle).collect()
     }
 
+    /// An operator has seen what a fixture shows.
+    pub fn acknowledge(&mut self, fixture: &str) {
+        let shown = |known: &&Fixture| short_name(&known.name) == fixture;
+        if let Some(issuance) = self.station.fixtures.iter().find(shown).and_then(|known| known.issuance.as_ref()) {
+            self.acknowledged.insert((issuance.name.clone(), issuance.sequence));
+        }
+        // What no fixture shows any more is not asked for again.
+        let fixtures = &self.station.fixtures;
+        self.acknowledged.retain(|(name, sequence)| {
+            let same = |issuance: &Issuance| issuance.name == *name && issuance.sequence == *sequence;
+            fixtures.iter().any(|known| known.issuance.as_ref().is_some_and(same))
+        });
+    }
+
     /// What is on the screen now. `now`: UTC milliseconds.
     #[must_use]
     pub fn board(&mut self, now: i64) -> Board {
@@ -285,6 +310,10 @@ impl Knowledge {
                 full: queue.bound > 0 && queue.length >= queue.bound,
                 since: queue.link_time.as_ref().map(milliseconds),
                 words: queue.last_error.clone(),
+                drain: queue
+                    .drain_duration
+                    .as_ref()
+                    .map(|drain| drain.seconds * 1000 + i64::from(drain.nanos) / 1_000_000),
             }),
             lots,
             tiles: self
@@ -294,7 +323,11 @@ impl Knowledge {
                 .zip(settled)
                 .map(|(fixture, settled)| {
                     let began = self.began.get(&fixture.name).map(|(_, began)| *began);
-                    Tile::new(fixture, queue, began, settled, halted, stale)
+                    let mut tile = Tile::new(fixture, queue, began, settled, halted, stale);
+                    let seen =
+                        |issuance: &Issuance| self.acknowledged.contains(&(issuance.name.clone(), issuance.sequence));
+                    tile.attention &= !fixture.issuance.as_ref().is_some_and(seen);
+                    tile
                 })
                 .collect(),
         }

@@ -18,6 +18,7 @@ use crate::{
     board::Board,
     feed::{Boards, now},
     page::Part,
+    words::Language,
 };
 
 /// More browsers than this never stand around one station; each costs a task and a socket.
@@ -54,15 +55,19 @@ impl Browsers {
     }
 
     /// The stream for one more browser; `None` when there is no place. `token`: for its form, which may be older than
-    /// this process.
+    /// this process. `language`: what its operator reads.
     #[must_use]
-    pub fn stream(&self, token: String) -> Option<impl Stream<Item = Result<Event, Infallible>> + use<>> {
+    pub fn stream(
+        &self,
+        token: String,
+        language: Language,
+    ) -> Option<impl Stream<Item = Result<Event, Infallible>> + use<>> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
         let (sender, receiver) = mpsc::channel(WAITING_MOST);
         let browser = Browser { sender, taken_within: self.taken_within, _place: place };
         let (boards, shutdown) = (self.boards.clone(), self.shutdown.clone());
         tokio::spawn(async move {
-            if let Err(Gone) = push(boards, shutdown, &browser, token).await {
+            if let Err(Gone) = push(boards, shutdown, &browser, token, language).await {
                 debug!("a browser left, or takes nothing: dropped");
             }
         });
@@ -86,7 +91,13 @@ impl Browser {
     }
 }
 
-async fn push(mut boards: Boards, shutdown: Shutdown, browser: &Browser, token: String) -> Result<(), Gone> {
+async fn push(
+    mut boards: Boards,
+    shutdown: Shutdown,
+    browser: &Browser,
+    token: String,
+    language: Language,
+) -> Result<(), Gone> {
     let mut shown: Option<Arc<Board>> = None;
     let mut beat = interval(HEARTBEAT);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -97,7 +108,7 @@ async fn push(mut boards: Boards, shutdown: Shutdown, browser: &Browser, token: 
         let board = Arc::clone(&boards.borrow_and_update());
         let stands_until = Instant::now() + STAND;
         for part in Part::changed(shown.as_deref(), &board) {
-            browser.send("part", part.render(&board, now()).into_string()).await?;
+            browser.send("part", part.render(&board, language, now()).into_string()).await?;
         }
         shown = Some(board);
         loop {
@@ -136,7 +147,7 @@ mod tests {
         let (boards, seen) = watch::channel(board(""));
         let mut browsers = Browsers::new(seen, Shutdown::new());
         browsers.taken_within = Duration::from_millis(20);
-        let _unread = browsers.stream(String::new()).unwrap();
+        let _unread = browsers.stream(String::new(), Language::English).unwrap();
         assert_eq!(browsers.places.available_permits(), BROWSERS_MOST - 1);
         timeout(Duration::from_secs(10), async {
             for change in 0.. {
@@ -156,13 +167,14 @@ mod tests {
     async fn places_are_bounded() {
         let (_boards, seen) = watch::channel(board(""));
         let browsers = Browsers::new(seen, Shutdown::new());
-        let mut streams: Vec<_> = (0..BROWSERS_MOST).map(|_| browsers.stream(String::new()).unwrap()).collect();
-        assert!(browsers.stream(String::new()).is_none());
+        let mut streams: Vec<_> =
+            (0..BROWSERS_MOST).map(|_| browsers.stream(String::new(), Language::English).unwrap()).collect();
+        assert!(browsers.stream(String::new(), Language::English).is_none());
         drop(streams.pop());
         let freed = Arc::clone(&browsers.places);
         let place = timeout(Duration::from_secs(10), freed.acquire()).await.expect("freed").unwrap();
         drop(place);
-        assert!(browsers.stream(String::new()).is_some());
+        assert!(browsers.stream(String::new(), Language::English).is_some());
     }
 
     /// Requests a shutdown under an open stream, and expects the stream to end.
@@ -170,7 +182,7 @@ mod tests {
     async fn a_shutdown_ends_the_streams() {
         let (_boards, seen) = watch::channel(board(""));
         let shutdown = Shutdown::new();
-        let stream = Browsers::new(seen, shutdown.clone()).stream(String::new()).unwrap();
+        let stream = Browsers::new(seen, shutdown.clone()).stream(String::new(), Language::English).unwrap();
         shutdown.request();
         let events = timeout(Duration::from_secs(10), stream.collect::<Vec<_>>()).await.expect("ended");
         assert!(events.len() > 1, "everything came first");

@@ -3,8 +3,15 @@
 use std::{net::SocketAddr, path::Path};
 
 use service::{
-    configuration::{File, Mistakes},
+    configuration::{File, Mistakes, Table},
     tls::TlsFiles,
+};
+
+use crate::{
+    operators::{self, IDLE_DEFAULT},
+    scan::Prefixes,
+    server::Settings,
+    words::Language,
 };
 
 /// On this machine only, unless the configuration says otherwise: the page has no log-in.
@@ -21,6 +28,8 @@ pub struct Configuration {
     pub endpoint: String,
     /// The page's certificate, its key, and who may have issued the station's.
     pub files: TlsFiles,
+    /// How the page behaves at this line.
+    pub settings: Settings,
 }
 
 impl Configuration {
@@ -52,14 +61,44 @@ impl Configuration {
                 (endpoint, TlsFiles::from_table(&station))
             })
             .unwrap_or_default();
+        let language = root.optional_parsed("language", |text| {
+            let tags = Language::ALL.map(Language::tag).join(", ");
+            Language::parse(text).ok_or_else(|| format!("`{text}` is none of the page's languages: {tags}"))
+        });
+        let language = language.unwrap_or_default();
+        let prefixes = prefixes(root.optional_table("prefixes").as_ref());
+        let operators = root.optional_table("operators").map(|table| operators::Settings {
+            required: table.boolean_or("required", false),
+            idle: table.duration_or("idle", IDLE_DEFAULT),
+            names: table.optional_path("names"),
+        });
+        let settings = Settings { language, prefixes, operators: operators.unwrap_or_default() };
         file.finish()?;
         // With no mistake found nothing is missing; the default address always parses.
         let listen = listen.or_else(|| LISTEN_DEFAULT.parse().ok());
         match (listen, endpoint, files) {
-            (Some(listen), Some(endpoint), Some(files)) => Ok(Self { listen, names, endpoint, files }),
+            (Some(listen), Some(endpoint), Some(files)) => Ok(Self { listen, names, endpoint, files, settings }),
             _ => Err(Mistakes(Vec::new())),
         }
     }
+}
+
+/// What codes begin with: apart, or one would be taken for another.
+fn prefixes(table: Option<&Table<'_>>) -> Prefixes {
+    let Some(table) = table else { return Prefixes::default() };
+    let default = Prefixes::default();
+    let prefixes = Prefixes {
+        badge: table.optional_string("badge").unwrap_or(default.badge),
+        fixture: table.optional_string("fixture").unwrap_or(default.fixture),
+        device: table.optional_string("device").unwrap_or(default.device),
+    };
+    let overlap = |one: &str, other: &str| one.starts_with(other) || other.starts_with(one);
+    if prefixes.badge.is_empty() || prefixes.fixture.is_empty() {
+        table.mistake("badge", "badge and fixture need prefixes that no device serial begins with");
+    } else if overlap(&prefixes.badge, &prefixes.fixture) {
+        table.mistake("fixture", "begins as the badges' prefix does: give them prefixes that differ");
+    }
+    prefixes
 }
 
 fn is_name(name: &str) -> bool {

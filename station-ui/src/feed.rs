@@ -9,7 +9,7 @@ use proto::station::v1::{
     GetStationRequest, ListLotsRequest, Lot, Station, WatchRequest, station_service_client::StationServiceClient,
 };
 use tokio::{
-    sync::watch,
+    sync::{mpsc, watch},
     time::{MissedTickBehavior, interval, timeout},
 };
 use tonic::{Code, Status, transport::Channel};
@@ -30,6 +30,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// More lots than this are never open at once on one line; what is beyond is not listed.
 const LOT_PAGES_MOST: usize = 10;
 
+/// A tap a second by every hand at the line, while the board is made anew.
+const ACKNOWLEDGED_MOST: usize = 64;
+
 /// The client that this page is.
 pub type Client = StationServiceClient<Channel>;
 
@@ -43,15 +46,20 @@ pub fn now() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// What an operator has seen: fixtures' names, on their way into the board.
+pub type Acknowledge = mpsc::Sender<String>;
+
 /// Starts to follow the station, for as long as somebody holds the board.
 #[must_use]
-pub fn follow(client: Client) -> Boards {
+pub fn follow(client: Client) -> (Boards, Acknowledge) {
     let mut knowledge = Knowledge::new(now());
     let (boards, seen) = watch::channel(Arc::new(knowledge.board(now())));
+    let (acknowledge, mut acknowledged) = mpsc::channel(ACKNOWLEDGED_MOST);
     tokio::spawn(async move {
         let mut pause = RETRY_FIRST;
         while !boards.is_closed() {
-            let Err(lost) = attend(client.clone(), &mut knowledge, &boards, &mut pause).await else { return };
+            let attended = attend(client.clone(), &mut knowledge, &boards, &mut acknowledged, &mut pause).await;
+            let Err(lost) = attended else { return };
             if lost.code() == Code::OutOfRange {
                 warn!("the station's journal is behind what this page saw: starting over");
                 knowledge.forget();
@@ -65,7 +73,7 @@ pub fn follow(client: Client) -> Boards {
             }
         }
     });
-    seen
+    (seen, acknowledge)
 }
 
 /// One connection's life. Ends with `Ok` when nobody looks any more.
@@ -73,6 +81,7 @@ async fn attend(
     mut client: Client,
     knowledge: &mut Knowledge,
     boards: &watch::Sender<Arc<Board>>,
+    acknowledged: &mut mpsc::Receiver<String>,
     pause: &mut Duration,
 ) -> Result<(), Status> {
     // The stream first and the whole state after it: what happens between the two comes twice rather than never.
@@ -96,6 +105,11 @@ async fn attend(
             event = events.message() => match event? {
                 Some(event) => knowledge.apply(event),
                 None => return Err(Status::unavailable("the station ended the stream")),
+            },
+            // The other end goes with the routes, as the boards do.
+            fixture = acknowledged.recv() => match fixture {
+                Some(fixture) => knowledge.acknowledge(&fixture),
+                None => return Ok(()),
             },
             _ = look.tick() => {}
             _ = ask.tick() => {

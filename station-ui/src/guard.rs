@@ -120,7 +120,7 @@ pub struct Tokens(Arc<hmac::Key>);
 pub struct NoRandomness;
 
 /// What a browser is known by: not who it is, only that it is the same one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Visitor(String);
 
 impl Tokens {
@@ -161,18 +161,9 @@ impl Visitor {
     /// The one whose cookie came with the request.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Option<Self> {
-        headers
-            .get_all(COOKIE)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(';'))
-            .filter_map(|pair| pair.trim().split_once('='))
-            .find(|(name, value)| {
-                *name == COOKIE_NAME
-                    && value.len() == COOKIE_OCTETS * 2
-                    && value.bytes().all(|octet| octet.is_ascii_hexdigit())
-            })
-            .map(|(_, value)| Self(value.to_owned()))
+        let ours =
+            |value: &&str| value.len() == COOKIE_OCTETS * 2 && value.bytes().all(|octet| octet.is_ascii_hexdigit());
+        cookies(headers, COOKIE_NAME).find(ours).map(|value| Self(value.to_owned()))
     }
 
     /// The value of `Set-Cookie`.
@@ -180,6 +171,18 @@ impl Visitor {
     pub fn cookie(&self) -> String {
         format!("{COOKIE_NAME}={}; Path=/; HttpOnly; SameSite=Strict", self.0)
     }
+}
+
+/// The values of the cookies of that name, in the order in which they came.
+pub fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a str> {
+    headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .filter(move |(named, _)| *named == name)
+        .map(|(_, value)| value)
 }
 
 fn hexadecimal(octets: &[u8]) -> String {

@@ -43,7 +43,8 @@ async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let channel = tls::channel(&configuration.endpoint, &configuration.files, CONNECT_WITHIN)?;
     let listener = server::bind(configuration.listen).await?;
     let address = listener.local_addr()?;
-    let routes = server::routes(Client::new(channel), Hosts::new(address, &configuration.names), shutdown.clone())?;
+    let hosts = Hosts::new(address, &configuration.names);
+    let routes = server::routes(Client::new(channel), hosts, configuration.settings, shutdown.clone())?;
     info!("listening on http://{address}");
     // For whoever started us: with port 0 only this process knows the port. That nobody reads it is no reason to stop.
     let _ = writeln!(std::io::stdout(), "http://{address}");

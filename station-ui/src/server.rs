@@ -5,17 +5,18 @@ use std::{io, net::SocketAddr, time::Duration};
 use axum::{
     Form, Router,
     extract::{
-        DefaultBodyLimit, Query, State,
+        DefaultBodyLimit, Path, Query, State,
         rejection::{FormRejection, QueryRejection},
     },
     http::{
         HeaderMap, HeaderValue, StatusCode,
-        header::{CACHE_CONTROL, CONTENT_TYPE, SET_COOKIE},
+        header::{ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_TYPE, SET_COOKIE},
     },
     middleware,
     response::{IntoResponse, Redirect, Response, Sse},
     routing::{get, post},
 };
+use maud::html;
 use serde::Deserialize;
 use service::shutdown::Shutdown;
 use tokio::net::TcpListener;
@@ -24,10 +25,12 @@ use tracing::{info, warn};
 use crate::{
     board::Link,
     browsers::Browsers,
-    feed::{self, Client, now},
+    feed::{self, Acknowledge, Client, now},
     guard::{self, Hosts, NoRandomness, Tokens, Visitor},
+    operators::{self, Operators},
     page::{self, Visit},
-    scan::{self, Notice, Notices},
+    scan::{self, Notice, Notices, Place, Prefixes},
+    words::Language,
 };
 
 /// A scan is a line of text; this is a hundred of the longest.
@@ -37,13 +40,55 @@ const STYLE: &str = concat!(include_str!("../assets/page.css"), "\n", include_st
 /// What is open when the page stops gets this long to end; an operator's browser reconnects anyway.
 const END_WITHIN: Duration = Duration::from_millis(700);
 
+/// Where a browser keeps the operator's choice of a language: a year, since lines run long.
+const LANGUAGE_COOKIE: &str = "station-ui-language";
+/// The script's modules, by their names.
+const SCRIPTS: [(&str, &str); 7] = [
+    ("page.js", include_str!("../assets/script/page.js")),
+    ("clocks.js", include_str!("../assets/script/clocks.js")),
+    ("parts.js", include_str!("../assets/script/parts.js")),
+    ("stream.js", include_str!("../assets/script/stream.js")),
+    ("scan.js", include_str!("../assets/script/scan.js")),
+    ("focus.js", include_str!("../assets/script/focus.js")),
+    ("sound.js", include_str!("../assets/script/sound.js")),
+];
+
+/// How the page behaves at this line.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// For a browser that asks for none of the page's languages.
+    pub language: Language,
+    /// What codes begin with.
+    pub prefixes: Prefixes,
+    /// Badges.
+    pub operators: operators::Settings,
+}
+
 /// All that a request may need.
 #[derive(Debug, Clone)]
 struct Page {
     client: Client,
     browsers: Browsers,
+    acknowledge: Acknowledge,
     tokens: Tokens,
     notices: Notices,
+    operators: Operators,
+    prefixes: Prefixes,
+    language: Language,
+}
+
+impl Page {
+    /// The language of this browser's operator: chosen here, else asked for, else the line's.
+    fn language(&self, headers: &HeaderMap) -> Language {
+        let chosen = guard::cookies(headers, LANGUAGE_COOKIE).find_map(Language::parse);
+        let asked = || Language::accepted(headers.get(ACCEPT_LANGUAGE)?.to_str().ok()?);
+        chosen.or_else(asked).unwrap_or(self.language)
+    }
+
+    /// The browser that sent a form with this page's token.
+    fn sender(&self, headers: &HeaderMap, token: &str) -> Option<Visitor> {
+        Visitor::of(headers).filter(|visitor| self.tokens.accept(visitor, token))
+    }
 }
 
 /// The page's routes behind the guard, for a station behind `client`, asked for under the names in `hosts`. Streams
@@ -51,17 +96,28 @@ struct Page {
 ///
 /// # Errors
 /// The operating system gave no random bytes.
-pub fn routes(client: Client, hosts: Hosts, shutdown: Shutdown) -> Result<Router, NoRandomness> {
-    let boards = feed::follow(client.clone());
-    let page =
-        Page { client, browsers: Browsers::new(boards, shutdown), tokens: Tokens::new()?, notices: Notices::default() };
+pub fn routes(client: Client, hosts: Hosts, settings: Settings, shutdown: Shutdown) -> Result<Router, NoRandomness> {
+    let (boards, acknowledge) = feed::follow(client.clone());
+    let page = Page {
+        client,
+        browsers: Browsers::new(boards, shutdown),
+        acknowledge,
+        tokens: Tokens::new()?,
+        notices: Notices::default(),
+        operators: Operators::new(settings.operators),
+        prefixes: settings.prefixes,
+        language: settings.language,
+    };
     Ok(Router::new()
         .route("/", get(show))
         .route("/scan", post(start))
+        .route("/acknowledge", post(acknowledged))
+        .route("/language", post(choose_language))
+        .route("/sign-out", post(sign_out))
         .route("/events", get(events))
         .route("/healthz", get(health))
         .route("/page.css", get(|| asset("text/css; charset=utf-8", STYLE)))
-        .route("/page.js", get(|| asset("text/javascript; charset=utf-8", include_str!("../assets/page.js"))))
+        .route("/script/{name}", get(script))
         .route("/icon.svg", get(|| asset("image/svg+xml", include_str!("../assets/icon.svg"))))
         .layer(DefaultBodyLimit::max(BODY_MOST))
         .layer(middleware::from_fn_with_state(hosts, guard::admit))
@@ -118,7 +174,10 @@ fn render(page: &Page, headers: &HeaderMap, status: StatusCode, notice: Option<&
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let token = page.tokens.token(&visitor);
-    let html = page::whole(&page.browsers.board(), Visit { token: &token, notice, now: now() });
+    let language = page.language(headers);
+    let operator = page.operators.shown(&page.operators.badge(&visitor));
+    let visit = Visit { token: &token, language, operator: &operator, notice, now: now() };
+    let html = page::whole(&page.browsers.board(), visit);
     let mut response = (status, html).into_response();
     if known.is_none()
         && let Ok(cookie) = HeaderValue::from_str(&visitor.cookie())
@@ -138,18 +197,29 @@ async fn start(
         Err(rejected) => return rejected.into_response(),
     };
     let live = !form.live.is_empty();
-    if !Visitor::of(&headers).is_some_and(|visitor| page.tokens.accept(&visitor, &form.token)) {
+    let language = page.language(&headers);
+    let Some(visitor) = page.sender(&headers, &form.token) else {
         warn!("a scan without this page's token was refused");
-        let notice = Notice::expired(&form);
+        let notice = Notice::expired(&form, language);
         return if live {
-            (StatusCode::FORBIDDEN, page::notice(&notice)).into_response()
+            (StatusCode::FORBIDDEN, page::notice(&notice, language)).into_response()
         } else {
             render(&page, &headers, StatusCode::FORBIDDEN, Some(&notice))
         };
-    }
-    let notice = scan::scan(page.client.clone(), &page.browsers.board(), &form).await;
+    };
+    let place = Place {
+        board: &page.browsers.board(),
+        language,
+        prefixes: &page.prefixes,
+        operators: &page.operators,
+        visitor: &visitor,
+        acknowledge: &page.acknowledge,
+    };
+    let notice = scan::scan(page.client.clone(), &place, &form).await;
     if live {
-        return page::notice(&notice).into_response();
+        let operator = page.operators.shown(&page.operators.badge(&visitor));
+        let parts = [page::notice(&notice, language), page::operator(&operator, language)];
+        return html! { @for part in parts { (part) } }.into_response();
     }
     match page.notices.keep(notice.clone()) {
         Some(name) => Redirect::to(&format!("/?notice={name}")).into_response(),
@@ -157,10 +227,49 @@ async fn start(
     }
 }
 
+/// A form besides the scan's: its token, and what it says.
+#[derive(Debug, Deserialize)]
+struct Said {
+    #[serde(default)]
+    token: String,
+    #[serde(default)]
+    fixture: String,
+    #[serde(default)]
+    language: String,
+    #[serde(default)]
+    live: String,
+}
+
+/// An operator has seen a failure.
+async fn acknowledged(State(page): State<Page>, headers: HeaderMap, Form(said): Form<Said>) -> Response {
+    if page.sender(&headers, &said.token).is_none() {
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    // With the station away nothing is taken; the tile stays as it is, to be tapped again.
+    let _ = page.acknowledge.try_send(said.fixture);
+    if said.live.is_empty() { Redirect::to("/").into_response() } else { StatusCode::NO_CONTENT.into_response() }
+}
+
+async fn choose_language(State(page): State<Page>, headers: HeaderMap, Form(said): Form<Said>) -> Response {
+    if page.sender(&headers, &said.token).is_none() {
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    let Some(language) = Language::parse(&said.language) else { return StatusCode::BAD_REQUEST.into_response() };
+    let tag = language.tag();
+    let cookie = format!("{LANGUAGE_COOKIE}={tag}; Path=/; Max-Age=31536000; HttpOnly; SameSite=Strict");
+    ([(SET_COOKIE, cookie)], Redirect::to("/")).into_response()
+}
+
+async fn sign_out(State(page): State<Page>, headers: HeaderMap, Form(said): Form<Said>) -> Response {
+    let Some(visitor) = page.sender(&headers, &said.token) else { return StatusCode::FORBIDDEN.into_response() };
+    page.operators.sign_out(&visitor);
+    Redirect::to("/").into_response()
+}
+
 async fn events(State(page): State<Page>, headers: HeaderMap) -> Response {
     // Without a cookie there is no form whose token could be renewed.
     let token = Visitor::of(&headers).map(|visitor| page.tokens.token(&visitor)).unwrap_or_default();
-    match page.browsers.stream(token) {
+    match page.browsers.stream(token, page.language(&headers)) {
         Some(stream) => Sse::new(stream).into_response(),
         None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
@@ -173,6 +282,13 @@ async fn health(State(page): State<Page>) -> Response {
         Link::Searching { .. } | Link::Lost { .. } => "not connected",
     };
     format!("ok\nstation: {station}\n").into_response()
+}
+
+async fn script(Path(name): Path<String>) -> Response {
+    match SCRIPTS.iter().find(|(known, _)| *known == name) {
+        Some((_, text)) => asset("text/javascript; charset=utf-8", text).await.into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
 }
 
 async fn asset(kind: &'static str, text: &'static str) -> impl IntoResponse {

@@ -3,8 +3,6 @@
 use prost_types::Timestamp;
 use proto::station::v1::{Fixture, Issuance, Queue, fixture, issuance::State};
 
-use crate::words;
-
 /// What the whole tile says, in colour, icon and words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -29,6 +27,19 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every one.
+    pub const ALL: [Self; 9] = [
+        Self::Ready,
+        Self::NotReady,
+        Self::Working,
+        Self::ShipIt,
+        Self::WaitsForAuthority,
+        Self::ScanAgain,
+        Self::Stopped,
+        Self::SetAside,
+        Self::Unknown,
+    ];
+
     /// What an issuance in `state` means to the operator.
     ///
     /// `attended`: its fixture works on it, or has just done so. `link_down`: the last attempt did not reach the CA.
@@ -56,7 +67,7 @@ impl Kind {
         }
     }
 
-    /// The kind's name in style sheet and script.
+    /// The kind's name in style sheet, script and catalogues.
     #[must_use]
     pub fn class(self) -> &'static str {
         match self {
@@ -70,6 +81,12 @@ impl Kind {
             Self::SetAside => "set-aside",
             Self::Unknown => "unknown",
         }
+    }
+
+    /// Whether the device is on its way or at its end: then its CN is worth the room.
+    #[must_use]
+    pub fn is_step_or_done(self) -> bool {
+        matches!(self, Self::Working | Self::ShipIt | Self::WaitsForAuthority | Self::ScanAgain)
     }
 
     /// Whether it is something that an operator must hear of, not a step on the way.
@@ -107,14 +124,14 @@ pub const STEPS: [State; 11] = [
 pub struct Step {
     /// From 1 to `STEPS.len()`.
     pub number: usize,
-    /// Its name.
-    pub words: &'static str,
+    /// Which.
+    pub state: State,
 }
 
 impl Step {
     fn of(state: State) -> Option<Self> {
         let number = STEPS.iter().position(|step| *step == state)? + 1;
-        Some(Self { number, words: words::step(state) })
+        Some(Self { number, state })
     }
 }
 
@@ -131,12 +148,16 @@ pub struct Tile {
     pub device_serial: String,
     /// The subject's CN.
     pub common_name: String,
-    /// Why it stopped, one sentence; else empty.
+    /// Why it stopped, the station's sentence; else empty.
     pub message: String,
-    /// What to do next, one sentence.
+    /// What to do next, the station's sentence; may be empty.
     pub next_action: String,
-    /// The failure's stable name, for support; else empty.
+    /// Why it stopped, as the catalogues and support know it; else empty.
     pub reason: String,
+    /// It failed, and nobody has acknowledged that yet.
+    pub attention: bool,
+    /// The issuance that it shows, `issuances/{issuance}`; empty before the first scan.
+    pub issuance: String,
     /// From when the shown time counts, UTC milliseconds.
     pub since: Option<i64>,
     /// How long it took, milliseconds, once it is over: shown in place of a running clock.
@@ -172,8 +193,10 @@ impl Tile {
                 device_serial: String::new(),
                 common_name: String::new(),
                 message: String::new(),
-                next_action: words::next_action(kind).to_owned(),
+                next_action: String::new(),
                 reason: String::new(),
+                attention: false,
+                issuance: String::new(),
                 since: None,
                 took: None,
                 stale,
@@ -201,13 +224,6 @@ impl Tile {
             .as_ref()
             .map(|failure| (failure.message.clone(), failure.reason.clone()))
             .unwrap_or_default();
-        // A sentence that only repeats the headline says nothing more.
-        let said = issuance.next_action.trim().trim_end_matches('.');
-        let next_action = if said.is_empty() || said.eq_ignore_ascii_case(words::headline(kind)) {
-            words::next_action(kind).to_owned()
-        } else {
-            issuance.next_action.clone()
-        };
         Self {
             fixture: name,
             kind,
@@ -215,8 +231,11 @@ impl Tile {
             device_serial: issuance.device_serial.clone(),
             common_name: issuance.common_name.clone(),
             message,
-            next_action,
+            next_action: issuance.next_action.clone(),
+            // What a supervisor ended is known to a person already.
+            attention: matches!(kind, Kind::Stopped | Kind::SetAside | Kind::Unknown) && state != State::Cancelled,
             reason,
+            issuance: issuance.name.clone(),
             since,
             took,
             stale,
@@ -307,7 +326,10 @@ mod tests {
             let tile = |busy| Tile::new(&fixture(visited, busy), None, Some(100_000), true, false, false);
             kinds.push((tile(true).kind, tile(false).kind));
             for tile in [tile(true), tile(false)] {
-                assert!(!tile.next_action.is_empty() && !words::headline(tile.kind).is_empty(), "{visited:?}");
+                assert_eq!(
+                    tile.attention,
+                    matches!(tile.kind, Kind::Stopped | Kind::SetAside | Kind::Unknown) && visited != State::Cancelled
+                );
                 assert_eq!((tile.device_serial.as_str(), tile.common_name.as_str()), ("SN-1", "SN-1.ca"));
                 assert!(tile.kind != Kind::Working || tile.step.is_some(), "{visited:?} is a step");
             }
@@ -368,18 +390,5 @@ mod tests {
             let kind = |settled| Tile::new(&fixture(state, false), None, None, settled, false, false).kind;
             assert_eq!((kind(false), kind(true)), (Kind::Working, waits));
         }
-    }
-
-    /// The station's sentence is shown, unless it is the headline once more.
-    #[test]
-    fn the_stations_sentence_comes_first() {
-        let sentence = |said: &str| {
-            let mut done = fixture(State::Completed, false);
-            done.issuance.as_mut().unwrap().next_action = said.to_owned();
-            Tile::new(&done, None, None, true, false, false).next_action
-        };
-        assert_eq!(sentence("Put it in box 7."), "Put it in box 7.");
-        assert_eq!(sentence("Ship it."), words::next_action(Kind::ShipIt));
-        assert_eq!(sentence(""), words::next_action(Kind::ShipIt));
     }
 }

@@ -1,253 +1,213 @@
-//! Every word that the page shows. Nothing else in this crate holds text for people.
+//! The page's words in the operator's language: catalogues in Fluent (<https://projectfluent.org>), `words/*.ftl`. Nothing
+//! else in this crate holds text for people.
 //!
-//! Short sentences in the imperative: they are read from three metres, by people who do something else meanwhile.
+//! What the station says comes as codes with parameters, and is worded here; its own English follows where a code is not
+//! known.
 
+use std::{collections::HashMap, sync::LazyLock};
+
+use fluent_bundle::{FluentArgs, FluentError, FluentResource, FluentValue, concurrent::FluentBundle};
 use proto::station::v1::issuance::State;
 use tonic::Code;
+use unic_langid::LanguageIdentifier;
 
 use crate::tile::Kind;
 
-/// The language of this catalogue, for `<html lang>`.
-pub const LANGUAGE: &str = "en";
-
-/// The label of the field.
-pub const SCAN: &str = "Scan the device";
-/// Beside the field, for touch and for pages without a scanner.
-pub const START: &str = "Start";
-/// Above the choice of a lot.
-pub const LOT: &str = "Lot";
-/// The entry that stands for no choice yet.
-pub const CHOOSE_LOT: &str = "Choose the lot";
-/// In place of the choice.
-pub const NO_LOT: &str = "No lot is open";
-/// What to do then.
-pub const NO_LOT_NEXT: &str = "Ask for a lot to be opened.";
-/// Above which fixture the next scan is for.
-pub const FIXTURE: &str = "Fixture";
-/// The station looks for the device itself.
-pub const ANY_FIXTURE: &str = "Automatic";
-/// On a tile that the operator tapped.
-pub const CHOSEN: &str = "Next scan";
-/// What a screen reader calls the tiles.
-pub const BOARD: &str = "Fixtures";
-/// The link to the station, in the header.
-pub const LIVE: &str = "Live";
-/// As `LIVE`, when it is not.
-pub const RECONNECTING: &str = "Reconnecting";
-/// In the header before the station said its name.
-pub const STATION: &str = "Station";
-/// The station answers, but lists no fixture.
-pub const NO_FIXTURES: &str = "This station has no fixtures. Tell the administrator.";
-
-/// On a tile whose state is not known at the moment.
-pub const UNKNOWN_HEADLINE: &str = "Reconnecting";
-/// What to do with such a tile.
-pub const UNKNOWN_NEXT: &str = "Wait. Do not ship by this screen.";
-/// Before what the tile showed last.
-pub const LAST_KNOWN: &str = "Last known:";
-
-/// The browser lost the page's server.
-pub const PAGE_LOST: &str = "This screen lost its connection: reconnecting";
-/// What to do then.
-pub const PAGE_LOST_NEXT: &str = "What it shows may be old. Wait, or call the administrator if it stays.";
-/// A scan could not be sent at all.
-pub const UNSENT: &str = "Nobody answered: scan it again when the screen is live";
-/// In place of what was scanned when that was nothing.
-pub const EMPTY_SCAN: &str = "(nothing)";
-/// No update without a script.
-pub const NO_SCRIPT: &str = "Scripts are off in this browser: the screen renews itself every ten seconds.";
-
-/// The page's title.
-pub fn title(station: &str) -> String {
-    if station.is_empty() { STATION.to_owned() } else { format!("{station} · {STATION}") }
+/// A language that the page speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Language {
+    /// English, and where another one has no words.
+    #[default]
+    English,
+    /// German.
+    German,
+    /// Spanish.
+    Spanish,
+    /// Chinese, in simplified characters.
+    Chinese,
+    /// Vietnamese.
+    Vietnamese,
 }
 
-/// The headline of a tile: at most three words.
-pub fn headline(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Ready => "Ready",
-        Kind::NotReady => "Not ready",
-        Kind::Working => "Working",
-        Kind::ShipIt => "Ship it",
-        Kind::WaitsForAuthority => "Waits for the CA",
-        Kind::ScanAgain => "Scan it again",
-        Kind::Stopped => "Stopped",
-        Kind::SetAside => "Set it aside",
-        Kind::Unknown => "Not known",
+static CATALOGUES: LazyLock<HashMap<Language, FluentBundle<FluentResource>>> =
+    LazyLock::new(|| Language::ALL.into_iter().map(|language| (language, language.catalogue())).collect());
+
+impl Language {
+    /// Every one, in the order in which they are offered.
+    pub const ALL: [Self; 5] = [Self::English, Self::German, Self::Spanish, Self::Chinese, Self::Vietnamese];
+
+    /// As BCP 47 writes it, for `<html lang>`, cookie and configuration.
+    #[must_use]
+    pub fn tag(self) -> &'static str {
+        match self {
+            Self::English => "en",
+            Self::German => "de",
+            Self::Spanish => "es",
+            Self::Chinese => "zh",
+            Self::Vietnamese => "vi",
+        }
+    }
+
+    /// The language of a tag; regions and scripts are left aside: `de-AT` is German.
+    #[must_use]
+    pub fn parse(tag: &str) -> Option<Self> {
+        let primary = tag.trim().split(['-', '_']).next().unwrap_or_default();
+        Self::ALL.into_iter().find(|language| language.tag().eq_ignore_ascii_case(primary))
+    }
+
+    /// The first that a browser asks for and the page speaks (RFC 9110 §12.5.4). Browsers list them in order of weight.
+    #[must_use]
+    pub fn accepted(header: &str) -> Option<Self> {
+        header.split(',').find_map(|range| Self::parse(range.split(';').next().unwrap_or_default()))
+    }
+
+    fn source(self) -> &'static str {
+        match self {
+            Self::English => include_str!("../words/en.ftl"),
+            Self::German => include_str!("../words/de.ftl"),
+            Self::Spanish => include_str!("../words/es.ftl"),
+            Self::Chinese => include_str!("../words/zh.ftl"),
+            Self::Vietnamese => include_str!("../words/vi.ftl"),
+        }
+    }
+
+    fn catalogue(self) -> FluentBundle<FluentResource> {
+        let identifier = self.tag().parse::<LanguageIdentifier>().unwrap_or_default();
+        let mut bundle = FluentBundle::new_concurrent(vec![identifier]);
+        // The page's parts are all one direction; the marks would only stand in what is copied.
+        bundle.set_use_isolating(false);
+        // A test holds that every catalogue is whole.
+        let resource = FluentResource::try_new(self.source().to_owned()).unwrap_or_else(|(parsed, _)| parsed);
+        bundle.add_resource_overriding(resource);
+        bundle
+    }
+
+    /// The words for a key: `started`, or `ready.next` for what belongs to it.
+    #[must_use]
+    pub fn say(self, key: &str) -> String {
+        self.with(key, &[])
+    }
+
+    /// The same, with what it speaks of.
+    #[must_use]
+    pub fn with(self, key: &str, about: &[(&str, FluentValue<'_>)]) -> String {
+        // What no catalogue has is told by its key: a test holds that this does not happen.
+        self.find(key, about).unwrap_or_else(|| key.to_owned())
+    }
+
+    /// The words for a key that comes from outside; `None` when they are not known, or need what was not given.
+    #[must_use]
+    pub fn find(self, key: &str, about: &[(&str, FluentValue<'_>)]) -> Option<String> {
+        self.written(key, about).or_else(|| Self::English.written(key, about))
+    }
+
+    fn written(self, key: &str, about: &[(&str, FluentValue<'_>)]) -> Option<String> {
+        let bundle = CATALOGUES.get(&self)?;
+        let (name, attribute) = key.split_once('.').map_or((key, None), |(name, attribute)| (name, Some(attribute)));
+        let message = bundle.get_message(name)?;
+        let pattern = match attribute {
+            None => message.value()?,
+            Some(attribute) => message.get_attribute(attribute)?.value(),
+        };
+        let mut named = FluentArgs::with_capacity(about.len());
+        for (name, value) in about {
+            named.set(*name, value.clone());
+        }
+        let mut errors: Vec<FluentError> = Vec::new();
+        let text = bundle.format_pattern(pattern, Some(&named), &mut errors).into_owned();
+        errors.is_empty().then_some(text)
+    }
+
+    /// The headline of a tile.
+    #[must_use]
+    pub fn headline(self, kind: Kind) -> String {
+        self.say(kind.class())
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn next_action(self, kind: Kind) -> String {
+        self.say(&format!("{}.next", kind.class()))
+    }
+
+    /// What is being done to the device, when it is a step at all.
+    #[must_use]
+    pub fn step(self, state: State) -> String {
+        self.say(step(state))
+    }
+
+    /// How long a device took, once it is done.
+    #[must_use]
+    pub fn took(self, milliseconds: i64) -> String {
+        if milliseconds < 60_000 {
+            let tenths = milliseconds.max(0) / 100;
+            let seconds = format!("{}.{}", tenths / 10, tenths % 10);
+            self.with("took-seconds", &[("seconds", seconds.into())])
+        } else {
+            elapsed(milliseconds)
+        }
+    }
+
+    /// How long a drain takes; milliseconds.
+    #[must_use]
+    pub fn drain(self, milliseconds: i64) -> String {
+        // Rounded up: a promise to a person is better kept.
+        let seconds = milliseconds.max(0).div_euclid(1000) + 1;
+        if seconds < 90 {
+            self.with("drain-seconds", &[("seconds", seconds.into())])
+        } else {
+            self.with("drain-minutes", &[("minutes", ((seconds + 59) / 60).into())])
+        }
     }
 }
 
-/// What to do next, where the station says nothing better.
-pub fn next_action(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Ready => "Put a device in and scan it.",
-        Kind::NotReady => "Wait: the station has stopped.",
-        Kind::Working => "Leave the device in place.",
-        Kind::ShipIt => "Take it out and ship it.",
-        Kind::WaitsForAuthority => "Put it on the shelf. Scan it again when the CA is back.",
-        Kind::ScanAgain => "Its certificate is here: put the device in and scan it again.",
-        Kind::Stopped => "Scan it again; if it stops again, set it aside.",
-        Kind::SetAside => "Set it aside for a supervisor.",
-        Kind::Unknown => "This screen is older than the station: call the administrator.",
-    }
-}
-
-/// What is being done to the device: the step's name, for a tile that works.
-pub fn step(state: State) -> &'static str {
+fn step(state: State) -> &'static str {
     match state {
-        State::Unspecified => "Unknown",
-        State::Requested => "Looking who the device is",
-        State::DeviceIdentified => "Looking for its key",
-        State::KeyGenerationStarted => "Making its key",
-        State::KeyGenerated => "Proving where the key lives",
-        State::ResidencyProven => "Signing the request",
-        State::RequestSigned => "Queueing for the CA",
-        State::Submitted => "The CA is signing",
-        State::Issued => "Checking the certificate",
-        State::WriteStarted => "Writing the certificate",
-        State::Written => "Reading it back",
-        State::Verified => "Finishing",
-        State::Completed => "Done",
-        State::Failed => "Stopped",
-        State::Quarantined => "Set aside",
-        State::Cancelled => "Cancelled",
-        State::InDoubt => "In doubt",
+        State::Requested => "step-requested",
+        State::DeviceIdentified => "step-device-identified",
+        State::KeyGenerationStarted => "step-key-generation-started",
+        State::KeyGenerated => "step-key-generated",
+        State::ResidencyProven => "step-residency-proven",
+        State::RequestSigned => "step-request-signed",
+        State::Submitted => "step-submitted",
+        State::Issued => "step-issued",
+        State::WriteStarted => "step-write-started",
+        State::Written => "step-written",
+        State::Verified => "step-verified",
+        State::Completed => "ship-it",
+        State::Failed | State::Cancelled => "stopped",
+        State::Quarantined | State::InDoubt => "set-aside",
+        State::Unspecified => "unknown",
     }
 }
 
-/// How far a device is.
-pub fn step_of(step: usize, steps: usize) -> String {
-    format!("Step {step} of {steps}")
-}
-
-/// In a tile whose fixture began before the station named a step.
-pub const PREPARING: &str = "Starting";
-
-/// A lot's progress.
-pub fn lot_progress(completed: u32, quantity: u32) -> String {
-    format!("{completed} of {quantity} done")
-}
-
-/// A lot in a list to choose from.
-pub fn lot_choice(lot: &str, completed: u32, quantity: u32) -> String {
-    format!("{lot}: {}", lot_progress(completed, quantity))
-}
-
-/// The station's words for support.
-pub fn for_support(reason: &str) -> String {
-    format!("For support: {reason}")
+/// The key for why the station did not start a device, by the kind of its answer.
+#[must_use]
+pub fn refused(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "started",
+        Code::InvalidArgument | Code::OutOfRange => "code-invalid",
+        Code::NotFound => "code-not-found",
+        Code::AlreadyExists => "code-exists",
+        Code::FailedPrecondition => "code-precondition",
+        Code::Aborted => "code-aborted",
+        Code::ResourceExhausted => "code-exhausted",
+        Code::PermissionDenied | Code::Unauthenticated => "code-denied",
+        Code::Unimplemented => "code-unimplemented",
+        Code::Internal | Code::DataLoss | Code::Unknown => "code-internal",
+        // Both may have reached the station. A second scan is answered with the same issuance, so it does no harm.
+        Code::Unavailable => "code-unavailable",
+        Code::DeadlineExceeded | Code::Cancelled => "code-late",
+    }
 }
 
 /// A duration in digits: `0:07`, `12:30`, `1:02:03`. The script counts on in the same form.
+#[must_use]
 pub fn elapsed(milliseconds: i64) -> String {
     let seconds = milliseconds.max(0) / 1000;
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
 }
 
-/// How long a device took, once it is done.
-pub fn took(milliseconds: i64) -> String {
-    if milliseconds < 60_000 {
-        let tenths = milliseconds.max(0) / 100;
-        format!("{}.{} s", tenths / 10, tenths % 10)
-    } else {
-        elapsed(milliseconds)
-    }
-}
-
-/// The banner while the CA does not answer: how many wait.
-pub fn authority_down(waiting: u64) -> String {
-    match waiting {
-        0 => "The CA is away: no device waits".to_owned(),
-        1 => "The CA is away: 1 device waits".to_owned(),
-        more => format!("The CA is away: {more} devices wait"),
-    }
-}
-
-/// What the operator does then.
-pub fn authority_down_next(full: bool) -> &'static str {
-    if full {
-        "Start no new devices: the queue is full. Put waiting devices on the shelf; scan them again when the CA is back."
-    } else {
-        "Go on scanning. Put waiting devices on the shelf; scan them again when the CA is back."
-    }
-}
-
-/// Before how long it lasts.
-pub const FOR: &str = "for";
-
-/// The page runs and never met its station yet.
-pub const SEARCHING: &str = "Looking for the station";
-/// What to do then.
-pub const SEARCHING_NEXT: &str = "Wait. If it stays, call the administrator.";
-/// The page lost its station.
-pub const STATION_LOST: &str = "The station does not answer: reconnecting";
-/// What to do then.
-pub const STATION_LOST_NEXT: &str = "Wait, and leave devices where they are. Nothing that was started is lost.";
-/// The station stopped by itself.
-pub const HALTED: &str = "The station has stopped";
-
-/// The head of a notice: a device was started.
-pub fn started(fixture: &str) -> String {
-    if fixture.is_empty() { "Started".to_owned() } else { format!("Started in {fixture}") }
-}
-
-/// The head of a notice: the scan met a device that is further already.
-pub fn already(kind: Kind) -> String {
-    format!("{}: this device was started before", headline(kind))
-}
-
-/// A fixture's barcode was scanned.
-pub fn fixture_chosen(fixture: &str) -> String {
-    format!("{fixture} is chosen: scan the device")
-}
-
-/// A fixture's barcode that this station does not have.
-pub fn fixture_unknown(fixture: &str) -> String {
-    format!("This station has no fixture {fixture}: choose one of the tiles")
-}
-
-/// No lot is open.
-pub const LOT_MISSING: &str = "Not started: no lot is open. Ask for one to be opened, then scan again";
-/// Several are, and none was chosen.
-pub const LOT_NOT_CHOSEN: &str = "Not started: choose the lot, then scan again";
-/// The page lost its station, so nothing was sent.
-pub const NOT_CONNECTED: &str = "Not started: the station does not answer. Scan it again when the screen is live";
-/// The form is older than the page's server, or not from this page.
-pub const FORM_EXPIRED: &str = "Not started: the screen was restarted meanwhile. Scan it again";
-
-/// Why the station did not start the device, by the kind of its answer; the station's own words follow.
-pub fn refused(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "Started",
-        Code::InvalidArgument | Code::OutOfRange => "Not started: the station does not accept this",
-        Code::NotFound => "Not started: the station does not know this",
-        Code::AlreadyExists => "Not started: it exists already, with other content",
-        Code::FailedPrecondition => "Not started: something else must be done first",
-        Code::Aborted => "Not started: something else came between. Scan it again",
-        Code::ResourceExhausted => "Not started: there is no more room. Try again later",
-        Code::PermissionDenied | Code::Unauthenticated => {
-            "Not started: this screen may not do that. Call the administrator"
-        }
-        Code::Unimplemented => "Not started: screen and station do not fit together. Call the administrator",
-        Code::Internal | Code::DataLoss | Code::Unknown => {
-            "Not started: the station has a fault. Call the administrator"
-        }
-        // Both may have reached the station. A second scan is answered with the same issuance, so it does no harm.
-        Code::Unavailable => "The station did not answer. Scan it again when the screen is live",
-        Code::DeadlineExceeded | Code::Cancelled => "The station did not answer in time. Scan it again",
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Durations read like a clock, and never below zero.
-    #[test]
-    fn durations_read_like_a_clock() {
-        let written: Vec<String> = [-5, 0, 7_900, 750_000, 3_723_000].into_iter().map(elapsed).collect();
-        assert_eq!(written, ["0:00", "0:00", "0:07", "12:30", "1:02:03"]);
-        assert_eq!([took(-1), took(740), took(12_999), took(61_000)], ["0.0 s", "0.7 s", "12.9 s", "1:01"]);
-    }
-}
+mod tests;

@@ -87,7 +87,7 @@ impl Chromium {
     pub(crate) async fn until(&self, selector: &str) {
         let found = self.client.wait().at_most(SOON).for_element(Locator::Css(selector)).await;
         if let Err(error) = found {
-            let page = self.client.source().await.unwrap_or_default();
+            let page = self.script("return document.body.innerText").await;
             panic!("`{selector}` did not come: {error}\n{page}");
         }
     }

@@ -6,7 +6,10 @@ use fantoccini::Locator;
 use proto::station::v1::{Failure, Queue, event::Change, issuance::State};
 use serde_json::json;
 use service::shutdown::Shutdown;
-use station_ui::{guard::Hosts, server};
+use station_ui::{
+    guard::Hosts,
+    server::{self, Settings},
+};
 
 use crate::{
     chromium::{Chromium, SIZES, Size, output},
@@ -28,7 +31,8 @@ impl Page {
         let listener = server::bind(address.parse().expect("an address")).await.expect("bound");
         let address = listener.local_addr().expect("bound");
         let shutdown = Shutdown::new();
-        let routes = server::routes(fake.client(), Hosts::new(address, &[]), shutdown.clone()).expect("routes");
+        let routes = server::routes(fake.client(), Hosts::new(address, &[]), Settings::default(), shutdown.clone())
+            .expect("routes");
         tokio::spawn(server::serve(listener, routes, shutdown.clone()));
         Self { origin: format!("http://{address}"), shutdown }
     }
@@ -152,10 +156,18 @@ async fn every_state_fits_and_can_be_read() {
         chromium.until(&format!("[data-kind={kind}]")).await;
     }
     chromium.client.find(Locator::Css("#lot")).await.expect("a choice").select_by_value("LOT-2026-118").await.unwrap();
-    let refusal = "device_serial: `SN 2026` holds a space; scan the device's own barcode";
-    fake.script(|script| script.answer = Err(tonic::Status::invalid_argument(refusal)));
+    let refusal = service::status::invalid_argument("device_serial", "`SN 2026` holds a space");
+    fake.script(|script| script.answer = Err(refusal));
+    // A failure is held until somebody has taken notice: here of one by a tap, of the other not at all.
     chromium.scan("SN 2026").await;
     chromium.until(".notice.bad").await;
+    assert!(chromium.text("#notice").await.contains("fixture-4 has a device to set right"));
+    chromium.script("document.querySelector('#tile-fixture-4 .acknowledge').click()").await;
+    chromium.until("#tile-fixture-4:not(.attention)").await;
+    chromium.scan("fixture:fixture-6").await;
+    chromium.until("input[value=fixture-6]:checked").await;
+    chromium.scan("SN 2026").await;
+    chromium.until("#notice small").await;
     let mut faults = Vec::new();
     for size in SIZES {
         chromium.resize(size).await;

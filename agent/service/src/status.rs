@@ -1,7 +1,7 @@
 //! gRPC statuses that a program can act on: the code from the kind of failure, the rest as `google.rpc` error details
 //! (<https://google.aip.dev/193>), the message in words that say what to do.
 
-use std::{error::Error, fmt::Write, time::Duration};
+use std::{collections::HashMap, error::Error, fmt::Write, time::Duration};
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -40,7 +40,14 @@ pub fn invalid_arguments(violations: impl IntoIterator<Item = (String, String)>)
 
 /// A refusal for a reason that programs can tell apart: `reason` is UPPER_SNAKE_CASE and does not change between releases.
 pub fn refused(code: Code, reason: &str, message: impl Into<String>) -> Status {
-    let details = ErrorDetails::with_error_info(reason, DOMAIN, []);
+    refused_about(code, reason, message, &[])
+}
+
+/// As [`refused`], with what it speaks of as `(name, value)`, so that whoever shows it can say it in other words.
+pub fn refused_about(code: Code, reason: &str, message: impl Into<String>, about: &[(&str, String)]) -> Status {
+    let about: HashMap<String, String> =
+        about.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    let details = ErrorDetails::with_error_info(reason, DOMAIN, about);
     Status::with_error_details(code, message, details)
 }
 
@@ -55,6 +62,18 @@ pub fn retry_later(reason: &str, message: impl Into<String>, after: Duration) ->
 pub fn reason(status: &Status) -> Option<String> {
     let info = status.get_details_error_info()?;
     (info.domain == DOMAIN).then_some(info.reason)
+}
+
+/// What the reason speaks of, by name (`ErrorInfo.metadata`): such as `lot` and `LOT-1`.
+pub fn parameters(status: &Status) -> Vec<(String, String)> {
+    let info = status.get_details_error_info().filter(|info| info.domain == DOMAIN);
+    info.map(|info| info.metadata.into_iter().collect()).unwrap_or_default()
+}
+
+/// The request's fields that are wrong, in the order in which they were found.
+pub fn fields(status: &Status) -> Vec<String> {
+    let violations = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
+    violations.into_iter().map(|violation| violation.field).collect()
 }
 
 /// How long a status asks to wait before the next attempt, if it says.
@@ -136,6 +155,7 @@ mod tests {
             .map(|v| (v.field, v.description))
             .collect();
         assert_eq!(fields, [("serial", "is empty"), ("lot", "is unknown")].map(|(f, d)| (f.to_owned(), d.to_owned())));
+        assert_eq!(super::fields(&status), ["serial", "lot"]);
         assert_eq!(received(&invalid_argument("serial", "is empty")).message(), "serial: is empty");
     }
 
@@ -148,8 +168,11 @@ mod tests {
         assert_eq!(retry_after(&status), Some(Duration::from_millis(1500)));
         let status = received(&refused(Code::FailedPrecondition, "LOT_USED_UP", "the lot is used up"));
         assert_eq!((status.code(), reason(&status).as_deref()), (Code::FailedPrecondition, Some("LOT_USED_UP")));
+        let about = [("lot", "LOT-1".to_owned())];
+        let status = received(&refused_about(Code::FailedPrecondition, "LOT_CLOSED", "the lot is closed", &about));
+        assert_eq!(parameters(&status), [("lot".to_owned(), "LOT-1".to_owned())]);
         let foreign = Status::unavailable("busy");
-        assert_eq!((reason(&foreign), retry_after(&foreign)), (None, None));
+        assert_eq!((reason(&foreign), retry_after(&foreign), parameters(&foreign)), (None, None, Vec::new()));
     }
 
     /// The causes below a status are told once each.

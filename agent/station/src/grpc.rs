@@ -357,8 +357,12 @@ fn refused(refused: LedgerRefused) -> Status {
     match refused {
         LedgerRefused::Invalid { field, .. } => status::invalid_argument(field, message),
         LedgerRefused::NotFound(_) => status::refused(Code::NotFound, "NOT_FOUND", message),
-        LedgerRefused::Exists { reason, .. } => status::refused(Code::AlreadyExists, reason, message),
-        LedgerRefused::Precondition { reason, .. } => status::refused(Code::FailedPrecondition, reason, message),
+        LedgerRefused::Exists { reason, about, .. } => {
+            status::refused_about(Code::AlreadyExists, reason, message, &about)
+        }
+        LedgerRefused::Precondition { reason, about, .. } => {
+            status::refused_about(Code::FailedPrecondition, reason, message, &about)
+        }
         LedgerRefused::Full(_) => status::retry_later("QUEUE_FULL", message, QUEUE_FULL_RETRY),
         LedgerRefused::Clock(wrong) => {
             let message = format!("{message}. {}", wrong.remedy());

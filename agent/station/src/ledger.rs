@@ -98,6 +98,8 @@ pub enum LedgerRefused {
         reason: &'static str,
         /// One sentence.
         message: String,
+        /// What it speaks of, by name.
+        about: About,
     },
     /// Not in this state.
     #[error("{message}")]
@@ -106,6 +108,8 @@ pub enum LedgerRefused {
         reason: &'static str,
         /// One sentence.
         message: String,
+        /// What it speaks of, by name.
+        about: About,
     },
     /// At a bound; later it may pass.
     #[error("{0}")]
@@ -121,9 +125,24 @@ pub enum LedgerRefused {
     Damaged(String),
 }
 
+/// What a refusal speaks of, so that whoever shows it can say it in other words: such as `lot` and `LOT-1`.
+pub type About = Vec<(&'static str, String)>;
+
 impl LedgerRefused {
-    fn precondition(reason: &'static str, message: String) -> Self {
-        Self::Precondition { reason, message }
+    pub(crate) fn precondition(reason: &'static str, message: String) -> Self {
+        Self::Precondition { reason, message, about: About::new() }
+    }
+
+    fn exists(reason: &'static str, message: String) -> Self {
+        Self::Exists { reason, message, about: About::new() }
+    }
+
+    /// The same, about this.
+    pub(crate) fn about(mut self, name: &'static str, value: impl ToString) -> Self {
+        if let Self::Exists { about, .. } | Self::Precondition { about, .. } = &mut self {
+            about.push((name, value.to_string()));
+        }
+        self
     }
 }
 

@@ -69,7 +69,7 @@ pub async fn fixture<'a>(
             Seen::Unclear(fixture, fault) => unclear.push(format!("{}: {fault}", fixture.name)),
         }
     }
-    let refused = |reason, message| Err(LedgerRefused::Precondition { reason, message });
+    let refused = |reason, message| Err(LedgerRefused::precondition(reason, message));
     match (new.as_slice(), unclear.as_slice()) {
         ([only], _) => Ok(only),
         ([], []) => refused(
@@ -82,10 +82,9 @@ pub async fn fixture<'a>(
         ),
         (several, _) => {
             let names: Vec<&str> = several.iter().map(|fixture| FixtureName::as_str(&fixture.name)).collect();
-            refused(
-                "FIXTURE_AMBIGUOUS",
-                format!("{} hold new devices: say which one by its barcode or by a tap", names.join(", ")),
-            )
+            let names = names.join(", ");
+            let message = format!("{names} hold new devices: say which one by its barcode or by a tap");
+            Err(LedgerRefused::precondition("FIXTURE_AMBIGUOUS", message).about("fixtures", names))
         }
     }
 }

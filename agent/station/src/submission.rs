@@ -50,6 +50,25 @@ pub struct Link {
     pub last_error: String,
     /// How far its clock is from this machine's, when that was far at the start.
     pub clock: String,
+    /// How fast the CA answers, once it has.
+    pub pace: Option<Pace>,
+}
+
+/// How long the largest batch took that the CA answered whole: what a drain is estimated by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Submissions in it.
+    pub size: usize,
+    /// From sending it to its answers.
+    pub took: Duration,
+}
+
+impl Pace {
+    /// How long so many submissions take.
+    #[must_use]
+    pub fn for_all(self, waiting: usize) -> Duration {
+        self.took.mul_f64(waiting as f64 / self.size.max(1) as f64)
+    }
 }
 
 /// Whom an answer is told, so that a device which is still there goes on.
@@ -449,6 +468,7 @@ impl<C: Connector, A: Answered> Sender<C, A> {
                 next_attempt: next.map(|pause| Timestamp(now.0 + i64::try_from(pause.as_millis()).unwrap_or(0))),
                 last_error,
                 clock: link.clock.clone(),
+                pace: link.pace,
             };
             if link.up != Some(up) {
                 after.changed = Some(now);

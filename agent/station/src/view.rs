@@ -98,6 +98,7 @@ pub fn station(ledger: &Ledger, fixtures: &Fixtures, board: &Board) -> wire::Sta
     let link = board.link();
     let (length, oldest) = ledger.queue();
     let time = |at: Option<Timestamp>| at.map(timestamp);
+    let drain = link.pace.filter(|_| length > 0).and_then(|pace| pace.for_all(length).try_into().ok());
     wire::Station {
         station: board.provenance.station.clone(),
         fixtures: fixtures.collect(),
@@ -110,6 +111,7 @@ pub fn station(ledger: &Ledger, fixtures: &Fixtures, board: &Board) -> wire::Sta
             next_attempt_time: time(link.next_attempt),
             last_error: if link.last_error.is_empty() { link.clock } else { link.last_error },
             in_doubt: ledger.in_doubt() as u64,
+            drain_duration: drain,
         }),
         profiles: ledger.profiles().iter().map(|pinned| pinned.profile.name.to_string()).collect(),
         halted: board.halted().unwrap_or_default(),

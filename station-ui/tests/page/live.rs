@@ -76,7 +76,7 @@ async fn a_restart_of_the_station_is_seen_and_survived() {
 
     fake.shows("fixture-2", issuance("SN-2", State::Quarantined));
     fake.serve().await;
-    let back = events.until("SN-2.ca").await;
+    let back = events.until("SN-2</span>").await;
     assert!(back.contains(r#"data-link="live""#) && !back.contains("does not answer"), "{back}");
     assert_eq!(fake.script(|script| script.watched.last().copied()), Some(Some(seen)));
 }
@@ -90,6 +90,7 @@ async fn a_page_that_never_met_its_station_says_so() {
     let routes = station_ui::server::routes(
         client,
         station_ui::guard::Hosts::new(crate::visitor::HOST.parse().unwrap(), &[]),
+        station_ui::server::Settings::default(),
         service::shutdown::Shutdown::new(),
     )
     .unwrap();
@@ -131,6 +132,7 @@ async fn the_banner_says_how_many_wait_for_the_authority() {
         link_up,
         link_time: Some(std::time::SystemTime::now().into()),
         last_error: if link_up { String::new() } else { "connection refused".into() },
+        drain_duration: (!link_up).then_some(prost_types::Duration { seconds: 20, nanos: 0 }),
         ..Queue::default()
     };
     let tell = |queue: Queue| {
@@ -144,6 +146,7 @@ async fn the_banner_says_how_many_wait_for_the_authority() {
     events.until("The CA is away: 3 devices wait").await;
     let rest = events.until("connection refused").await;
     assert!(rest.contains("Go on scanning") && rest.contains("data-elapsed"), "{rest}");
+    assert!(rest.contains("done in about 21 seconds"), "{rest}");
     tell(queue(false, 100));
     events.until("Start no new devices").await;
     tell(queue(true, 0));
@@ -175,12 +178,14 @@ async fn hostile_text_stays_text() {
     let hostile = |place: &str| format!("{place}\"'><script>alert(1)</script>&");
     fake.script(|script| {
         let mut bad = issuance(&hostile("serial"), State::Failed);
-        bad.common_name = hostile("cn");
+        let mut good = issuance("SN-2", State::Completed);
+        good.common_name = hostile("cn");
         bad.next_action = hostile("next");
         bad.failure = Some(Failure { reason: hostile("reason"), message: hostile("message") });
         script.station.station = hostile("station");
         script.station.halted = hostile("halted");
-        script.station.fixtures = vec![fake::fixture(&hostile("fixture"), Some(bad)), fake::fixture("fixture-2", None)];
+        script.station.fixtures =
+            vec![fake::fixture(&hostile("fixture"), Some(bad)), fake::fixture("fixture-2", Some(good))];
         script.lots = vec![fake::lot(&hostile("one"), 10, 0), fake::lot(&hostile("two"), 10, 0)];
         script.answer = Err(tonic::Status::invalid_argument(hostile("words")));
         script.station.queue = Some(Queue {

@@ -15,7 +15,7 @@ use crate::{
 async fn a_foreign_name_is_refused_on_every_route() {
     let fake = Fake::start().await;
     let visitor = Visitor::new(fake.client()).await;
-    for path in ["/", "/events", "/healthz", "/page.css", "/page.js", "/icon.svg", "/nothing"] {
+    for path in ["/", "/events", "/healthz", "/page.css", "/script/page.js", "/icon.svg", "/nothing"] {
         for host in ["evil.example", "evil.example:8080", "127.0.0.1", "127.0.0.1:8080.evil.example"] {
             let request = Request::get(path).header("host", host).body(Body::empty()).unwrap();
             assert_eq!(visitor.ask(request).await.status, StatusCode::MISDIRECTED_REQUEST, "{path} at {host}");
@@ -46,6 +46,19 @@ async fn a_form_without_this_pages_token_starts_nothing() {
     assert!(fake.script(|script| script.started.is_empty()));
 }
 
+/// Every other form without the token; expects nothing to change.
+#[tokio::test]
+async fn no_form_works_without_this_pages_token() {
+    let fake = Fake::start().await;
+    let visitor = Visitor::new(fake.client()).await;
+    for (path, fields) in [("/acknowledge", "fixture=fixture-1"), ("/language", "language=de"), ("/sign-out", "")] {
+        let answer = visitor.submit(path, "0", fields).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");
+        assert!(!answer.headers.contains_key("set-cookie"), "{path}");
+        assert_eq!(visitor.submit(path, &visitor.token, fields).await.status, StatusCode::SEE_OTHER, "{path}");
+    }
+}
+
 /// Posts with a good token from foreign origins; expects no start.
 #[tokio::test]
 async fn a_foreign_origin_starts_nothing() {
@@ -68,7 +81,7 @@ async fn a_foreign_origin_starts_nothing() {
 async fn every_answer_carries_the_policy_and_the_page_keeps_it() {
     let fake = Fake::start().await;
     let visitor = Visitor::new(fake.client()).await;
-    for path in ["/", "/healthz", "/page.css", "/page.js", "/icon.svg", "/nothing"] {
+    for path in ["/", "/healthz", "/page.css", "/script/page.js", "/icon.svg", "/nothing"] {
         let answer = visitor.get(path).await;
         let header = |name: &str| answer.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
         let policy = header("content-security-policy").unwrap();
@@ -85,7 +98,7 @@ async fn every_answer_carries_the_policy_and_the_page_keeps_it() {
         assert!(!answer.text.contains(forbidden), "{forbidden}");
     }
     assert_eq!(answer.text.matches("<script").count(), 1);
-    assert!(answer.text.contains(r#"<script src="/page.js" defer></script>"#));
+    assert!(answer.text.contains(r#"<script src="/script/page.js" type="module"></script>"#));
 }
 
 /// The cookie is out of reach for scripts and for other sites, and is given once.

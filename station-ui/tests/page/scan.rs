@@ -1,12 +1,13 @@
 //! A scan, without a script: the form, the redirect, and what is said of it.
 
-use axum::http::StatusCode;
-use proto::station::v1::issuance::State;
-use tonic::Status;
+use axum::http::{Request, StatusCode, header::COOKIE};
+use proto::station::v1::{Failure, issuance::State};
+use station_ui::{operators, server::Settings, words::Language};
+use tonic::{Code, Status};
 
 use crate::{
     fake::{Fake, issuance, lot},
-    visitor::Visitor,
+    visitor::{HOST, Visitor},
 };
 
 /// Scans with one open lot and no choice; expects the station asked for that lot, and the result after a redirect.
@@ -108,4 +109,124 @@ async fn a_live_page_gets_the_notice_alone() {
     let answer = visitor.post("scanned=SN-1&live=1").await;
     assert_eq!(answer.status, StatusCode::OK);
     assert!(answer.text.starts_with(r#"<p class="notice good" data-tone="good""#), "{}", answer.text);
+}
+
+/// The station's refusals with what they speak of; expects each in words with what to do, in English and in German, and the
+/// station's own words beside them for support.
+#[tokio::test]
+async fn a_refusal_is_worded_by_its_reason() {
+    let fake = Fake::start().await;
+    let visitor = Visitor::new(fake.client()).await;
+    let german = Visitor::with(fake.client(), Settings { language: Language::German, ..Settings::default() }).await;
+    let about = |pairs: &[(&'static str, &str)]| -> Vec<(&'static str, String)> {
+        pairs.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
+    };
+    for (reason, about, english, other) in [
+        (
+            "LOT_USED_UP",
+            about(&[("lot", "LOT-1"), ("started", "10"), ("quantity", "10")]),
+            "is complete, 10 of 10",
+            "ist voll",
+        ),
+        (
+            "COMMON_NAME_TAKEN",
+            about(&[("device_serial", "SN-1"), ("lot", "LOT-0")]),
+            "SN-1 was certified before, in the lot LOT-0",
+            "wurde früher zertifiziert",
+        ),
+        (
+            "WRONG_PROFILE",
+            about(&[("lot", "LOT-1"), ("profile", "device-ca"), ("asked", "server")]),
+            "is for the profile device-ca, not for server",
+            "nicht für server",
+        ),
+        ("FIXTURE_AMBIGUOUS", about(&[("fixtures", "fixture-1, fixture-2")]), "Which fixture?", "Welcher Platz?"),
+    ] {
+        let status = service::status::refused_about(Code::FailedPrecondition, reason, "in its own words", &about);
+        fake.script(|script| script.answer = Err(status));
+        let page = visitor.scan("scanned=SN-1").await;
+        assert!(page.contains(english) && page.contains("in its own words"), "{reason}: {page}");
+        assert!(german.scan("scanned=SN-1").await.contains(other), "{reason}");
+    }
+    // What a newer station says is told as it says it.
+    let status =
+        service::status::refused(Code::FailedPrecondition, "MOON_PHASE", "the moon is wrong: wait for another");
+    fake.script(|script| script.answer = Err(status));
+    let page = visitor.scan("scanned=SN-1").await;
+    assert!(page.contains("something else must be done first") && page.contains("wait for another"), "{page}");
+}
+
+/// A failed device stands in a fixture: the next scan is held until it is acknowledged by a tap or by its fixture's barcode;
+/// the failed device itself goes on.
+#[tokio::test]
+async fn a_failure_is_acknowledged_before_the_next_scan() {
+    let fake = Fake::start().await;
+    let mut stopped = issuance("SN-1", State::Failed);
+    stopped.failure = Some(Failure { reason: "DEVICE_ABSENT".into(), message: "no answer".into() });
+    fake.shows("fixture-1", stopped);
+    fake.script(|script| script.answer = Ok(issuance("SN-2", State::Requested)));
+    let visitor = Visitor::new(fake.client()).await;
+    let page = visitor.scan("scanned=SN-2").await;
+    assert!(page.contains("fixture-1 has a device to set right"), "{page}");
+    assert!(fake.script(|script| script.started.is_empty()));
+    assert!(
+        visitor.scan("scanned=SN-2&fixture=fixture-2").await.contains("Started"),
+        "another fixture is free to go on"
+    );
+    visitor.scan("scanned=SN-1").await;
+    assert_eq!(fake.script(|script| script.started.len()), 2, "the same device is how it goes on");
+
+    let mut events = visitor.events().await;
+    let before = events.until("For support: DEVICE_ABSENT: no answer").await;
+    assert!(before.contains("Understood"), "{before}");
+    assert_eq!(visitor.submit("/acknowledge", &visitor.token, "fixture=fixture-1").await.status, StatusCode::SEE_OTHER);
+    let tile = events.until("For support: DEVICE_ABSENT: no answer").await;
+    assert!(!tile.contains("Understood"), "{tile}");
+    assert!(visitor.scan("scanned=SN-2").await.contains("Started"));
+
+    // It fails once more, which nobody has seen yet.
+    let mut again = issuance("SN-1", State::Quarantined);
+    again.failure = Some(Failure { reason: "MISMATCH".into(), message: String::new() });
+    fake.shows("fixture-1", again);
+    events.until("For support: MISMATCH").await;
+    assert!(visitor.scan("scanned=SN-2").await.contains("to set right"));
+    assert!(visitor.scan("scanned=fixture%3Afixture-1").await.contains("fixture-1: understood"));
+    events.until("For support: MISMATCH").await;
+    assert!(visitor.scan("scanned=SN-2").await.contains("Started"));
+}
+
+/// A line that needs badges: nothing starts without one, the badge goes to the station, and sign-out ends it.
+#[tokio::test]
+async fn a_badge_comes_first_where_it_is_required() {
+    let fake = Fake::start().await;
+    fake.script(|script| script.answer = Ok(issuance("SN-1", State::Requested)));
+    let required = operators::Settings { required: true, ..operators::Settings::default() };
+    let visitor = Visitor::with(fake.client(), Settings { operators: required, ..Settings::default() }).await;
+    assert!(visitor.scan("scanned=SN-1").await.contains("scan your badge first"));
+    assert!(visitor.scan("scanned=badge%3A").await.contains("The badge is empty"));
+    assert!(visitor.scan("scanned=badge%3A%3Cb%3E").await.contains("no badge of this line"));
+    assert!(fake.script(|script| script.started.is_empty()));
+    assert!(visitor.scan("scanned=badge%3AB-17").await.contains("Signed in: B-17"));
+    visitor.scan("scanned=SN-1").await;
+    assert_eq!(fake.script(|script| script.started[0].badge.clone()), "B-17");
+    visitor.submit("/sign-out", &visitor.token, "").await;
+    assert!(visitor.scan("scanned=SN-1").await.contains("scan your badge first"));
+}
+
+/// The page speaks the language that the browser asks for, and the one that was chosen before that.
+#[tokio::test]
+async fn the_page_speaks_the_operators_language() {
+    let fake = Fake::start().await;
+    let visitor = Visitor::new(fake.client()).await;
+    let ask = |cookie: String| {
+        let request =
+            Request::get("/").header("host", HOST).header("accept-language", "fr, vi;q=0.8").header(COOKIE, cookie);
+        visitor.ask(request.body(axum::body::Body::empty()).unwrap())
+    };
+    let asked = ask(visitor.cookie.clone()).await.text;
+    assert!(asked.contains(r#"<html lang="vi">"#) && asked.contains("Sẵn sàng"), "{asked}");
+    let chosen = visitor.submit("/language", &visitor.token, "language=zh").await;
+    let cookie = chosen.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    assert!(ask(format!("{}; {cookie}", visitor.cookie)).await.text.contains("放入设备并扫描"));
+    assert_eq!(visitor.submit("/language", &visitor.token, "language=xx").await.status, StatusCode::BAD_REQUEST);
 }

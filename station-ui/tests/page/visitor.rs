@@ -8,7 +8,11 @@ use axum::{
     http::{HeaderMap, Request, Response, StatusCode, header::COOKIE},
 };
 use service::shutdown::Shutdown;
-use station_ui::{feed::Client, guard::Hosts, server};
+use station_ui::{
+    feed::Client,
+    guard::Hosts,
+    server::{self, Settings},
+};
 use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
 use tower::ServiceExt as _;
@@ -38,8 +42,13 @@ pub(crate) struct Answer {
 impl Visitor {
     /// Opens a page that is connected to its station.
     pub(crate) async fn new(client: Client) -> Self {
+        Self::with(client, Settings::default()).await
+    }
+
+    /// The same, at a line with these settings.
+    pub(crate) async fn with(client: Client, settings: Settings) -> Self {
         let hosts = Hosts::new(HOST.parse().unwrap(), &[]);
-        let routes = server::routes(client, hosts, Shutdown::new()).unwrap();
+        let routes = server::routes(client, hosts, settings, Shutdown::new()).unwrap();
         let mut visitor = Self { routes, cookie: String::new(), token: String::new() };
         let mut events = visitor.events().await;
         events.until(r#"data-link="live""#).await;
@@ -69,8 +78,17 @@ impl Visitor {
         self.post_as(&[("origin", ORIGIN), ("sec-fetch-site", "same-origin")], &self.token, fields).await
     }
 
+    /// Posts another form of the page.
+    pub(crate) async fn submit(&self, path: &str, token: &str, fields: &str) -> Answer {
+        self.post_to(path, &[("origin", ORIGIN), ("sec-fetch-site", "same-origin")], token, fields).await
+    }
+
     pub(crate) async fn post_as(&self, headers: &[(&str, &str)], token: &str, fields: &str) -> Answer {
-        let mut request = Request::post("/scan")
+        self.post_to("/scan", headers, token, fields).await
+    }
+
+    async fn post_to(&self, path: &str, headers: &[(&str, &str)], token: &str, fields: &str) -> Answer {
+        let mut request = Request::post(path)
             .header("host", HOST)
             .header(COOKIE, &self.cookie)
             .header("content-type", "application/x-www-form-urlencoded");

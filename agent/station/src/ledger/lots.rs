@@ -29,15 +29,13 @@ impl Ledger {
             if row.open && row.profile == *profile && row.quantity == quantity {
                 return Ok((row, None));
             }
-            return Err(LedgerRefused::Exists {
-                reason: "LOT_EXISTS",
-                message: format!(
-                    "the lot {lot} exists with profile {}, quantity {} and is {}: a lot is opened once",
-                    row.profile,
-                    row.quantity,
-                    if row.open { "open" } else { "closed" }
-                ),
-            });
+            let message = format!(
+                "the lot {lot} exists with profile {}, quantity {} and is {}: a lot is opened once",
+                row.profile,
+                row.quantity,
+                if row.open { "open" } else { "closed" }
+            );
+            return Err(LedgerRefused::exists("LOT_EXISTS", message).about("lot", lot));
         }
         let what = What::LotOpened {
             lot: lot.clone(),

@@ -46,7 +46,7 @@ impl Asked {
             return Ok(());
         }
         let message = format!("the fixture {} is at work: wait until it is done, or use another one", self.fixture);
-        Err(LedgerRefused::precondition("FIXTURE_BUSY", message))
+        Err(LedgerRefused::precondition("FIXTURE_BUSY", message).about("fixture", &self.fixture))
     }
 }
 
@@ -130,14 +130,16 @@ impl Ledger {
             message: format!("there is no profile {profile}: this station has {}", self.profiles.names()),
         })?;
         if profile != lot.profile {
-            return Err(LedgerRefused::precondition(
-                "WRONG_PROFILE",
-                format!("the lot {} is for the profile {}, and {profile} was asked for", subject.lot, lot.profile),
-            ));
+            let message =
+                format!("the lot {} is for the profile {}, and {profile} was asked for", subject.lot, lot.profile);
+            return Err(LedgerRefused::precondition("WRONG_PROFILE", message)
+                .about("lot", &subject.lot)
+                .about("profile", &lot.profile)
+                .about("asked", &profile));
         }
         if !lot.open {
             let message = format!("the lot {} is closed: open another lot", subject.lot);
-            return Err(LedgerRefused::precondition("LOT_CLOSED", message));
+            return Err(LedgerRefused::precondition("LOT_CLOSED", message).about("lot", &subject.lot));
         }
         let common_name =
             named.profile.common_name_for(&subject.device_serial, &named.issuer_names).map_err(|refused| {
@@ -152,23 +154,27 @@ impl Ledger {
             if never_issued && taken.request.device_serial == subject.device_serial {
                 instead_of = Some(Box::new(taken));
             } else {
-                return Err(LedgerRefused::Exists {
-                    reason: "COMMON_NAME_TAKEN",
-                    message: format!(
-                        "the CN {common_name} belongs to the device {} since its issuance {} in lot {}: a CN is given once; a \
-                         supervisor may have that device reworked",
-                        taken.request.device_serial, taken.id, taken.request.lot
-                    ),
-                });
+                let message = format!(
+                    "the CN {common_name} belongs to the device {} since its issuance {} in lot {}: a CN is given once; a \
+                     supervisor may have that device reworked",
+                    taken.request.device_serial, taken.id, taken.request.lot
+                );
+                return Err(LedgerRefused::exists("COMMON_NAME_TAKEN", message)
+                    .about("common_name", &common_name)
+                    .about("device_serial", &taken.request.device_serial)
+                    .about("issuance", taken.id)
+                    .about("lot", &taken.request.lot));
             }
         }
         let place = rows::key(&[subject.lot.as_str(), subject.device_serial.as_str()]);
         let has_place = self.rows.get(rows::PLACES, &place)?.is_some();
         if lot.started >= lot.quantity && !has_place {
-            return Err(LedgerRefused::precondition(
-                "LOT_USED_UP",
-                format!("the lot {} is used up: {} of {} devices were started", subject.lot, lot.started, lot.quantity),
-            ));
+            let message =
+                format!("the lot {} is used up: {} of {} devices were started", subject.lot, lot.started, lot.quantity);
+            return Err(LedgerRefused::precondition("LOT_USED_UP", message)
+                .about("lot", &subject.lot)
+                .about("started", lot.started)
+                .about("quantity", lot.quantity));
         }
         Ok(Judged::New(New { profile, common_name, instead_of, profile_sha256: named.sha256 }))
     }
@@ -201,13 +207,11 @@ impl Ledger {
             if (&request.lot, &request.device_serial, &request.profile)
                 != (&subject.lot, &subject.device_serial, profile)
             {
-                return Err(LedgerRefused::Exists {
-                    reason: "REQUEST_ID_REUSED",
-                    message: format!(
-                        "the request_id {} was used for device {} in lot {} with profile {}: use a new one",
-                        subject.request_id, request.device_serial, request.lot, request.profile
-                    ),
-                });
+                let message = format!(
+                    "the request_id {} was used for device {} in lot {} with profile {}: use a new one",
+                    subject.request_id, request.device_serial, request.lot, request.profile
+                );
+                return Err(LedgerRefused::exists("REQUEST_ID_REUSED", message));
             }
             return Ok(Some(before));
         }

@@ -10,7 +10,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{Answered, Sender};
+use super::{Answered, Pace, Sender};
 use crate::connector::{Answer, Connector, Submission, Unanswered};
 
 /// How long an answer is taken after the station gave up waiting for it.
@@ -84,11 +84,15 @@ impl<C: Connector, A: Answered> Sender<C, A> {
         let (connector, sent) = (Arc::clone(&self.connector), batch.to_vec());
         let mut call: Pin<Box<dyn Future<Output = Submitted> + Send>> =
             Box::pin(async move { connector.submit(&sent).await });
-        let deadline = Instant::now() + self.settings.timeout;
+        let begun = Instant::now();
+        let deadline = begun + self.settings.timeout;
         loop {
             tokio::select! {
                 biased;
-                submitted = &mut call => return submitted,
+                submitted = &mut call => {
+                    self.keep_pace(batch.len(), &submitted, begun.elapsed());
+                    return submitted;
+                }
                 Some(late) = self.late.join_next() => self.take_late(late),
                 () = sleep_until(deadline) => break,
             }
@@ -101,6 +105,20 @@ impl<C: Connector, A: Answered> Sender<C, A> {
             });
         }
         Err(Unanswered::lost(format!("no answer within {} s", self.settings.timeout.as_secs())))
+    }
+
+    /// A larger batch says more of what the CA can do; of the same size, the newest.
+    fn keep_pace(&self, size: usize, submitted: &Submitted, took: Duration) {
+        let whole = submitted.as_ref().is_ok_and(|answers| answers.len() == size);
+        if whole {
+            self.link.send_if_modified(|link| {
+                if link.pace.is_none_or(|known| known.size <= size) {
+                    link.pace = Some(Pace { size, took });
+                }
+                // No change of the link, which is what its watchers are told of.
+                false
+            });
+        }
     }
 
     /// After a batch: those without an answer were not taken, or nobody knows.

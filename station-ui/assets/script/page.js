@@ -1,0 +1,12 @@
+// Live updates, focus, and a scan that does not leave the page. Everything else works without it.
+import { start as clocks } from "./clocks.js";
+import { start as focus } from "./focus.js";
+import { start as scan } from "./scan.js";
+import { start as sound } from "./sound.js";
+import { follow } from "./stream.js";
+
+clocks();
+sound();
+scan();
+focus();
+follow();

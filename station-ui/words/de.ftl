@@ -1,0 +1,233 @@
+# Was die Seite sagt, auf Deutsch.
+
+language = Deutsch
+
+## Der Rahmen.
+
+station = Station
+scan = Gerät scannen
+start = Start
+lot = Los
+choose-lot = Los wählen
+no-lot = Kein Los ist offen
+    .next = Ein Los öffnen lassen.
+lot-progress = { $completed } von { $quantity } fertig
+lot-choice = { $lot }: { $completed } von { $quantity } fertig
+fixture = Platz
+any-fixture = Automatisch
+chosen = Nächster Scan
+fixtures = Plätze
+no-fixtures = Diese Station hat keine Plätze. Dem Administrator melden.
+live = Verbunden
+reconnecting = Verbinde neu
+choose-language = Sprache
+change = Wechseln
+sound = Ton
+on = an
+off = aus
+no-script = Skripte sind in diesem Browser aus: Die Anzeige erneuert sich alle zehn Sekunden.
+
+## Eine Kachel: Überschrift und was zu tun ist.
+
+ready = Bereit
+    .next = Gerät einlegen und scannen.
+not-ready = Nicht bereit
+    .next = Warten: Die Station steht.
+working = In Arbeit
+    .next = Gerät liegen lassen.
+ship-it = Fertig
+    .next = Herausnehmen und ausliefern.
+waits = Wartet auf CA
+    .next = Ins Regal legen. Wieder scannen, wenn die CA zurück ist.
+scan-again = Neu scannen
+    .next = Das Zertifikat ist da: Gerät einlegen und wieder scannen.
+stopped = Angehalten
+    .next = Wieder scannen; hält es erneut an, beiseitelegen.
+set-aside = Beiseitelegen
+    .next = Für die Schichtleitung beiseitelegen.
+unknown = Unbekannt
+    .next = Diese Anzeige ist älter als die Station: Administrator rufen.
+not-current = Verbinde neu
+    .next = Warten. Nicht nach dieser Anzeige ausliefern.
+last-known = Zuletzt: { $headline }
+acknowledge = Verstanden
+    .label = Verstanden: { $fixture }, { $headline }
+support = Für den Support: { $reason }
+step-of = Schritt { $step } von { $steps }
+preparing = Beginnt
+took-seconds = { $seconds } s
+lasting = seit
+
+## Die Schritte.
+
+step-requested = Gerät wird erkannt
+step-device-identified = Schlüssel wird gesucht
+step-key-generation-started = Schlüssel wird erzeugt
+step-key-generated = Ort des Schlüssels wird bewiesen
+step-residency-proven = Antrag wird signiert
+step-request-signed = Antrag wird eingereiht
+step-submitted = Die CA signiert
+step-issued = Zertifikat wird geprüft
+step-write-started = Zertifikat wird geschrieben
+step-written = Zertifikat wird zurückgelesen
+step-verified = Wird abgeschlossen
+
+## Warum ein Gerät anhielt, und was zu tun ist.
+
+fault-DEVICE_ABSENT = Im Platz antwortet kein Gerät.
+    .next = Gerät einlegen und wieder scannen.
+fault-LINK_LOST = Das Gerät antwortet nicht mehr.
+    .next = Neu einsetzen und wieder scannen.
+fault-DEADLINE_EXCEEDED = Das Gerät antwortete nicht rechtzeitig.
+    .next = Neu einsetzen und wieder scannen.
+fault-WORKER_CRASHED = Der Treiber des Geräts brach ab.
+    .next = Gerät neu einsetzen und wieder scannen.
+fault-DEVICE_BUSY = Das Gerät bleibt beschäftigt.
+    .next = Eine Minute warten und wieder scannen.
+fault-SESSION_LOST = Das Gerät verlor seine Sitzung.
+    .next = Eine Minute warten und wieder scannen.
+fault-PIN_REJECTED = Das Gerät wies die PIN ab. Sie wird nicht noch einmal versucht.
+    .next = Administrator rufen.
+fault-PIN_LOCKED = Die PIN des Geräts ist gesperrt oder vor dem letzten Versuch.
+    .next = Administrator rufen.
+fault-DICTIONARY_ATTACK_LOCKOUT = Das TPM ist nach falschen Versuchen gesperrt.
+    .next = Zehn Minuten am Strom lassen und wieder scannen.
+fault-STORAGE_FULL = Der Speicher des Geräts ist voll.
+    .next = Beiseitelegen.
+fault-LOCATION_OCCUPIED = Das Gerät hat an dieser Stelle schon etwas.
+    .next = Für die Schichtleitung beiseitelegen.
+fault-NOT_FOUND = Was auf diesem Gerät war, ist nicht mehr da.
+    .next = Für die Schichtleitung beiseitelegen.
+fault-NOT_SAME_DEVICE = Etikett und Gerät gehören nicht zusammen: Eines davon wurde früher mit einem anderen gescannt.
+    .next = Für die Schichtleitung beiseitelegen.
+fault-UNSUPPORTED = Das Gerät kann nicht, was das Profil verlangt.
+    .next = Für die Schichtleitung beiseitelegen.
+fault-HARDWARE_FAILURE = Das Gerät meldet, dass es defekt ist.
+    .next = Beiseitelegen.
+fault-MISMATCH = Die Antworten des Geräts passen nicht zusammen.
+    .next = Für die Schichtleitung beiseitelegen.
+fault-RESIDENCY_UNPROVEN = Es ist nicht bewiesen, dass der Schlüssel im Gerät liegt.
+    .next = Für die Schichtleitung beiseitelegen.
+fault-MISCONFIGURED = Der Platz ist nicht richtig eingerichtet.
+    .next = Administrator rufen.
+fault-CERTIFICATE_REJECTED = Das Zertifikat der CA ist nicht das verlangte.
+    .next = Gerät beiseitelegen und Administrator rufen.
+fault-REQUEST_REFUSED = Die CA lehnte dieses Gerät ab.
+    .next = Für die Schichtleitung beiseitelegen.
+fault-FILE_WRITE_FAILED = Die Station konnte die Dateien des Geräts nicht schreiben.
+    .next = Administrator rufen.
+fault-JOURNAL_FAILED = Die Station kann nichts aufzeichnen.
+    .next = Administrator rufen.
+fault-ANSWER_TOO_LARGE = Die Antwort der CA ist zu groß.
+    .next = Für die Schichtleitung beiseitelegen.
+fault-IN_DOUBT = Die CA hat vielleicht ein Zertifikat ausgestellt, das nicht ankam.
+    .next = Für die Schichtleitung beiseitelegen.
+fault-CANCELLED = Die Schichtleitung brach es ab.
+    .next = Gerät wieder scannen, um neu zu beginnen.
+
+## Was alle Plätze betrifft.
+
+page-lost = Diese Anzeige verlor ihre Verbindung: verbinde neu
+    .next = Was sie zeigt, kann alt sein. Warten; bleibt es so, Administrator rufen.
+searching = Suche die Station
+    .next = Warten. Bleibt es so, Administrator rufen.
+station-lost = Die Station antwortet nicht: verbinde neu
+    .next = Warten und Geräte liegen lassen. Nichts Begonnenes geht verloren.
+halted = Die Station steht
+    .next = Geräte liegen lassen und Administrator rufen.
+authority-away = { $waiting ->
+        [0] Die CA ist weg: kein Gerät wartet
+        [one] Die CA ist weg: 1 Gerät wartet
+       *[other] Die CA ist weg: { $waiting } Geräte warten
+    }
+    .next = Weiter scannen. Wartende Geräte ins Regal legen; wieder scannen, wenn die CA zurück ist.
+    .full = Keine neuen Geräte beginnen: Die Warteschlange ist voll. Wartende Geräte ins Regal legen; wieder scannen, wenn die CA zurück ist.
+drain-seconds = { $seconds ->
+        [one] Ist sie zurück, dauert es noch etwa 1 Sekunde.
+       *[other] Ist sie zurück, dauert es noch etwa { $seconds } Sekunden.
+    }
+drain-minutes = { $minutes ->
+        [one] Ist sie zurück, dauert es noch etwa 1 Minute.
+       *[other] Ist sie zurück, dauert es noch etwa { $minutes } Minuten.
+    }
+
+## Was aus einem Scan wurde.
+
+nothing = (nichts)
+unsent = Niemand antwortete: wieder scannen, sobald die Anzeige verbunden ist
+started = Begonnen
+started-in = Begonnen in { $fixture }
+already = { $headline }: Dieses Gerät wurde früher begonnen
+fixture-chosen = { $fixture } ist gewählt: Gerät scannen
+fixture-unknown = Diese Station hat keinen Platz { $fixture }: eine Kachel wählen
+lot-missing = Nicht begonnen: Kein Los ist offen. Eines öffnen lassen, dann wieder scannen
+lot-not-chosen = Nicht begonnen: Los wählen, dann wieder scannen
+not-connected = Nicht begonnen: Die Station antwortet nicht. Wieder scannen, sobald die Anzeige verbunden ist
+form-expired = Nicht getan: Die Anzeige wurde neu gestartet. Wieder scannen
+acknowledge-first = Nicht begonnen: In { $fixture } ist noch ein Gerät zu klären. Dort „Verstanden“ tippen oder den Platz scannen, dann wieder scannen
+acknowledged = { $fixture }: verstanden
+
+## Ausweise.
+
+badge-empty = Der Ausweis ist leer: wieder scannen
+badge-wrong = Das ist kein Ausweis dieser Linie: 1 bis 64 Buchstaben und Ziffern
+signed-in = Angemeldet: { $badge }
+sign-out = Abmelden
+sign-in-first = Nicht begonnen: erst den Ausweis scannen, dann das Gerät
+operator = Bedienung
+scan-badge = Ausweis scannen
+
+## Warum die Station ein Gerät nicht begann.
+
+refused-NO_DEVICE = Nicht begonnen: In keinem freien Platz ist ein neues Gerät
+    .next = Gerät einlegen und wieder scannen.
+refused-FIXTURE_AMBIGUOUS = Welcher Platz? In { $fixtures } sind neue Geräte
+    .next = Barcode des Platzes scannen oder Kachel antippen, dann das Gerät wieder scannen.
+refused-FIXTURE_BUSY = Nicht begonnen: { $fixture } arbeitet
+    .next = Warten, bis er fertig ist, oder einen anderen Platz nehmen.
+refused-UNKNOWN_FIXTURE = Nicht begonnen: Diesen Platz hat die Station nicht
+    .next = Eine Kachel antippen, dann wieder scannen.
+refused-LOT_CLOSED = Nicht begonnen: Das Los { $lot } ist geschlossen
+    .next = Ein anderes Los wählen oder eines öffnen lassen.
+refused-LOT_USED_UP = Nicht begonnen: Das Los { $lot } ist voll, { $started } von { $quantity } Geräten wurden begonnen
+    .next = Dieses Gerät zurücklegen: Es gehört nicht zu diesem Los.
+refused-WRONG_PROFILE = Nicht begonnen: Das Los { $lot } ist für das Profil { $profile }, nicht für { $asked }
+    .next = Das richtige Los wählen, dann wieder scannen.
+refused-COMMON_NAME_TAKEN = Nicht begonnen: { $device_serial } wurde früher zertifiziert, im Los { $lot }
+    .next = Gerät beiseitelegen: Ein Etikett ist vielleicht doppelt. Die Schichtleitung kann es neu zertifizieren lassen.
+refused-REQUEST_ID_REUSED = Nicht begonnen: Diese Anfrage gab es schon mit anderem Inhalt
+    .next = Wieder scannen.
+refused-QUEUE_FULL = Nicht begonnen: Die Warteschlange ist voll
+    .next = Warten, bis die CA zurück ist, dann wieder scannen.
+refused-CLOCK_WRONG = Nicht begonnen: Die Uhr der Station geht falsch
+    .next = Administrator rufen.
+refused-STATION_HALTED = Nicht begonnen: Die Station steht
+    .next = Administrator rufen.
+refused-JOURNAL_FAILED = Nicht begonnen: Die Station kann nichts aufzeichnen
+    .next = Administrator rufen.
+refused-ROWS_DAMAGED = Nicht begonnen: Die Station muss neu gestartet werden
+    .next = Administrator rufen.
+refused-ROLE_NOT_ALLOWED = Nicht getan: Diese Anzeige darf das nicht
+    .next = Administrator rufen.
+refused-UNKNOWN_CALLER = Nicht getan: Die Station kennt diese Anzeige nicht
+    .next = Administrator rufen.
+refused-device_serial = Nicht begonnen: Das ist keine Seriennummer dieses Loses
+    .next = Den Barcode des Geräts selbst scannen.
+refused-lot = Nicht begonnen: Die Station kennt dieses Los nicht
+    .next = Los wählen, dann wieder scannen.
+refused-profile = Nicht begonnen: Dieses Profil macht die Station nicht
+    .next = Administrator rufen.
+
+## Dasselbe nach der Art der Antwort. Die Worte der Station folgen.
+
+code-invalid = Nicht begonnen: Die Station nimmt das nicht an
+code-not-found = Nicht begonnen: Die Station kennt das nicht
+code-exists = Nicht begonnen: Das gibt es schon mit anderem Inhalt
+code-precondition = Nicht begonnen: Erst muss etwas anderes geschehen
+code-aborted = Nicht begonnen: Etwas kam dazwischen. Wieder scannen
+code-exhausted = Nicht begonnen: Es ist kein Platz mehr. Später versuchen
+code-denied = Nicht begonnen: Diese Anzeige darf das nicht. Administrator rufen
+code-unimplemented = Nicht begonnen: Anzeige und Station passen nicht zusammen. Administrator rufen
+code-internal = Nicht begonnen: Die Station hat einen Fehler. Administrator rufen
+code-unavailable = Die Station antwortete nicht. Wieder scannen, sobald die Anzeige verbunden ist
+code-late = Die Station antwortete nicht rechtzeitig. Wieder scannen

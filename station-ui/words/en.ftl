@@ -1,0 +1,234 @@
+# What the page says, in English: short sentences in the imperative, read from three metres by people who do something else
+# meanwhile. The other languages have the same keys and the same variables; a test compares them.
+
+language = English
+
+## The frame.
+
+station = Station
+scan = Scan the device
+start = Start
+lot = Lot
+choose-lot = Choose the lot
+no-lot = No lot is open
+    .next = Ask for a lot to be opened.
+lot-progress = { $completed } of { $quantity } done
+lot-choice = { $lot }: { $completed } of { $quantity } done
+fixture = Fixture
+any-fixture = Automatic
+chosen = Next scan
+fixtures = Fixtures
+no-fixtures = This station has no fixtures. Tell the administrator.
+live = Live
+reconnecting = Reconnecting
+choose-language = Language
+change = Change
+sound = Sound
+on = on
+off = off
+no-script = Scripts are off in this browser: the screen renews itself every ten seconds.
+
+## A tile: headline and what to do next.
+
+ready = Ready
+    .next = Put a device in and scan it.
+not-ready = Not ready
+    .next = Wait: the station has stopped.
+working = Working
+    .next = Leave the device in place.
+ship-it = Ship it
+    .next = Take it out and ship it.
+waits = Waits for the CA
+    .next = Put it on the shelf. Scan it again when the CA is back.
+scan-again = Scan it again
+    .next = Its certificate is here: put the device in and scan it again.
+stopped = Stopped
+    .next = Scan it again; if it stops again, set it aside.
+set-aside = Set it aside
+    .next = Set it aside for a supervisor.
+unknown = Not known
+    .next = This screen is older than the station: call the administrator.
+not-current = Reconnecting
+    .next = Wait. Do not ship by this screen.
+last-known = Last known: { $headline }
+acknowledge = Understood
+    .label = Understood: { $fixture }, { $headline }
+support = For support: { $reason }
+step-of = Step { $step } of { $steps }
+preparing = Starting
+took-seconds = { $seconds } s
+lasting = for
+
+## The steps.
+
+step-requested = Looking who the device is
+step-device-identified = Looking for its key
+step-key-generation-started = Making its key
+step-key-generated = Proving where the key lives
+step-residency-proven = Signing the request
+step-request-signed = Queueing for the CA
+step-submitted = The CA is signing
+step-issued = Checking the certificate
+step-write-started = Writing the certificate
+step-written = Reading it back
+step-verified = Finishing
+
+## Why a device stopped: what happened, and what to do. The names are the station's.
+
+fault-DEVICE_ABSENT = No device answers in the fixture.
+    .next = Put the device in and scan it again.
+fault-LINK_LOST = The device stopped answering.
+    .next = Seat it again and scan it again.
+fault-DEADLINE_EXCEEDED = The device did not answer in time.
+    .next = Seat it again and scan it again.
+fault-WORKER_CRASHED = The device's driver broke off.
+    .next = Seat the device again and scan it again.
+fault-DEVICE_BUSY = The device stays busy.
+    .next = Wait a minute and scan it again.
+fault-SESSION_LOST = The device lost its session.
+    .next = Wait a minute and scan it again.
+fault-PIN_REJECTED = The device rejected the PIN. It is not tried again.
+    .next = Call the administrator.
+fault-PIN_LOCKED = The device's PIN is locked, or at its last try.
+    .next = Call the administrator.
+fault-DICTIONARY_ATTACK_LOCKOUT = The TPM is locked after wrong authorisations.
+    .next = Leave it powered for ten minutes and scan it again.
+fault-STORAGE_FULL = The device's storage is full.
+    .next = Set it aside.
+fault-LOCATION_OCCUPIED = The device already holds something in this place.
+    .next = Set it aside for a supervisor.
+fault-NOT_FOUND = What was put on this device is no longer there.
+    .next = Set it aside for a supervisor.
+fault-NOT_SAME_DEVICE = Label and device do not belong together: one of them was scanned with another before.
+    .next = Set it aside for a supervisor.
+fault-UNSUPPORTED = The device cannot do what the profile asks.
+    .next = Set it aside for a supervisor.
+fault-HARDWARE_FAILURE = The device reports that it is broken.
+    .next = Set it aside.
+fault-MISMATCH = The device's answers do not fit together.
+    .next = Set it aside for a supervisor.
+fault-RESIDENCY_UNPROVEN = It is not proven that the key lives in the device.
+    .next = Set it aside for a supervisor.
+fault-MISCONFIGURED = The fixture is not set up right.
+    .next = Call the administrator.
+fault-CERTIFICATE_REJECTED = The CA's certificate is not what was asked for.
+    .next = Set the device aside and call the administrator.
+fault-REQUEST_REFUSED = The CA refused this device.
+    .next = Set it aside for a supervisor.
+fault-FILE_WRITE_FAILED = The station could not write the device's files.
+    .next = Call the administrator.
+fault-JOURNAL_FAILED = The station cannot record.
+    .next = Call the administrator.
+fault-ANSWER_TOO_LARGE = The CA's answer is too large.
+    .next = Set it aside for a supervisor.
+fault-IN_DOUBT = The CA may have made a certificate that did not arrive.
+    .next = Set it aside for a supervisor.
+fault-CANCELLED = A supervisor cancelled it.
+    .next = Scan the device again to start anew.
+
+## What concerns all fixtures.
+
+page-lost = This screen lost its connection: reconnecting
+    .next = What it shows may be old. Wait, or call the administrator if it stays.
+searching = Looking for the station
+    .next = Wait. If it stays, call the administrator.
+station-lost = The station does not answer: reconnecting
+    .next = Wait, and leave devices where they are. Nothing that was started is lost.
+halted = The station has stopped
+    .next = Leave devices where they are and call the administrator.
+authority-away = { $waiting ->
+        [0] The CA is away: no device waits
+        [one] The CA is away: 1 device waits
+       *[other] The CA is away: { $waiting } devices wait
+    }
+    .next = Go on scanning. Put waiting devices on the shelf; scan them again when the CA is back.
+    .full = Start no new devices: the queue is full. Put waiting devices on the shelf; scan them again when the CA is back.
+drain-seconds = { $seconds ->
+        [one] Once it is back they are done in about 1 second.
+       *[other] Once it is back they are done in about { $seconds } seconds.
+    }
+drain-minutes = { $minutes ->
+        [one] Once it is back they are done in about 1 minute.
+       *[other] Once it is back they are done in about { $minutes } minutes.
+    }
+
+## What became of a scan.
+
+nothing = (nothing)
+unsent = Nobody answered: scan it again when the screen is live
+started = Started
+started-in = Started in { $fixture }
+already = { $headline }: this device was started before
+fixture-chosen = { $fixture } is chosen: scan the device
+fixture-unknown = This station has no fixture { $fixture }: choose one of the tiles
+lot-missing = Not started: no lot is open. Ask for one to be opened, then scan again
+lot-not-chosen = Not started: choose the lot, then scan again
+not-connected = Not started: the station does not answer. Scan it again when the screen is live
+form-expired = Not done: the screen was restarted meanwhile. Scan it again
+acknowledge-first = Not started: { $fixture } has a device to set right. Tap “Understood” there, or scan its fixture, then scan again
+acknowledged = { $fixture }: understood
+
+## Badges.
+
+badge-empty = The badge is empty: scan it again
+badge-wrong = This is no badge of this line: 1 to 64 letters and digits
+signed-in = Signed in: { $badge }
+sign-out = Sign out
+sign-in-first = Not started: scan your badge first, then the device
+operator = Operator
+scan-badge = Scan your badge
+
+## Why the station did not start a device, by the station's reason.
+
+refused-NO_DEVICE = Not started: no free fixture holds a new device
+    .next = Put the device in a fixture and scan it again.
+refused-FIXTURE_AMBIGUOUS = Which fixture? { $fixtures } hold new devices
+    .next = Scan the fixture's barcode or tap its tile, then scan the device again.
+refused-FIXTURE_BUSY = Not started: { $fixture } is at work
+    .next = Wait until it is done, or use another fixture.
+refused-UNKNOWN_FIXTURE = Not started: this station has no such fixture
+    .next = Tap one of the tiles, then scan again.
+refused-LOT_CLOSED = Not started: the lot { $lot } is closed
+    .next = Choose another lot, or ask for one to be opened.
+refused-LOT_USED_UP = Not started: the lot { $lot } is complete, { $started } of { $quantity } devices were started
+    .next = Put this device back: it does not belong to this lot.
+refused-WRONG_PROFILE = Not started: the lot { $lot } is for the profile { $profile }, not for { $asked }
+    .next = Choose the right lot, then scan again.
+refused-COMMON_NAME_TAKEN = Not started: { $device_serial } was certified before, in the lot { $lot }
+    .next = Set this device aside: a label may be there twice. A supervisor may have it certified again.
+refused-REQUEST_ID_REUSED = Not started: this request was made before, with other content
+    .next = Scan it again.
+refused-QUEUE_FULL = Not started: the queue is full
+    .next = Wait until the CA is back, then scan again.
+refused-CLOCK_WRONG = Not started: the station's clock is wrong
+    .next = Call the administrator.
+refused-STATION_HALTED = Not started: the station has stopped
+    .next = Call the administrator.
+refused-JOURNAL_FAILED = Not started: the station cannot record
+    .next = Call the administrator.
+refused-ROWS_DAMAGED = Not started: the station must be restarted
+    .next = Call the administrator.
+refused-ROLE_NOT_ALLOWED = Not done: this screen may not do that
+    .next = Call the administrator.
+refused-UNKNOWN_CALLER = Not done: the station does not know this screen
+    .next = Call the administrator.
+refused-device_serial = Not started: this is no device serial of this lot
+    .next = Scan the device's own barcode.
+refused-lot = Not started: the station does not know this lot
+    .next = Choose the lot, then scan again.
+refused-profile = Not started: this station does not make that profile
+    .next = Call the administrator.
+
+## The same, by the kind of answer, where the station gives no reason that this page knows. Its own words follow.
+
+code-invalid = Not started: the station does not accept this
+code-not-found = Not started: the station does not know this
+code-exists = Not started: it exists already, with other content
+code-precondition = Not started: something else must be done first
+code-aborted = Not started: something else came between. Scan it again
+code-exhausted = Not started: there is no more room. Try again later
+code-denied = Not started: this screen may not do that. Call the administrator
+code-unimplemented = Not started: screen and station do not fit together. Call the administrator
+code-internal = Not started: the station has a fault. Call the administrator
+code-unavailable = The station did not answer. Scan it again when the screen is live
+code-late = The station did not answer in time. Scan it again

@@ -1,0 +1,233 @@
+# Lo que dice la página, en español.
+
+language = Español
+
+## El marco.
+
+station = Estación
+scan = Escanee el equipo
+start = Iniciar
+lot = Lote
+choose-lot = Elija el lote
+no-lot = No hay ningún lote abierto
+    .next = Pida que abran un lote.
+lot-progress = { $completed } de { $quantity } listos
+lot-choice = { $lot }: { $completed } de { $quantity } listos
+fixture = Puesto
+any-fixture = Automático
+chosen = Próximo escaneo
+fixtures = Puestos
+no-fixtures = Esta estación no tiene puestos. Avise al administrador.
+live = Conectado
+reconnecting = Reconectando
+choose-language = Idioma
+change = Cambiar
+sound = Sonido
+on = sí
+off = no
+no-script = Este navegador tiene los scripts desactivados: la pantalla se renueva cada diez segundos.
+
+## Un recuadro: título y qué hacer.
+
+ready = Listo
+    .next = Ponga un equipo y escanéelo.
+not-ready = No disponible
+    .next = Espere: la estación está parada.
+working = Trabajando
+    .next = Deje el equipo en su sitio.
+ship-it = Enviar
+    .next = Sáquelo y envíelo.
+waits = Espera a la CA
+    .next = Póngalo en el estante. Escanéelo otra vez cuando vuelva la CA.
+scan-again = Escanear otra vez
+    .next = Su certificado ya está: ponga el equipo y escanéelo otra vez.
+stopped = Detenido
+    .next = Escanéelo otra vez; si vuelve a pararse, apártelo.
+set-aside = Apartar
+    .next = Apártelo para un supervisor.
+unknown = Desconocido
+    .next = Esta pantalla es más antigua que la estación: llame al administrador.
+not-current = Reconectando
+    .next = Espere. No envíe nada según esta pantalla.
+last-known = Último estado: { $headline }
+acknowledge = Entendido
+    .label = Entendido: { $fixture }, { $headline }
+support = Para soporte: { $reason }
+step-of = Paso { $step } de { $steps }
+preparing = Empezando
+took-seconds = { $seconds } s
+lasting = desde hace
+
+## Los pasos.
+
+step-requested = Identificando el equipo
+step-device-identified = Buscando su clave
+step-key-generation-started = Creando su clave
+step-key-generated = Probando dónde está la clave
+step-residency-proven = Firmando la solicitud
+step-request-signed = Poniéndola en cola
+step-submitted = La CA está firmando
+step-issued = Revisando el certificado
+step-write-started = Escribiendo el certificado
+step-written = Leyéndolo de nuevo
+step-verified = Terminando
+
+## Por qué se detuvo un equipo y qué hacer.
+
+fault-DEVICE_ABSENT = Ningún equipo responde en el puesto.
+    .next = Ponga el equipo y escanéelo otra vez.
+fault-LINK_LOST = El equipo dejó de responder.
+    .next = Colóquelo de nuevo y escanéelo otra vez.
+fault-DEADLINE_EXCEEDED = El equipo no respondió a tiempo.
+    .next = Colóquelo de nuevo y escanéelo otra vez.
+fault-WORKER_CRASHED = El controlador del equipo se interrumpió.
+    .next = Coloque el equipo de nuevo y escanéelo otra vez.
+fault-DEVICE_BUSY = El equipo sigue ocupado.
+    .next = Espere un minuto y escanéelo otra vez.
+fault-SESSION_LOST = El equipo perdió su sesión.
+    .next = Espere un minuto y escanéelo otra vez.
+fault-PIN_REJECTED = El equipo rechazó el PIN. No se intenta otra vez.
+    .next = Llame al administrador.
+fault-PIN_LOCKED = El PIN del equipo está bloqueado o en su último intento.
+    .next = Llame al administrador.
+fault-DICTIONARY_ATTACK_LOCKOUT = El TPM está bloqueado tras autorizaciones erróneas.
+    .next = Déjelo encendido diez minutos y escanéelo otra vez.
+fault-STORAGE_FULL = La memoria del equipo está llena.
+    .next = Apártelo.
+fault-LOCATION_OCCUPIED = El equipo ya tiene algo en ese lugar.
+    .next = Apártelo para un supervisor.
+fault-NOT_FOUND = Lo que se puso en este equipo ya no está.
+    .next = Apártelo para un supervisor.
+fault-NOT_SAME_DEVICE = La etiqueta y el equipo no se corresponden: uno de ellos se escaneó antes con otro.
+    .next = Apártelo para un supervisor.
+fault-UNSUPPORTED = El equipo no puede hacer lo que pide el perfil.
+    .next = Apártelo para un supervisor.
+fault-HARDWARE_FAILURE = El equipo informa de que está averiado.
+    .next = Apártelo.
+fault-MISMATCH = Las respuestas del equipo no concuerdan.
+    .next = Apártelo para un supervisor.
+fault-RESIDENCY_UNPROVEN = No está probado que la clave esté en el equipo.
+    .next = Apártelo para un supervisor.
+fault-MISCONFIGURED = El puesto no está bien configurado.
+    .next = Llame al administrador.
+fault-CERTIFICATE_REJECTED = El certificado de la CA no es el que se pidió.
+    .next = Aparte el equipo y llame al administrador.
+fault-REQUEST_REFUSED = La CA rechazó este equipo.
+    .next = Apártelo para un supervisor.
+fault-FILE_WRITE_FAILED = La estación no pudo escribir los archivos del equipo.
+    .next = Llame al administrador.
+fault-JOURNAL_FAILED = La estación no puede registrar.
+    .next = Llame al administrador.
+fault-ANSWER_TOO_LARGE = La respuesta de la CA es demasiado grande.
+    .next = Apártelo para un supervisor.
+fault-IN_DOUBT = Quizá la CA emitió un certificado que no llegó.
+    .next = Apártelo para un supervisor.
+fault-CANCELLED = Un supervisor lo canceló.
+    .next = Escanee el equipo otra vez para empezar de nuevo.
+
+## Lo que afecta a todos los puestos.
+
+page-lost = Esta pantalla perdió su conexión: reconectando
+    .next = Lo que muestra puede ser antiguo. Espere, o llame al administrador si sigue así.
+searching = Buscando la estación
+    .next = Espere. Si sigue así, llame al administrador.
+station-lost = La estación no responde: reconectando
+    .next = Espere y deje los equipos donde están. Nada de lo iniciado se pierde.
+halted = La estación se ha parado
+    .next = Deje los equipos donde están y llame al administrador.
+authority-away = { $waiting ->
+        [0] La CA no está: ningún equipo espera
+        [one] La CA no está: 1 equipo espera
+       *[other] La CA no está: { $waiting } equipos esperan
+    }
+    .next = Siga escaneando. Ponga en el estante los equipos que esperan; escanéelos otra vez cuando vuelva la CA.
+    .full = No inicie equipos nuevos: la cola está llena. Ponga en el estante los que esperan; escanéelos otra vez cuando vuelva la CA.
+drain-seconds = { $seconds ->
+        [one] Cuando vuelva, terminarán en 1 segundo más o menos.
+       *[other] Cuando vuelva, terminarán en unos { $seconds } segundos.
+    }
+drain-minutes = { $minutes ->
+        [one] Cuando vuelva, terminarán en 1 minuto más o menos.
+       *[other] Cuando vuelva, terminarán en unos { $minutes } minutos.
+    }
+
+## Qué fue de un escaneo.
+
+nothing = (nada)
+unsent = Nadie respondió: escanee otra vez cuando la pantalla esté conectada
+started = Iniciado
+started-in = Iniciado en { $fixture }
+already = { $headline }: este equipo se inició antes
+fixture-chosen = { $fixture } está elegido: escanee el equipo
+fixture-unknown = Esta estación no tiene el puesto { $fixture }: elija un recuadro
+lot-missing = No iniciado: no hay ningún lote abierto. Pida que abran uno y escanee otra vez
+lot-not-chosen = No iniciado: elija el lote y escanee otra vez
+not-connected = No iniciado: la estación no responde. Escanee otra vez cuando la pantalla esté conectada
+form-expired = No hecho: la pantalla se reinició. Escanee otra vez
+acknowledge-first = No iniciado: en { $fixture } hay un equipo por resolver. Toque allí «Entendido» o escanee el puesto, y escanee otra vez
+acknowledged = { $fixture }: entendido
+
+## Tarjetas.
+
+badge-empty = La tarjeta está vacía: escanéela otra vez
+badge-wrong = Esta no es una tarjeta de esta línea: de 1 a 64 letras y cifras
+signed-in = Sesión iniciada: { $badge }
+sign-out = Cerrar sesión
+sign-in-first = No iniciado: escanee primero su tarjeta y después el equipo
+operator = Operador
+scan-badge = Escanee su tarjeta
+
+## Por qué la estación no inició un equipo.
+
+refused-NO_DEVICE = No iniciado: ningún puesto libre tiene un equipo nuevo
+    .next = Ponga el equipo en un puesto y escanéelo otra vez.
+refused-FIXTURE_AMBIGUOUS = ¿Qué puesto? En { $fixtures } hay equipos nuevos
+    .next = Escanee el código del puesto o toque su recuadro, y escanee el equipo otra vez.
+refused-FIXTURE_BUSY = No iniciado: { $fixture } está trabajando
+    .next = Espere a que termine o use otro puesto.
+refused-UNKNOWN_FIXTURE = No iniciado: esta estación no tiene ese puesto
+    .next = Toque un recuadro y escanee otra vez.
+refused-LOT_CLOSED = No iniciado: el lote { $lot } está cerrado
+    .next = Elija otro lote o pida que abran uno.
+refused-LOT_USED_UP = No iniciado: el lote { $lot } está completo, se iniciaron { $started } de { $quantity } equipos
+    .next = Devuelva este equipo: no pertenece a este lote.
+refused-WRONG_PROFILE = No iniciado: el lote { $lot } es para el perfil { $profile }, no para { $asked }
+    .next = Elija el lote correcto y escanee otra vez.
+refused-COMMON_NAME_TAKEN = No iniciado: { $device_serial } ya se certificó antes, en el lote { $lot }
+    .next = Aparte este equipo: quizá haya una etiqueta repetida. Un supervisor puede hacerlo certificar de nuevo.
+refused-REQUEST_ID_REUSED = No iniciado: esta petición ya se hizo con otro contenido
+    .next = Escanéelo otra vez.
+refused-QUEUE_FULL = No iniciado: la cola está llena
+    .next = Espere a que vuelva la CA y escanee otra vez.
+refused-CLOCK_WRONG = No iniciado: el reloj de la estación está mal
+    .next = Llame al administrador.
+refused-STATION_HALTED = No iniciado: la estación se ha parado
+    .next = Llame al administrador.
+refused-JOURNAL_FAILED = No iniciado: la estación no puede registrar
+    .next = Llame al administrador.
+refused-ROWS_DAMAGED = No iniciado: hay que reiniciar la estación
+    .next = Llame al administrador.
+refused-ROLE_NOT_ALLOWED = No hecho: esta pantalla no puede hacerlo
+    .next = Llame al administrador.
+refused-UNKNOWN_CALLER = No hecho: la estación no conoce esta pantalla
+    .next = Llame al administrador.
+refused-device_serial = No iniciado: este no es un número de serie de este lote
+    .next = Escanee el código del propio equipo.
+refused-lot = No iniciado: la estación no conoce este lote
+    .next = Elija el lote y escanee otra vez.
+refused-profile = No iniciado: esta estación no hace ese perfil
+    .next = Llame al administrador.
+
+## Lo mismo, por el tipo de respuesta. Siguen las palabras de la estación.
+
+code-invalid = No iniciado: la estación no acepta esto
+code-not-found = No iniciado: la estación no lo conoce
+code-exists = No iniciado: ya existe, con otro contenido
+code-precondition = No iniciado: antes hay que hacer otra cosa
+code-aborted = No iniciado: algo se interpuso. Escanéelo otra vez
+code-exhausted = No iniciado: no queda sitio. Inténtelo más tarde
+code-denied = No iniciado: esta pantalla no puede hacerlo. Llame al administrador
+code-unimplemented = No iniciado: la pantalla y la estación no encajan. Llame al administrador
+code-internal = No iniciado: la estación tiene un fallo. Llame al administrador
+code-unavailable = La estación no respondió. Escanee otra vez cuando la pantalla esté conectada
+code-late = La estación no respondió a tiempo. Escanee otra vez

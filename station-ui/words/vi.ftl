@@ -1,0 +1,226 @@
+# Những gì trang nói, bằng tiếng Việt.
+
+language = Tiếng Việt
+
+## Khung trang.
+
+station = Trạm
+scan = Quét thiết bị
+start = Bắt đầu
+lot = Lô
+choose-lot = Chọn lô
+no-lot = Không có lô nào đang mở
+    .next = Yêu cầu mở một lô.
+lot-progress = Xong { $completed } / { $quantity }
+lot-choice = { $lot }: xong { $completed } / { $quantity }
+fixture = Đồ gá
+any-fixture = Tự động
+chosen = Lần quét tới
+fixtures = Đồ gá
+no-fixtures = Trạm này không có đồ gá. Báo quản trị viên.
+live = Đã kết nối
+reconnecting = Đang kết nối lại
+choose-language = Ngôn ngữ
+change = Đổi
+sound = Âm thanh
+on = bật
+off = tắt
+no-script = Trình duyệt này tắt script: màn hình tự làm mới mỗi mười giây.
+
+## Một ô: tiêu đề và việc cần làm.
+
+ready = Sẵn sàng
+    .next = Đặt thiết bị vào và quét.
+not-ready = Chưa sẵn sàng
+    .next = Chờ: trạm đã dừng.
+working = Đang làm
+    .next = Để yên thiết bị.
+ship-it = Xuất hàng
+    .next = Lấy ra và xuất hàng.
+waits = Chờ CA
+    .next = Đặt lên kệ. Quét lại khi CA trở lại.
+scan-again = Quét lại
+    .next = Đã có chứng thư: đặt thiết bị vào và quét lại.
+stopped = Đã dừng
+    .next = Quét lại; nếu lại dừng, để riêng ra.
+set-aside = Để riêng ra
+    .next = Để riêng cho giám sát.
+unknown = Chưa rõ
+    .next = Màn hình này cũ hơn trạm: gọi quản trị viên.
+not-current = Đang kết nối lại
+    .next = Chờ. Không xuất hàng theo màn hình này.
+last-known = Trước đó: { $headline }
+acknowledge = Đã hiểu
+    .label = Đã hiểu: { $fixture }, { $headline }
+support = Cho hỗ trợ: { $reason }
+step-of = Bước { $step } / { $steps }
+preparing = Đang bắt đầu
+took-seconds = { $seconds } giây
+lasting = đã
+
+## Các bước.
+
+step-requested = Nhận dạng thiết bị
+step-device-identified = Tìm khóa của thiết bị
+step-key-generation-started = Tạo khóa
+step-key-generated = Chứng minh nơi giữ khóa
+step-residency-proven = Ký yêu cầu
+step-request-signed = Xếp hàng chờ CA
+step-submitted = CA đang ký
+step-issued = Kiểm tra chứng thư
+step-write-started = Ghi chứng thư
+step-written = Đọc lại chứng thư
+step-verified = Hoàn tất
+
+## Vì sao thiết bị dừng, và cần làm gì.
+
+fault-DEVICE_ABSENT = Không có thiết bị nào trả lời trong đồ gá.
+    .next = Đặt thiết bị vào và quét lại.
+fault-LINK_LOST = Thiết bị ngừng trả lời.
+    .next = Đặt lại cho chắc và quét lại.
+fault-DEADLINE_EXCEEDED = Thiết bị không trả lời kịp.
+    .next = Đặt lại cho chắc và quét lại.
+fault-WORKER_CRASHED = Trình điều khiển thiết bị bị ngắt.
+    .next = Đặt lại thiết bị và quét lại.
+fault-DEVICE_BUSY = Thiết bị vẫn bận.
+    .next = Chờ một phút rồi quét lại.
+fault-SESSION_LOST = Thiết bị mất phiên làm việc.
+    .next = Chờ một phút rồi quét lại.
+fault-PIN_REJECTED = Thiết bị từ chối PIN. Không thử lại.
+    .next = Gọi quản trị viên.
+fault-PIN_LOCKED = PIN của thiết bị bị khóa hoặc còn một lần thử.
+    .next = Gọi quản trị viên.
+fault-DICTIONARY_ATTACK_LOCKOUT = TPM bị khóa sau các lần xác thực sai.
+    .next = Giữ nguồn mười phút rồi quét lại.
+fault-STORAGE_FULL = Bộ nhớ thiết bị đã đầy.
+    .next = Để riêng ra.
+fault-LOCATION_OCCUPIED = Thiết bị đã có nội dung ở vị trí này.
+    .next = Để riêng cho giám sát.
+fault-NOT_FOUND = Nội dung đã ghi vào thiết bị không còn.
+    .next = Để riêng cho giám sát.
+fault-NOT_SAME_DEVICE = Nhãn và thiết bị không khớp: một trong hai đã được quét với cái khác trước đây.
+    .next = Để riêng cho giám sát.
+fault-UNSUPPORTED = Thiết bị không làm được điều hồ sơ yêu cầu.
+    .next = Để riêng cho giám sát.
+fault-HARDWARE_FAILURE = Thiết bị báo bị hỏng.
+    .next = Để riêng ra.
+fault-MISMATCH = Các trả lời của thiết bị không khớp nhau.
+    .next = Để riêng cho giám sát.
+fault-RESIDENCY_UNPROVEN = Chưa chứng minh được khóa nằm trong thiết bị.
+    .next = Để riêng cho giám sát.
+fault-MISCONFIGURED = Đồ gá được cài đặt sai.
+    .next = Gọi quản trị viên.
+fault-CERTIFICATE_REJECTED = Chứng thư của CA không đúng với yêu cầu.
+    .next = Để riêng thiết bị và gọi quản trị viên.
+fault-REQUEST_REFUSED = CA từ chối thiết bị này.
+    .next = Để riêng cho giám sát.
+fault-FILE_WRITE_FAILED = Trạm không ghi được tệp của thiết bị.
+    .next = Gọi quản trị viên.
+fault-JOURNAL_FAILED = Trạm không ghi nhận được.
+    .next = Gọi quản trị viên.
+fault-ANSWER_TOO_LARGE = Trả lời của CA quá lớn.
+    .next = Để riêng cho giám sát.
+fault-IN_DOUBT = Có thể CA đã cấp một chứng thư chưa đến nơi.
+    .next = Để riêng cho giám sát.
+fault-CANCELLED = Giám sát đã hủy.
+    .next = Quét lại thiết bị để bắt đầu lại.
+
+## Những gì liên quan đến mọi đồ gá.
+
+page-lost = Màn hình này mất kết nối: đang kết nối lại
+    .next = Nội dung có thể đã cũ. Chờ, hoặc gọi quản trị viên nếu kéo dài.
+searching = Đang tìm trạm
+    .next = Chờ. Nếu kéo dài, gọi quản trị viên.
+station-lost = Trạm không trả lời: đang kết nối lại
+    .next = Chờ và để yên thiết bị. Những gì đã bắt đầu không bị mất.
+halted = Trạm đã dừng
+    .next = Để yên thiết bị và gọi quản trị viên.
+authority-away = { $waiting ->
+        [0] CA vắng mặt: không có thiết bị chờ
+       *[other] CA vắng mặt: { $waiting } thiết bị chờ
+    }
+    .next = Cứ quét tiếp. Đặt thiết bị chờ lên kệ; quét lại khi CA trở lại.
+    .full = Không bắt đầu thiết bị mới: hàng chờ đã đầy. Đặt thiết bị chờ lên kệ; quét lại khi CA trở lại.
+drain-seconds = Khi CA trở lại, xong trong khoảng { $seconds } giây.
+drain-minutes = Khi CA trở lại, xong trong khoảng { $minutes } phút.
+
+## Kết quả của một lần quét.
+
+nothing = (trống)
+unsent = Không ai trả lời: quét lại khi màn hình đã kết nối
+started = Đã bắt đầu
+started-in = Đã bắt đầu ở { $fixture }
+already = { $headline }: thiết bị này đã được bắt đầu trước đó
+fixture-chosen = Đã chọn { $fixture }: hãy quét thiết bị
+fixture-unknown = Trạm này không có đồ gá { $fixture }: chọn một ô
+lot-missing = Chưa bắt đầu: không có lô nào đang mở. Yêu cầu mở lô rồi quét lại
+lot-not-chosen = Chưa bắt đầu: chọn lô rồi quét lại
+not-connected = Chưa bắt đầu: trạm không trả lời. Quét lại khi màn hình đã kết nối
+form-expired = Chưa làm: màn hình vừa khởi động lại. Quét lại
+acknowledge-first = Chưa bắt đầu: { $fixture } có thiết bị cần xử lý. Chạm “Đã hiểu” ở đó hoặc quét đồ gá đó, rồi quét lại
+acknowledged = { $fixture }: đã hiểu
+
+## Thẻ.
+
+badge-empty = Thẻ trống: quét lại
+badge-wrong = Đây không phải thẻ của chuyền này: 1 đến 64 chữ và số
+signed-in = Đã đăng nhập: { $badge }
+sign-out = Đăng xuất
+sign-in-first = Chưa bắt đầu: quét thẻ của bạn trước, rồi quét thiết bị
+operator = Người vận hành
+scan-badge = Quét thẻ của bạn
+
+## Vì sao trạm không bắt đầu thiết bị.
+
+refused-NO_DEVICE = Chưa bắt đầu: không đồ gá trống nào có thiết bị mới
+    .next = Đặt thiết bị vào đồ gá và quét lại.
+refused-FIXTURE_AMBIGUOUS = Đồ gá nào? { $fixtures } đều có thiết bị mới
+    .next = Quét mã đồ gá hoặc chạm vào ô của nó, rồi quét lại thiết bị.
+refused-FIXTURE_BUSY = Chưa bắt đầu: { $fixture } đang làm
+    .next = Chờ nó xong, hoặc dùng đồ gá khác.
+refused-UNKNOWN_FIXTURE = Chưa bắt đầu: trạm này không có đồ gá đó
+    .next = Chạm một ô rồi quét lại.
+refused-LOT_CLOSED = Chưa bắt đầu: lô { $lot } đã đóng
+    .next = Chọn lô khác, hoặc yêu cầu mở lô.
+refused-LOT_USED_UP = Chưa bắt đầu: lô { $lot } đã đủ, đã bắt đầu { $started } / { $quantity } thiết bị
+    .next = Trả thiết bị này lại: nó không thuộc lô này.
+refused-WRONG_PROFILE = Chưa bắt đầu: lô { $lot } dùng hồ sơ { $profile }, không phải { $asked }
+    .next = Chọn đúng lô rồi quét lại.
+refused-COMMON_NAME_TAKEN = Chưa bắt đầu: { $device_serial } đã được cấp chứng thư trước đây, trong lô { $lot }
+    .next = Để riêng thiết bị này: có thể nhãn bị trùng. Giám sát có thể cho cấp lại.
+refused-REQUEST_ID_REUSED = Chưa bắt đầu: yêu cầu này đã có với nội dung khác
+    .next = Quét lại.
+refused-QUEUE_FULL = Chưa bắt đầu: hàng chờ đã đầy
+    .next = Chờ CA trở lại rồi quét lại.
+refused-CLOCK_WRONG = Chưa bắt đầu: đồng hồ của trạm sai
+    .next = Gọi quản trị viên.
+refused-STATION_HALTED = Chưa bắt đầu: trạm đã dừng
+    .next = Gọi quản trị viên.
+refused-JOURNAL_FAILED = Chưa bắt đầu: trạm không ghi nhận được
+    .next = Gọi quản trị viên.
+refused-ROWS_DAMAGED = Chưa bắt đầu: phải khởi động lại trạm
+    .next = Gọi quản trị viên.
+refused-ROLE_NOT_ALLOWED = Chưa làm: màn hình này không được phép
+    .next = Gọi quản trị viên.
+refused-UNKNOWN_CALLER = Chưa làm: trạm không biết màn hình này
+    .next = Gọi quản trị viên.
+refused-device_serial = Chưa bắt đầu: đây không phải số sê-ri thiết bị của lô này
+    .next = Quét mã vạch của chính thiết bị.
+refused-lot = Chưa bắt đầu: trạm không biết lô này
+    .next = Chọn lô rồi quét lại.
+refused-profile = Chưa bắt đầu: trạm này không làm hồ sơ đó
+    .next = Gọi quản trị viên.
+
+## Theo loại trả lời. Tiếp theo là lời của trạm.
+
+code-invalid = Chưa bắt đầu: trạm không chấp nhận
+code-not-found = Chưa bắt đầu: trạm không biết
+code-exists = Chưa bắt đầu: đã có, với nội dung khác
+code-precondition = Chưa bắt đầu: phải làm việc khác trước
+code-aborted = Chưa bắt đầu: có việc khác xen vào. Quét lại
+code-exhausted = Chưa bắt đầu: hết chỗ. Thử lại sau
+code-denied = Chưa bắt đầu: màn hình này không được phép. Gọi quản trị viên
+code-unimplemented = Chưa bắt đầu: màn hình và trạm không khớp. Gọi quản trị viên
+code-internal = Chưa bắt đầu: trạm có lỗi. Gọi quản trị viên
+code-unavailable = Trạm không trả lời. Quét lại khi màn hình đã kết nối
+code-late = Trạm không trả lời kịp. Quét lại
