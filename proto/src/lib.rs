@@ -47,6 +47,12 @@ pub mod station {
     pub mod v1 {
         tonic::include_proto!("station.v1");
     }
+
+    impl std::fmt::Debug for v1::Supervisor {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.debug_struct("Supervisor").field("badge", &self.badge).finish_non_exhaustive()
+        }
+    }
 }
 
 /// The journals' records.

@@ -71,11 +71,12 @@ pub(crate) fn supervisor(line: &Line) -> Client {
 }
 
 pub(crate) async fn release(client: &mut Client, issuance: &Issuance) -> Result<Issuance, Status> {
-    let request = ReleaseIssuanceRequest { name: issuance.name.clone(), badge: "B-1".into() };
+    let request = ReleaseIssuanceRequest { name: issuance.name.clone(), badge: "B-1".into(), supervisor: None };
     bounded("a release", client.release_issuance(request)).await.map(tonic::Response::into_inner)
 }
 
 pub(crate) async fn cancel(client: &mut Client, issuance: &Issuance, reason: &str) -> Result<Issuance, Status> {
-    let request = CancelIssuanceRequest { name: issuance.name.clone(), reason: reason.into(), badge: "B-1".into() };
+    let (name, reason, badge) = (issuance.name.clone(), reason.into(), "B-1".into());
+    let request = CancelIssuanceRequest { name, reason, badge, supervisor: None };
     bounded("a cancellation", client.cancel_issuance(request)).await.map(tonic::Response::into_inner)
 }

@@ -25,7 +25,10 @@ use service::{
     tls::{self, TlsFiles},
 };
 
-use crate::profiles::{PinnedProfile, Profiles};
+use crate::{
+    profiles::{PinnedProfile, Profiles},
+    supervisors::{self, PinHash},
+};
 
 mod authority;
 
@@ -58,6 +61,8 @@ pub struct StationConfiguration {
     pub profiles: Profiles,
     /// The fixtures, in the file's order.
     pub fixtures: Vec<FixtureSettings>,
+    /// Supervisors' badges and the hashes of their PINs; empty: nobody decides at somebody else's screen.
+    pub supervisors: Vec<(String, PinHash)>,
     /// How this program's own commands call the station, when that is configured.
     pub client: Option<ClientSettings>,
     /// The file itself.
@@ -169,6 +174,7 @@ impl StationConfiguration {
         let authority = root.table("authority").and_then(|table| authority::read(&table));
         let queue = queue(root.optional_table("queue").as_ref());
         let profiles = profiles(root);
+        let supervisors = root.optional_table("supervisors").map(|table| supervisors(&table)).unwrap_or_default();
         let client = root.optional_table("client").map(|table| client(&table));
         let fixtures = fixtures(root);
         check_places(root, &profiles, &fixtures);
@@ -186,6 +192,7 @@ impl StationConfiguration {
             queue,
             profiles: Profiles::new(profiles),
             fixtures,
+            supervisors,
             // A client that was given wrong was reported.
             client: match client {
                 Some(client) => Some(client?),
@@ -209,6 +216,14 @@ fn client(table: &Table<'_>) -> Option<ClientSettings> {
     let endpoint = table.parsed("endpoint", |text| tls::check_endpoint(text).map(|()| text.to_owned()));
     let tls = TlsFiles::from_table(table);
     Some(ClientSettings { endpoint: endpoint?, tls: tls? })
+}
+
+fn supervisors(table: &Table<'_>) -> Vec<(String, PinHash)> {
+    let Some(file) = table.path("file") else { return Vec::new() };
+    supervisors::read(&file).unwrap_or_else(|error| {
+        table.mistake("file", service::in_full(&error));
+        Vec::new()
+    })
 }
 
 fn queue(table: Option<&Table<'_>>) -> QueueSettings {

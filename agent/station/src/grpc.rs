@@ -8,6 +8,7 @@ use std::{
 
 use issuance::{DeviceSerial, FixtureName, IssuanceId, LotName, ProfileName, rule::Ruling};
 use proto::station::v1::{self as wire, station_service_server::StationService};
+use secrecy::SecretString;
 use service::{
     crash, restart,
     roles::{Caller, Callers, Role},
@@ -22,7 +23,9 @@ use crate::{
     driver::Asked,
     fixtures::Fixtures,
     ledger::{self, Ledger, LedgerRefused, Listed},
-    seek, view, watch,
+    seek,
+    supervisors::{NotVerified, Supervisors},
+    view, watch,
 };
 
 /// Everyone who may look.
@@ -34,6 +37,8 @@ const STARTERS: &[Role] = &[Role::Kiosk, Role::Operator, Role::Supervisor, Role:
 const PLANNERS: &[Role] = &[Role::Supervisor, Role::Mes];
 /// Who may decide on what was set aside.
 const SUPERVISORS: &[Role] = &[Role::Supervisor];
+/// Whose screens a supervisor may use, with a PIN.
+const SCREENS: &[Role] = &[Role::Kiosk, Role::Operator];
 /// A reason is read by people.
 const REASON_MOST: usize = 500;
 /// AIP-158's habit; a page of more would be slow to make and to read.
@@ -55,14 +60,42 @@ pub struct StationApi {
     fixtures: Arc<Fixtures>,
     board: Arc<Board>,
     callers: Arc<Callers>,
+    supervisors: Arc<Supervisors>,
     starting: Arc<Mutex<()>>,
 }
 
 impl StationApi {
     /// A service over these parts.
     #[must_use]
-    pub fn new(ledger: Arc<Ledger>, fixtures: Arc<Fixtures>, board: Arc<Board>, callers: Callers) -> Self {
-        Self { ledger, fixtures, board, callers: Arc::new(callers), starting: Arc::default() }
+    pub fn new(
+        ledger: Arc<Ledger>,
+        fixtures: Arc<Fixtures>,
+        board: Arc<Board>,
+        callers: Callers,
+        supervisors: Supervisors,
+    ) -> Self {
+        let (callers, supervisors) = (Arc::new(callers), Arc::new(supervisors));
+        Self { ledger, fixtures, board, callers, supervisors, starting: Arc::default() }
+    }
+
+    /// Who decides, as `claimed_by`, and the caller, when it is a supervisor: by the certificate, or at somebody else's screen
+    /// by badge and PIN.
+    async fn supervised(
+        &self,
+        peer: Option<Peer>,
+        badge: String,
+        supervisor: Option<wire::Supervisor>,
+    ) -> Result<(String, Caller), Status> {
+        short("badge", &badge)?;
+        let Some(wire::Supervisor { badge, pin }) = supervisor else {
+            return Ok((badge, self.callers.authorise(peer.as_ref(), SUPERVISORS)?));
+        };
+        let pin = SecretString::from(pin);
+        short("supervisor.badge", &badge)?;
+        let caller = self.callers.authorise(peer.as_ref(), &[SUPERVISORS, SCREENS].concat())?;
+        self.supervisors.verify(&badge, pin).await.map_err(|refused| not_verified(&refused))?;
+        let name = format!("{} with the PIN of {badge}", caller.name);
+        Ok((badge, Caller { name, ..caller }))
     }
 
     fn authorise<T>(&self, request: &Request<T>, allowed: &[Role]) -> Result<Caller, Status> {
@@ -194,9 +227,9 @@ impl StationService for StationApi {
         &self,
         request: Request<wire::ReleaseIssuanceRequest>,
     ) -> Result<Response<wire::Issuance>, Status> {
-        let caller = self.authorise(&request, SUPERVISORS)?;
-        let wire::ReleaseIssuanceRequest { name, badge } = request.into_inner();
-        short("badge", &badge)?;
+        let peer = request.extensions().get::<Peer>().cloned();
+        let wire::ReleaseIssuanceRequest { name, badge, supervisor } = request.into_inner();
+        let (badge, caller) = self.supervised(peer, badge, supervisor).await?;
         self.rule(&name, Ruling::Release, badge, caller).await
     }
 
@@ -204,9 +237,9 @@ impl StationService for StationApi {
         &self,
         request: Request<wire::CancelIssuanceRequest>,
     ) -> Result<Response<wire::Issuance>, Status> {
-        let caller = self.authorise(&request, SUPERVISORS)?;
-        let wire::CancelIssuanceRequest { name, reason, badge } = request.into_inner();
-        short("badge", &badge)?;
+        let peer = request.extensions().get::<Peer>().cloned();
+        let wire::CancelIssuanceRequest { name, reason, badge, supervisor } = request.into_inner();
+        let (badge, caller) = self.supervised(peer, badge, supervisor).await?;
         stated(&reason)?;
         self.rule(&name, Ruling::Cancel { reason }, badge, caller).await
     }
@@ -215,11 +248,11 @@ impl StationService for StationApi {
         &self,
         request: Request<wire::ReworkIssuanceRequest>,
     ) -> Result<Response<wire::Issuance>, Status> {
-        let caller = self.authorise(&request, SUPERVISORS)?;
+        let peer = request.extensions().get::<Peer>().cloned();
+        let wire::ReworkIssuanceRequest { name, reason, badge, fixture, new_key, supervisor } = request.into_inner();
+        let (badge, caller) = self.supervised(peer, badge, supervisor).await?;
         self.accepting()?;
-        let wire::ReworkIssuanceRequest { name, reason, badge, fixture, new_key } = request.into_inner();
         let of = issuance_name(&name)?;
-        short("badge", &badge)?;
         stated(&reason)?;
         let found = self.ledger.get(of).map_err(refused)?;
         let (before, _) = found.ok_or_else(|| unknown("issuance", &of.to_string()))?;
@@ -370,6 +403,18 @@ fn refused(refused: LedgerRefused) -> Status {
         }
         LedgerRefused::Damaged(_) => status::refused(Code::Internal, "ROWS_DAMAGED", message),
         LedgerRefused::Journal(_) => status::refused(Code::Unavailable, "JOURNAL_FAILED", message),
+    }
+}
+
+/// A supervisor's word that was not taken.
+fn not_verified(refused: &NotVerified) -> Status {
+    let message = refused.to_string();
+    match refused {
+        NotVerified::Wrong => status::refused(Code::PermissionDenied, "SUPERVISOR_WRONG", message),
+        NotVerified::Locked => status::refused(Code::PermissionDenied, "SUPERVISOR_LOCKED", message),
+        NotVerified::Nobody => status::refused(Code::FailedPrecondition, "NO_SUPERVISORS", message),
+        NotVerified::Wait { after } => status::retry_later("SUPERVISOR_WAIT", message, *after),
+        NotVerified::Uncounted => status::refused(Code::Unavailable, "SUPERVISOR_UNCOUNTED", message),
     }
 }
 

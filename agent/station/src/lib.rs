@@ -25,6 +25,7 @@ pub mod seek;
 pub mod station;
 pub mod story;
 pub mod submission;
+pub mod supervisors;
 #[cfg(test)]
 mod testing;
 pub mod view;

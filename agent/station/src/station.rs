@@ -38,6 +38,7 @@ use crate::{
     ledger::{Change, Ledger, LedgerRefused},
     rows::StationRows,
     submission::{self, Answered, Link},
+    supervisors::Supervisors,
     watchman::{Watchman, halt, halt_for},
     witness, words,
 };
@@ -162,7 +163,10 @@ pub async fn run(
         file: configuration.file.clone(),
     };
     let watchman = tokio::spawn(watchman.watch(shutdown.clone()));
-    let api = StationApi::new(Arc::clone(&ledger), Arc::clone(&fixtures), Arc::clone(&board), callers.clone());
+    let supervisors = Supervisors::new(configuration.supervisors.clone(), &configuration.journal)
+        .map_err(|source| StationError::Start { what: "the count of supervisors' tries", source })?;
+    let api =
+        StationApi::new(Arc::clone(&ledger), Arc::clone(&fixtures), Arc::clone(&board), callers.clone(), supervisors);
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)

@@ -10,6 +10,7 @@ mod check;
 mod client;
 mod issue;
 mod journal;
+mod pin;
 mod rework;
 mod serve;
 mod status;
@@ -84,6 +85,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Make a supervisor's line for the file of `[supervisors]`: reads the PIN from standard input, and keeps it nowhere.
+    Pin {
+        /// The supervisor's badge, as a pseudonym.
+        #[arg(long)]
+        badge: String,
+    },
     /// The station's journal, while the station does not run.
     #[command(subcommand)]
     Journal(journal::Command),
@@ -109,6 +116,7 @@ pub fn main() -> ExitCode {
         Command::Rework { config, what, json } => client::block_on(rework::run(&config.path, what, json)),
         Command::Status { config, json } => client::block_on(status::run(&config.path, json)),
         Command::Watch { config, after, json } => client::block_on(watch::run(&config.path, after, json)),
+        Command::Pin { badge } => pin::run(&badge),
         Command::Journal(command) => journal::run(command),
         Command::KeystoreWorker => keystore::worker::run(),
     }

@@ -37,6 +37,7 @@ pub(super) async fn run(path: &Path, what: What, json: bool) -> Result<(), Faile
         fixture: what.fixture,
         new_key: what.new_key,
         badge: what.badge,
+        supervisor: None,
     };
     let started = client.rework_issuance(request).await?.into_inner();
     if json { client::say(client::as_json(&started)) } else { client::say(client::line(&started)) }
