@@ -11,6 +11,7 @@ mod commands;
 mod crashes;
 mod disk;
 mod doubt;
+mod forgetting;
 mod hardware;
 mod killing;
 mod looking;
