@@ -1,5 +1,7 @@
 //! A key's residency, proven by the TPM to the station, and again to the CA.
 
+mod activation;
+
 use std::fs;
 
 use line::Options;

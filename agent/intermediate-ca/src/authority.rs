@@ -13,7 +13,10 @@ use std::{
     time::Duration,
 };
 
-use issuance::{Fault, Keystore, ProfileName, PublicKey, Timestamp};
+use issuance::{
+    Fault, Keystore, ProfileName, PublicKey, Timestamp,
+    residency::{SealedCertificate, Sealing},
+};
 use journal::{
     Hash, LogError, Projections, Refusal as WitnessRefusal, Signature, TransparencyLog, VerifyingKey, Witness,
 };
@@ -39,7 +42,8 @@ use crate::{
     records::{self, CaProjection},
     refusal::Refusal,
     register::{
-        Condition, Planned, Recorded, Register as _, RegisterError, RegisterHandle, Reservation, Signed, Unavailable,
+        Condition, Planned, Recorded, Register as _, RegisterError, RegisterHandle, Reservation, Seal, Signed,
+        Unavailable,
     },
     revocation::{NotRevoked, Revocation, Revoked},
     rollover::{self, RolloverError},
@@ -87,6 +91,8 @@ pub(crate) struct Submitted {
 pub enum Outcome {
     /// It was issued, now or before.
     Issued(Issued),
+    /// The same, for one TPM alone.
+    Sealed(SealedCertificate),
     /// It will never be issued as it stands.
     Refused(Refusal),
     /// Not now: the same request may be sent again.
@@ -321,9 +327,13 @@ impl Inner {
         crash::point("ca.propose.done");
         let mut outcomes: Vec<Option<Outcome>> = vec![None; count];
         let mut to_sign: BTreeMap<String, Vec<(usize, Planned)>> = BTreeMap::new();
+        let mut recorded_at = Vec::new();
         for (place, reservation) in self.register.reserve(proposals).await?.into_iter().enumerate() {
             outcomes[place] = match reservation {
-                Reservation::Issued(recorded) => Some(self.answer(recorded)),
+                Reservation::Issued(recorded) => {
+                    recorded_at.push((place, recorded));
+                    None
+                }
                 Reservation::Refused(refusal) => Some(Outcome::Refused(refusal)),
                 Reservation::Deferred(later) => Some(Outcome::Deferred(later)),
                 Reservation::Planned(planned) => {
@@ -354,9 +364,10 @@ impl Inner {
             }
         }
         if !signed.is_empty() {
-            for (place, recorded) in places.into_iter().zip(self.register.commit(signed).await?) {
-                outcomes[place] = Some(self.answer(recorded));
-            }
+            recorded_at.extend(places.into_iter().zip(self.register.commit(signed).await?));
+        }
+        for (place, answer) in self.answers(recorded_at).await? {
+            outcomes[place] = Some(answer);
         }
         crash::point("ca.answer.intended");
         let lost = || {
@@ -400,21 +411,43 @@ impl Inner {
         Ok(planned.into_iter().zip(signatures).map(|(planned, signature)| Signed { planned, signature }).collect())
     }
 
-    fn answer(&self, recorded: Recorded) -> Outcome {
-        let unanswerable = |message: String| {
-            warn!(message, "a recorded certificate cannot be answered");
-            Outcome::Deferred(Later { retry_after: Duration::from_secs(300), message })
+    /// What is sealed costs the processor a public-key operation each: beside the network's threads, not on them.
+    async fn answers(&self, recorded: Vec<(usize, Recorded)>) -> Result<Vec<(usize, Outcome)>, Unavailable> {
+        let all = |rules: &Rules, recorded: Vec<(usize, Recorded)>| {
+            recorded.into_iter().map(|(place, recorded)| (place, answer(rules, recorded))).collect()
         };
-        let Some(issuer) = self.rules.issuer(&recorded.issuer) else {
-            return unanswerable(format!(
-                "the certificate was issued by {}, which this CA no longer has: bring its file back",
-                recorded.issuer
-            ));
-        };
-        match certificate::assemble(&recorded.tbs_certificate, &recorded.signature) {
-            Ok(certificate) => Outcome::Issued(Issued { certificate, chain: vec![issuer.der.clone()] }),
-            Err(error) => unanswerable(service::in_full(&error)),
+        if recorded.iter().all(|(_, recorded)| recorded.seal.is_none()) {
+            return Ok(all(&self.rules, recorded));
         }
+        let rules = self.rules.clone();
+        tokio::task::spawn_blocking(move || all(&rules, recorded))
+            .await
+            .map_err(|_| Unavailable("the batch was broken off".into()))
+    }
+}
+
+fn answer(rules: &Rules, recorded: Recorded) -> Outcome {
+    let unanswerable = |message: String| {
+        warn!(message, "a recorded certificate cannot be answered");
+        Outcome::Deferred(Later { retry_after: Duration::from_secs(300), message })
+    };
+    let Some(issuer) = rules.issuer(&recorded.issuer) else {
+        return unanswerable(format!(
+            "the certificate was issued by {}, which this CA no longer has: bring its file back",
+            recorded.issuer
+        ));
+    };
+    let chain = vec![issuer.der.clone()];
+    let certificate = match certificate::assemble(&recorded.tbs_certificate, &recorded.signature) {
+        Ok(certificate) => certificate,
+        Err(error) => return unanswerable(service::in_full(&error)),
+    };
+    let Some(Seal { key, issuance, request_sha256 }) = recorded.seal else {
+        return Outcome::Issued(Issued { certificate, chain });
+    };
+    match (Sealing { issuance, request_sha256, certificate: &certificate, chain: &chain }).seal(&key) {
+        Ok(sealed) => Outcome::Sealed(sealed),
+        Err(error) => unanswerable(service::in_full(&error)),
     }
 }
 

@@ -68,7 +68,7 @@ impl CertificateAuthorityService for Service {
         info!(
             station,
             requests = outcomes.len(),
-            issued = count(|outcome| matches!(outcome, Outcome::Issued(_))),
+            issued = count(|outcome| matches!(outcome, Outcome::Issued(_) | Outcome::Sealed(_))),
             refused = count(|outcome| matches!(outcome, Outcome::Refused(_))),
             deferred = count(|outcome| matches!(outcome, Outcome::Deferred(_))),
             "batch answered"
@@ -195,6 +195,7 @@ fn result(issuance: String, outcome: Outcome) -> wire::IssueResult {
         Outcome::Issued(issued) => {
             issue_result::Outcome::Issued(wire::Issued { certificate: issued.certificate, chain: issued.chain })
         }
+        Outcome::Sealed(sealed) => issue_result::Outcome::Sealed(residency::sealed_to_wire(sealed)),
         Outcome::Refused(refusal) => issue_result::Outcome::Refused(to_wire(refusal)),
         Outcome::Deferred(Later { retry_after, message }) => issue_result::Outcome::Deferred(wire::Deferred {
             // Ours are minutes: they fit.

@@ -35,8 +35,9 @@ use crate::{
     },
     refusal::{Reason, Refusal},
     register::{
-        Confirmation, CrlBasis, CrlEvent, Held, Planned, Recorded, Register, RegisterError, Reservation, Signed,
+        Confirmation, CrlBasis, CrlEvent, Held, Planned, Recorded, Register, RegisterError, Reservation, Seal, Signed,
     },
+    residency,
     revocation::{NotRevoked, Revocation, Revoked},
 };
 
@@ -210,13 +211,18 @@ impl JournaledRegister {
     }
 
     fn recorded(&self, planned: u64, signed: u64) -> Result<Recorded, RegisterError> {
-        let planned = self.read_planned(planned)?;
+        let (record, event) = self.read_record(planned)?;
+        let Event::CertificatePlanned(planned) = event else {
+            return Err(broken(format!("entry {planned} is not a plan")));
+        };
+        let seal = seal(&record, &planned)?;
         match self.read(signed)? {
             Event::CertificateSigned(signed) if signed.certificate_serial == planned.certificate_serial => {
                 Ok(Recorded {
                     issuer: planned.issuer,
                     tbs_certificate: planned.tbs_certificate,
                     signature: signed.signature,
+                    seal,
                 })
             }
             _ => Err(broken(format!("entry {signed} is not the signature of its plan"))),
@@ -391,6 +397,20 @@ fn until_right(wrong: Wrong) -> Later {
     Later {
         retry_after: lag.clamp(Duration::from_secs(1), restart::PAUSE_MOST),
         message: format!("the CA records and signs nothing while its clock is wrong: {wrong}. {}", wrong.remedy()),
+    }
+}
+
+/// For whom alone a planned certificate may be answered.
+fn seal(record: &CaRecord, planned: &CertificatePlanned) -> Result<Option<Seal>, RegisterError> {
+    if planned.residency_activation() != proto::evidence::v1::Activation::Ca {
+        return Ok(None);
+    }
+    let key = planned.residency.as_ref().and_then(|residency| residency.attestation.clone());
+    let key = key.map(|attestation| residency::from_wire(attestation).key);
+    let request_sha256 = planned.request_sha256.as_slice().try_into().ok();
+    match (key, IssuanceId::from_slice(&record.issuance), request_sha256) {
+        (Some(key), Some(issuance), Some(request_sha256)) => Ok(Some(Seal { key, issuance, request_sha256 })),
+        _ => Err(broken("a plan is to be sealed and does not say for whom")),
     }
 }
 

@@ -10,7 +10,7 @@ use issuance::{
     CommonName, DeviceSerial, IssuanceId, LotName, ProfileName, Timestamp,
     public_key::sha256,
     request::CertificationRequest,
-    residency::{ResidencyUnproven, Standing},
+    residency::{Known, ResidencyUnproven},
 };
 
 use crate::{
@@ -94,7 +94,7 @@ pub(crate) struct Plan {
     /// Nearest first.
     pub(crate) supersedes: Vec<IssuanceId>,
     /// What was verified of where the key lives, where the profile asks for it.
-    pub(crate) residency: Option<(Shown, Standing)>,
+    pub(crate) residency: Option<(Shown, Known)>,
 }
 
 /// The profiles and the CAs that they are issued from.
@@ -223,8 +223,8 @@ impl Rules {
             None => None,
             Some(policy) => {
                 let shown = submission.residency.ok_or_else(|| because_unproven(ResidencyUnproven::NotAttested))?;
-                let standing = shown.verify(issuance_id, &request, policy, now).map_err(because_unproven)?;
-                Some((shown, standing))
+                let known = shown.verify(issuance_id, &request, policy, now).map_err(because_unproven)?;
+                Some((shown, known))
             }
         };
         let certified = certify(&request, &device_serial, profile, issuer, now)?;

@@ -16,7 +16,7 @@ use crate::{
     lots,
     plan::{Plan, Proposal, content},
     refusal::Refusal,
-    residency::standing_to_wire,
+    residency::{activation_to_wire, standing_to_wire},
     revocation::{self, RevocationReason},
 };
 
@@ -87,7 +87,9 @@ pub(crate) fn planned(authenticated_by: &str, request_sha256: &[u8], plan: &Plan
         residency_standing: plan
             .residency
             .as_ref()
-            .map_or(Standing::Unspecified, |(_, standing)| standing_to_wire(*standing))
+            .map_or(Standing::Unspecified, |(_, known)| standing_to_wire(known.standing))
+            .into(),
+        residency_activation: activation_to_wire(plan.residency.as_ref().and_then(|(_, known)| known.activation))
             .into(),
     })
 }

@@ -5,7 +5,7 @@
 
 use std::{io, sync::Arc, thread};
 
-use issuance::{CommonName, IssuanceId, ProfileName};
+use issuance::{CommonName, IssuanceId, ProfileName, device::AttestationKey};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::error;
 
@@ -103,6 +103,17 @@ pub(crate) struct Recorded {
     pub(crate) issuer: String,
     pub(crate) tbs_certificate: Vec<u8>,
     pub(crate) signature: Vec<u8>,
+    /// For whom alone it may be answered, where that was planned.
+    pub(crate) seal: Option<Seal>,
+}
+
+/// The TPM that was verified when the certificate was planned, and what it asked for. Whatever a repeated request brings,
+/// and whatever the profile says by then, the answer is for this one.
+#[derive(Debug, Clone)]
+pub(crate) struct Seal {
+    pub(crate) key: AttestationKey,
+    pub(crate) issuance: IssuanceId,
+    pub(crate) request_sha256: [u8; 32],
 }
 
 /// A certificate that a station verified on its device.

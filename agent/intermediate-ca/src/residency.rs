@@ -4,7 +4,10 @@ use issuance::{
     DeviceIdentity, IssuanceId, ResidencyEvidence, Timestamp,
     device::{AttestationKey, Endorsement, Statement, TpmAttestation},
     request::CertificationRequest,
-    residency::{self, Attested, Challenge, EndorsementPolicy, ResidencyUnproven, Standing},
+    residency::{
+        self, Activation, Attested, Challenge, EndorsementPolicy, Known, ResidencyUnproven, SealedCertificate, Sealing,
+        Standing, credential::Credential,
+    },
 };
 use prost::Message as _;
 use proto::evidence::v1 as wire;
@@ -23,17 +26,31 @@ pub struct Shown {
 
 impl Shown {
     /// Holds it against the request and the policy: as the station did, and without believing it. That EK and AK are in one
-    /// TPM was shown to the station alone.
+    /// TPM was shown to the station alone: where the policy has the CA put that to the test, the certificate is sealed for
+    /// this TPM, and here it is made sure that this can be done.
     pub(crate) fn verify(
         &self,
         issuance: IssuanceId,
         request: &CertificationRequest,
         policy: &EndorsementPolicy,
         at: Timestamp,
-    ) -> Result<Standing, ResidencyUnproven> {
+    ) -> Result<Known, ResidencyUnproven> {
         let challenge = Challenge::of(&self.evidence, issuance, request.info());
         let expected = Attested { identity: &self.identity, challenge: &challenge, policy, at };
-        residency::verify_attested(&self.evidence, request.public_key(), expected)
+        let standing = residency::verify_attested(&self.evidence, request.public_key(), expected)?;
+        if policy.activation == Activation::Ca {
+            let key = self.attestation_key().ok_or(ResidencyUnproven::NotAttested)?;
+            Sealing { issuance, request_sha256: [0; 32], certificate: &[], chain: &[] }.seal(key)?;
+        }
+        Ok(Known { standing, activation: Some(policy.activation) })
+    }
+
+    /// Whom a certificate is sealed for.
+    pub(crate) fn attestation_key(&self) -> Option<&AttestationKey> {
+        match &self.evidence {
+            ResidencyEvidence::Tpm { attestation, .. } => attestation.as_ref().map(|attestation| &attestation.key),
+            ResidencyEvidence::Token { .. } => None,
+        }
     }
 
     /// As it travels; `None` of a device that attested nothing.
@@ -112,4 +129,28 @@ pub fn standing_from_wire(standing: wire::Standing) -> Standing {
         wire::Standing::Unattested => Standing::Unattested,
         wire::Standing::Unspecified | wire::Standing::Stated => Standing::Stated,
     }
+}
+
+/// Who put EK and AK to the test, as it is kept.
+#[must_use]
+pub fn activation_to_wire(activation: Option<Activation>) -> wire::Activation {
+    match activation {
+        None => wire::Activation::Unspecified,
+        Some(Activation::Station) => wire::Activation::Station,
+        Some(Activation::Ca) => wire::Activation::Ca,
+    }
+}
+
+/// A sealed certificate as it is kept and sent.
+#[must_use]
+pub fn sealed_to_wire(sealed: SealedCertificate) -> wire::SealedCertificate {
+    let SealedCertificate { credential: Credential { blob, encrypted_secret }, certificate, chain } = sealed;
+    wire::SealedCertificate { credential: blob, encrypted_secret, certificate, chain }
+}
+
+/// The same, read.
+#[must_use]
+pub fn sealed_from_wire(sealed: wire::SealedCertificate) -> SealedCertificate {
+    let wire::SealedCertificate { credential: blob, encrypted_secret, certificate, chain } = sealed;
+    SealedCertificate { credential: Credential { blob, encrypted_secret }, certificate, chain }
 }

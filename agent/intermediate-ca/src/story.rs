@@ -2,6 +2,7 @@
 
 use issuance::{IssuanceId, public_key::hex};
 use journal::commands::{Head, Wanted, Words, serial_octets};
+use proto::evidence::v1 as evidence;
 use serde_json::Value;
 
 use crate::{
@@ -81,7 +82,29 @@ fn planned(planned: &CertificatePlanned) -> String {
          with the serial {} and the CN {common_name}, for the key with the SHA-256 {}, was about to be signed by {issuer}.",
         hex(&planned.certificate_serial),
         hex(&planned.key_sha256)
-    )
+    ) + residency(planned)
+}
+
+/// What the CA verified of where the key lives.
+fn residency(planned: &CertificatePlanned) -> &'static str {
+    use evidence::{Activation, Standing};
+    match (planned.residency_standing(), planned.residency_activation()) {
+        (Standing::Unspecified | Standing::Stated, _) => "",
+        (Standing::Certified, Activation::Ca) => {
+            " A TPM with its maker's certificate attests the key; only that TPM can release the certificate (ca-activated)."
+        }
+        (Standing::Certified, _) => {
+            " A TPM with its maker's certificate attests the key; that EK and AK are in one TPM is the station's word \
+             (station-vouched)."
+        }
+        (_, Activation::Ca) => {
+            " A TPM without an EK certificate attests the key; only that TPM can release the certificate (ca-activated)."
+        }
+        (_, _) => {
+            " A TPM without an EK certificate attests the key; that EK and AK are in one TPM is the station's word \
+             (station-vouched)."
+        }
+    }
 }
 
 fn refused(refused: &RequestRefused) -> String {

@@ -104,6 +104,7 @@ async fn a_lot_from_order_to_report() {
         .into_iter()
         .map(|result| match result.outcome.unwrap() {
             Outcome::Issued(_) => "issued".to_owned(),
+            Outcome::Sealed(_) => "sealed".to_owned(),
             Outcome::Refused(refused) => refused.reason,
             Outcome::Deferred(deferred) => deferred.message,
         })

@@ -13,7 +13,7 @@ use crate::{
     CertificateExpectation, CertificateLocation, DeviceIdentity, DeviceSerial, Disposition, Fault, FaultKind, Issuance,
     KeyLocation, Profile, PublicKey, Record, State, Timestamp, ValidatedCertificate,
     record::{Stop, Verification},
-    residency::Standing,
+    residency::{Activation, SealedCertificate, Standing, credential::Credential},
     state::ProvenKey,
     submission::Repeats,
 };
@@ -54,6 +54,7 @@ impl Issuance {
             },
             State::RequestSigned(_) => Action::Submit,
             State::Submitted(_) => Action::AwaitAnswer,
+            State::Sealed(answer) => Action::Activate(answer.sealed.credential.clone()),
             State::Issued(issued) => Action::Write(certificate_place(&issued.key.location, context.profile)),
             State::WriteStarted(placed) => Action::Write(placed.location.clone()),
             State::Written(placed) | State::Verified(placed, _) => {
@@ -80,6 +81,11 @@ impl Issuance {
             (_, Input::Issued { certificate, chain }) if self.state.submission().is_some() => {
                 return Ok(self.answered(certificate, chain, context, now));
             }
+            (_, Input::Sealed(sealed)) if self.state.submission().is_some() => {
+                return Ok(self.sealed(sealed, context, now));
+            }
+            // The same certificate, encrypted anew; what is here opens as well.
+            (_, Input::Sealed(_)) => vec![],
             (_, Input::Refused { reason, message }) if self.state.submission().is_some() => {
                 return Ok(self.refused(reason, message, context, now));
             }
@@ -127,6 +133,10 @@ impl Issuance {
             (State::RequestSigned(_), Input::Submitting) => {
                 let sends_recorded = context.terms.repeats == Repeats::New;
                 vec![Record::Submitted { authority: context.authority.to_owned(), sends_recorded }]
+            }
+            (State::Sealed(answer), Input::Opened { certificate }) => {
+                let chain = answer.sealed.chain.clone();
+                return Ok(self.issued(certificate, chain, context, now));
             }
             (State::Issued(issued), Input::Writing) => {
                 vec![Record::WriteStarted { location: certificate_place(&issued.key.location, context.profile) }]
@@ -276,6 +286,30 @@ impl Issuance {
         if let Err(message) = check_answer(&certificate, &chain) {
             return self.refused("ANSWER_TOO_LARGE".to_owned(), message, context, now);
         }
+        if context.endorsement.is_some_and(|policy| policy.activation == Activation::Ca) {
+            let act = "the CA sent the certificate in the open, and the profile says activation = \"ca\": set the same at \
+                       the CA, or have a supervisor release it";
+            let records = vec![
+                Record::Issued { certificate, chain },
+                Record::Quarantined(Stop::of(&Fault::new(FaultKind::CertificateRejected, act))),
+            ];
+            return self.after(records, context, now);
+        }
+        self.issued(certificate, chain, context, now)
+    }
+
+    /// Keeps what only the TPM can release, however long the device is away.
+    fn sealed(&self, sealed: SealedCertificate, context: Context<'_>, now: Timestamp) -> Decision {
+        let Credential { blob, encrypted_secret } = &sealed.credential;
+        let opener = [blob.as_slice(), encrypted_secret, &sealed.certificate].concat();
+        match check_answer(&opener, &sealed.chain) {
+            Ok(()) => self.after(vec![Record::Sealed(sealed)], context, now),
+            Err(message) => self.refused("ANSWER_TOO_LARGE".to_owned(), message, context, now),
+        }
+    }
+
+    /// The certificate is here and open: the same words for one that came so and for one that the TPM released.
+    fn issued(&self, certificate: Vec<u8>, chain: Vec<Vec<u8>>, context: Context<'_>, now: Timestamp) -> Decision {
         let problem =
             self.state.key().and_then(|key| self.validate(&certificate, &chain, &key.public_key, context, now).err());
         let mut records = vec![Record::Issued { certificate, chain }];
@@ -316,6 +350,8 @@ impl Issuance {
             Input::NotTaken { .. } => "NotTaken",
             Input::AnswerLost { .. } => "AnswerLost",
             Input::Issued { .. } => "Issued",
+            Input::Sealed(_) => "Sealed",
+            Input::Opened { .. } => "Opened",
             Input::Refused { .. } => "Refused",
             Input::Writing => "Writing",
             Input::Written => "Written",

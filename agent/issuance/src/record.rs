@@ -2,7 +2,8 @@
 
 use crate::{
     CertificateLocation, CommonName, DeviceIdentity, DeviceSerial, Disposition, Fault, FixtureName, IssuanceId,
-    KeyAlgorithm, KeyLocation, LotName, ProfileName, PublicKey, ResidencyEvidence, residency::Standing,
+    KeyAlgorithm, KeyLocation, LotName, ProfileName, PublicKey, ResidencyEvidence,
+    residency::{SealedCertificate, Standing},
 };
 
 /// What happened to an issuance. Each is either an intent (written and synced before the act) or an outcome.
@@ -86,6 +87,8 @@ pub enum Record {
         /// DER, issuer first, no root.
         chain: Vec<Vec<u8>>,
     },
+    /// The CA's answer: a certificate that only the device's TPM can release. Once it did, `Issued` follows.
+    Sealed(SealedCertificate),
     /// The CA's answer: a certificate. Recorded as it came, validated before each write.
     Issued {
         /// DER.

@@ -5,9 +5,13 @@ pub mod credential;
 mod endorsement;
 mod public_area;
 mod reader;
+pub mod sealed;
 
 pub use attestation::ak_name;
-pub use endorsement::{EndorsementPolicy, Standing, WithoutCertificate, ek_sha256};
+pub use endorsement::{
+    Activation, EndorsementPolicy, Standing, WithoutCertificate, check_ek_certificate_key, ek_sha256,
+};
+pub use sealed::{SealedCertificate, Sealing};
 
 use serde::{Deserialize, Serialize};
 
@@ -86,6 +90,15 @@ impl Challenge {
         };
         Self::new(nonce, issuance, request_info)
     }
+}
+
+/// What became known of where a private key lives, and from whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// What the evidence is worth.
+    pub standing: Standing,
+    /// Who was shown that EK and AK are in one TPM; `None` where nothing is attested.
+    pub activation: Option<Activation>,
 }
 
 /// What the evidence of one key must be.

@@ -10,6 +10,8 @@ use crate::{
     der::element as der,
     profile::{KeystoreKind, NameTemplate, Pkcs11Places, TpmPlaces},
     record::{Provenance, Requested},
+    residency::{Sealing, credential::Credential},
+    state::{SealedAnswer, State},
     submission::Terms,
 };
 
@@ -275,6 +277,9 @@ pub(crate) fn requested() -> Issuance {
     Issuance::requested(IssuanceId::from_slice(&[7; 16]).unwrap(), &request, NOW)
 }
 
+/// What the device's TPM releases.
+pub(crate) const SECRET: [u8; 32] = [3; 32];
+
 /// A token with its key and certificate, and the CA behind the queue. Both outlive the station's crashes.
 #[derive(Debug)]
 pub(crate) struct World {
@@ -288,6 +293,8 @@ pub(crate) struct World {
     pub(crate) certificate: Option<Vec<u8>>,
     pub(crate) known_as: Option<DeviceSerial>,
     pub(crate) terms: Terms,
+    /// Whether the CA encrypts what it answers.
+    pub(crate) seals: bool,
 }
 
 impl World {
@@ -305,6 +312,7 @@ impl World {
             certificate: None,
             known_as: None,
             terms: Terms::default(),
+            seals: false,
         }
     }
 
@@ -359,9 +367,16 @@ impl World {
             Action::Submit => Input::Submitting,
             Action::AwaitAnswer => {
                 assert!(issuance.state.awaits_answer().is_some());
-                self.answer()
+                if self.seals { self.sealed_answer(issuance) } else { self.answer() }
             }
-            Action::Write(_) if !matches!(issuance.state, crate::State::WriteStarted(_)) => Input::Writing,
+            Action::Activate(_) => {
+                let State::Sealed(SealedAnswer { request, sealed }) = &issuance.state else {
+                    panic!("nothing to open")
+                };
+                let certificate = sealed.open(&SECRET, issuance.id, &request.certification_request).unwrap();
+                Input::Opened { certificate }
+            }
+            Action::Write(_) if !matches!(issuance.state, State::WriteStarted(_)) => Input::Writing,
             Action::Write(_) => {
                 let valid = issuance.validated_certificate(self.context(), NOW).unwrap();
                 self.certificate = Some(valid.der().to_vec());
@@ -379,6 +394,16 @@ impl World {
     pub(crate) fn answer(&self) -> Input {
         let recipe = Recipe::right(self.profile.purpose, "SN-1.ca", self.key.as_ref().unwrap());
         Input::Issued { certificate: self.issuer.issue(&recipe), chain: self.issuers.clone() }
+    }
+
+    /// The same answer, encrypted under [`SECRET`].
+    pub(crate) fn sealed_answer(&self, issuance: &Issuance) -> Input {
+        let Input::Issued { certificate, chain } = self.answer() else { panic!() };
+        let request = &issuance.state.awaits_answer().unwrap().certification_request;
+        let request_sha256 = crate::public_key::sha256(request);
+        let sealing = Sealing { issuance: issuance.id, request_sha256, certificate: &certificate, chain: &chain };
+        let credential = Credential { blob: vec![1], encrypted_secret: vec![2] };
+        Input::Sealed(sealing.seal_with(&SECRET, credential).unwrap())
     }
 
     /// Identifies the device and goes on until there is nothing to do. Returns the records and actions on the way.

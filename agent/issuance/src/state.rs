@@ -4,6 +4,7 @@
 //! Requested → DeviceIdentified → KeyGenerationStarted → KeyGenerated → ResidencyProven → RequestSigned
 //!     → Submitted → Issued → WriteStarted → Written → Verified → Completed
 //! Submitted ⇄ InDoubt → Issued
+//! Submitted, InDoubt → Sealed → Issued
 //! Submitted, InDoubt → Quarantined(Refused)
 //! any of them but Completed → Failed ⇄ (Resumed: back to where it stopped), → Quarantined → (Released) Failed
 //! any of them but Completed → Cancelled
@@ -13,6 +14,7 @@ use crate::{
     CertificateLocation, DeviceIdentity, Fault, FaultKind, FixtureName, IssuanceId, KeyAlgorithm, KeyLocation,
     PublicKey, Record, ResidencyEvidence, Timestamp,
     record::{Requested, Stop, Verification},
+    residency::{Activation, Known, SealedCertificate, Standing},
     submission::Submission,
 };
 
@@ -33,6 +35,8 @@ pub struct Issuance {
     pub updated: Timestamp,
     /// Where it stands.
     pub state: State,
+    /// What is known of where its key lives, once that was verified.
+    pub residency: Option<Known>,
     /// Certificates that a CA made for it besides the one that counts, DER: to be revoked, never written.
     pub surplus: Vec<Vec<u8>>,
 }
@@ -58,6 +62,8 @@ pub enum State {
     InDoubt(Submission, Stop),
     /// The CA refused the request for good. Only ever inside [`State::Quarantined`].
     Refused(SignedRequest),
+    /// The certificate is here, encrypted: the device's TPM must release it.
+    Sealed(SealedAnswer),
     /// The certificate is here.
     Issued(IssuedCertificate),
     /// It is being written.
@@ -118,6 +124,15 @@ pub struct SignedRequest {
     pub certification_request: Vec<u8>,
 }
 
+/// A certificate that the device's TPM must release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealedAnswer {
+    /// What it answers.
+    pub request: SignedRequest,
+    /// As it came from the CA.
+    pub sealed: SealedCertificate,
+}
+
 /// A certificate as it came from the CA.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuedCertificate {
@@ -175,17 +190,24 @@ impl State {
             Self::ResidencyProven(proven) => Some(&proven.key),
             Self::RequestSigned(request) | Self::Refused(request) => Some(&request.key),
             Self::Submitted(submission) | Self::InDoubt(submission, _) => Some(&submission.request.key),
+            Self::Sealed(answer) => Some(&answer.request.key),
             state => state.issued().map(|issued| &issued.key),
         }
     }
 
-    /// The certificate, once the CA answered with one.
+    /// The certificate, once the CA answered with one and it is open.
     #[must_use]
     pub fn issued(&self) -> Option<&IssuedCertificate> {
         match self.underlying() {
             Self::Issued(issued) => Some(issued),
             state => state.placed().map(|placed| &placed.issued),
         }
+    }
+
+    /// Whether the CA answered with a certificate, open or not.
+    #[must_use]
+    pub fn was_issued(&self) -> bool {
+        matches!(self.underlying(), Self::Sealed(_)) || self.issued().is_some()
     }
 
     /// The certificate and its place, once it is being written.
@@ -229,6 +251,7 @@ impl State {
             Self::Submitted(_) => "Submitted",
             Self::InDoubt(..) => "InDoubt",
             Self::Refused(_) => "Refused",
+            Self::Sealed(_) => "Sealed",
             Self::Issued(_) => "Issued",
             Self::WriteStarted(_) => "WriteStarted",
             Self::Written(_) => "Written",
@@ -259,6 +282,7 @@ impl Issuance {
             created: at,
             updated: at,
             state: State::Requested,
+            residency: None,
             surplus: Vec::new(),
         }
     }
@@ -272,6 +296,14 @@ impl Issuance {
             Record::Resumed { fixture, claimed_by, .. } => {
                 self.fixture = fixture.clone();
                 self.claimed_by = claimed_by.clone();
+            }
+            Record::ResidencyProven { standing, .. } => {
+                let activation = (*standing != Standing::Stated).then_some(Activation::Station);
+                self.residency = Some(Known { standing: *standing, activation });
+            }
+            // It is open, so the TPM released it.
+            Record::Issued { .. } if matches!(self.state, State::Sealed(_)) => {
+                self.residency = self.residency.map(|known| Known { activation: Some(Activation::Ca), ..known });
             }
             Record::Surplus { certificate, .. } if !self.surplus.contains(certificate) => {
                 self.surplus.push(certificate.clone());
@@ -287,8 +319,10 @@ fn step(state: State, record: &Record) -> State {
     match (state, record) {
         (State::Failed(inner, _), Record::Resumed { .. }) => *inner,
         // What comes late is kept: an answer of the CA moves what the issuance stopped in.
-        (State::Failed(inner, stop), Record::Issued { .. }) => State::Failed(Box::new(step(*inner, record)), stop),
-        (State::Quarantined(inner, stop), Record::Issued { .. }) => {
+        (State::Failed(inner, stop), Record::Issued { .. } | Record::Sealed(_)) => {
+            State::Failed(Box::new(step(*inner, record)), stop)
+        }
+        (State::Quarantined(inner, stop), Record::Issued { .. } | Record::Sealed(_)) => {
             State::Quarantined(Box::new(step(*inner, record)), stop)
         }
         // What is sent does not hang on the device.
@@ -309,9 +343,10 @@ fn step(state: State, record: &Record) -> State {
             State::Quarantined(refused, _) => State::Quarantined(refused, stop),
             inner => State::Quarantined(Box::new(inner), stop),
         },
-        (State::Cancelled(inner, reason), Record::Issued { .. } | Record::NotTaken { .. } | Record::InDoubt { .. }) => {
-            State::Cancelled(Box::new(step(*inner, record)), reason)
-        }
+        (
+            State::Cancelled(inner, reason),
+            Record::Issued { .. } | Record::Sealed(_) | Record::NotTaken { .. } | Record::InDoubt { .. },
+        ) => State::Cancelled(Box::new(step(*inner, record)), reason),
         (cancelled @ State::Cancelled(..), _) => cancelled,
         (done @ State::Completed(..), _) => done,
         (State::Failed(inner, _) | State::Quarantined(inner, _), Record::Cancelled { reason, .. }) => {
@@ -327,6 +362,7 @@ fn step(state: State, record: &Record) -> State {
             | State::Submitted(_)
             | State::InDoubt(..)
             | State::Refused(_)
+            | State::Sealed(_)
             | State::Issued(_)
             | State::WriteStarted(_)
             | State::Written(_)
@@ -389,6 +425,14 @@ fn step(state: State, record: &Record) -> State {
                 chain: chain.clone(),
             })
         }
+        (State::Submitted(answered) | State::InDoubt(answered, _), Record::Sealed(sealed)) => {
+            State::Sealed(SealedAnswer { request: answered.request, sealed: sealed.clone() })
+        }
+        (State::Sealed(answer), Record::Issued { certificate, chain }) => State::Issued(IssuedCertificate {
+            key: answer.request.key,
+            certificate: certificate.clone(),
+            chain: chain.clone(),
+        }),
         (State::Submitted(answered) | State::InDoubt(answered, _), Record::Refused { reason, message }) => {
             let refused = Fault::new(FaultKind::RequestRefused, format!("the CA refused: {message} ({reason})"));
             State::Quarantined(Box::new(State::Refused(answered.request)), Stop::of(&refused))

@@ -1,10 +1,14 @@
-//! Has a TPM show that a key lives in it: its keys, a credential that it alone can release, and its word on the key.
+//! Has a TPM show that a key lives in it: its keys, a credential that it alone can release, and its word on the key; and has
+//! it release the certificate that the CA encrypted for it.
 
 use aws_lc_rs::{constant_time, rand};
 use issuance::{
-    Fault, FaultKind, Input, IssuanceId, KeyLocation, Keystore, ResidencyEvidence,
+    Fault, FaultKind, Input, Issuance, IssuanceId, KeyLocation, Keystore, ResidencyEvidence, State,
     device::TpmAttestation,
-    residency::{self, Challenge, ResidencyUnproven, credential},
+    residency::{
+        self, Challenge, ResidencyUnproven,
+        credential::{self, Credential},
+    },
 };
 
 /// Asks the device, and is convinced that its EK and its AK are in one TPM: it released a secret that was enclosed for
@@ -34,6 +38,20 @@ pub(crate) fn attest(
     let statement = keystore.attest(location, Challenge::new(&nonce, issuance, &request_info))?;
     *attestation = Some(Box::new(TpmAttestation { key, nonce, statement }));
     Ok(Input::Attested { evidence, request_info })
+}
+
+/// Has the TPM release the CA's secret, and opens the certificate with it.
+pub(crate) fn open(keystore: &mut dyn Keystore, issuance: &Issuance, credential: &Credential) -> Result<Input, Fault> {
+    const ACT: &str = "could not open the certificate that the CA encrypted for this device's TPM";
+    let State::Sealed(answer) = &issuance.state else {
+        return Err(Fault::new(FaultKind::Mismatch, "there is no certificate to open"));
+    };
+    let secret = keystore.activate_credential(credential)?;
+    let certificate = answer
+        .sealed
+        .open(&secret, issuance.id, &answer.request.certification_request)
+        .map_err(|problem| Fault::caused(FaultKind::CertificateRejected, ACT, problem))?;
+    Ok(Input::Opened { certificate })
 }
 
 /// 32 fresh random octets.

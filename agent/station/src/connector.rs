@@ -3,7 +3,7 @@
 use std::{future::Future, time::Duration};
 
 use intermediate_ca::residency::Shown;
-use issuance::{DeviceSerial, IssuanceId, LotName, ProfileName};
+use issuance::{DeviceSerial, Input, IssuanceId, LotName, ProfileName, residency::SealedCertificate};
 use journal::{Hash, Note, VerifyingKey};
 
 pub mod grpc;
@@ -37,6 +37,8 @@ pub enum Answer {
         /// DER, issuer first, no root.
         chain: Vec<Vec<u8>>,
     },
+    /// Issued, now or before, for the device's TPM alone.
+    Sealed(SealedCertificate),
     /// Never as it stands.
     Refused {
         /// Stable reason.
@@ -51,6 +53,18 @@ pub enum Answer {
         /// One sentence.
         message: String,
     },
+}
+
+impl Answer {
+    /// What it is to the issuance; `Err` when it is none yet: not before when to ask again, and why.
+    pub fn into_input(self) -> Result<Input, (Duration, String)> {
+        match self {
+            Self::Issued { certificate, chain } => Ok(Input::Issued { certificate, chain }),
+            Self::Sealed(sealed) => Ok(Input::Sealed(sealed)),
+            Self::Refused { reason, message } => Ok(Input::Refused { reason, message }),
+            Self::Deferred { after, message } => Err((after, message)),
+        }
+    }
 }
 
 /// A whole batch got no answer.

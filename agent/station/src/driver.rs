@@ -179,6 +179,7 @@ impl<K: Keystore, R: Records> Driver<'_, K, R> {
                 let name = &issuance.request.common_name;
                 csr::build(self.keystore, location, public_key, name, *purpose).map(Input::RequestSigned)
             }
+            Action::Activate(credential) => attest::open(self.keystore, &issuance, credential),
             Action::Write(location) => match self.records.validated_certificate(id)? {
                 Ok(certificate) => self
                     .make_place(&issuance, location)?

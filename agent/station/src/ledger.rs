@@ -265,6 +265,7 @@ impl Ledger {
             keystore,
         };
         let now = self.now()?;
+        let is_answer = matches!(input, Input::Issued { .. } | Input::Sealed(_) | Input::Refused { .. });
         let decision = match before.decide(input, context, now) {
             Ok(decision) => decision,
             Err(unexpected) => {
@@ -276,7 +277,6 @@ impl Ledger {
         }
         // What can be done or asked for again rides along with the next sync: so one issuance costs about five, and a
         // batch of answers one.
-        let is_answer = matches!(decision.records.first(), Some(Record::Issued { .. } | Record::Refused { .. }));
         let whats = decision.records.into_iter().map(|record| What::Issuance(id, record)).collect();
         let appended = self.append_entries(&mut memory, whats, decision.action.is_irreversible() && !is_answer)?;
         Ok((decision.action, Some(appended)))
@@ -429,7 +429,7 @@ impl Ledger {
                 memory.queue.remove(id);
                 memory.doubts.insert(id);
             }
-            Record::Issued { .. } | Record::Refused { .. } | Record::Cancelled { .. } => {
+            Record::Issued { .. } | Record::Sealed(_) | Record::Refused { .. } | Record::Cancelled { .. } => {
                 memory.queue.remove(id);
                 memory.doubts.remove(&id);
             }

@@ -150,6 +150,7 @@ fn event(record: &Record) -> Event {
         Record::Surplus { certificate, chain } => {
             Event::Surplus(wire::Surplus { certificate: certificate.clone(), chain: chain.clone() })
         }
+        Record::Sealed(sealed) => Event::Sealed(residency::sealed_to_wire(sealed.clone())),
         Record::Issued { certificate, chain } => {
             Event::Issued(wire::Issued { certificate: certificate.clone(), chain: chain.clone() })
         }
@@ -224,6 +225,7 @@ fn record(event: Event) -> Result<Record, EntryError> {
             Record::Resubmitted { authority, sends_recorded, claimed_by, authenticated_by }
         }
         Event::Surplus(wire::Surplus { certificate, chain }) => Record::Surplus { certificate, chain },
+        Event::Sealed(sealed) => Record::Sealed(residency::sealed_from_wire(sealed)),
         Event::Issued(issued) => Record::Issued { certificate: issued.certificate, chain: issued.chain },
         Event::Refused(refused) => Record::Refused { reason: refused.reason, message: refused.message },
         Event::WriteStarted(started) => Record::WriteStarted { location: certificate_location(started.location)? },
@@ -382,6 +384,8 @@ fn array(field: &'static str, bytes: &[u8]) -> Result<[u8; 32], EntryError> {
 
 #[cfg(test)]
 mod tests {
+    use issuance::residency::{SealedCertificate, credential::Credential};
+
     use super::*;
     use issuance::{
         ResidencyEvidence,
@@ -466,6 +470,11 @@ mod tests {
                 authenticated_by: "supervisor-1".into(),
             },
             Record::Surplus { certificate: vec![4], chain: vec![vec![5], vec![6]] },
+            Record::Sealed(SealedCertificate {
+                credential: Credential { blob: vec![1], encrypted_secret: vec![2] },
+                certificate: vec![3],
+                chain: vec![vec![4]],
+            }),
             Record::Issued { certificate: vec![4], chain: vec![vec![5], vec![6]] },
             Record::Refused { reason: "R".into(), message: "m".into() },
             Record::WriteStarted { location: CertificateLocation::NvIndex(0x0180_0010) },

@@ -57,8 +57,9 @@ pub struct IssuanceRow {
     pub submission: Option<u64>,
     /// Where it stands in [`DOUBTS`].
     pub doubt: Option<u64>,
-    /// Whether it stands in for another one: then the CA is told once it is verified.
-    pub supersedes: bool,
+    /// Whether the CA is told once it is verified: it stands in for another one, or only its TPM could release the certificate,
+    /// and then the CA learns by this that it did.
+    pub tells: bool,
     /// Where its completion stands in [`CONFIRMATIONS`].
     pub confirmation: Option<u64>,
     /// Its records, ascending.
@@ -189,6 +190,10 @@ fn issuance(rows: &mut Rows<'_>, index: u64, at: Timestamp, id: IssuanceId, reco
             row.doubt = Some(index);
         }
         Record::Issued { .. } | Record::Refused { .. } => leave_queue(rows, &mut row),
+        Record::Sealed(_) => {
+            leave_queue(rows, &mut row);
+            row.tells = true;
+        }
         Record::Completed => {
             // Rework completes a device that the lot has counted.
             let place = key(&[row.lot.as_str(), row.device_serial.as_str()]);
@@ -196,7 +201,7 @@ fn issuance(rows: &mut Rows<'_>, index: u64, at: Timestamp, id: IssuanceId, reco
                 rows.put(PLACES, &place, vec![1]);
                 change_lot(rows, &row.lot, index, |lot| lot.completed += 1)?;
             }
-            if row.supersedes {
+            if row.tells {
                 rows.put(CONFIRMATIONS, &index.to_be_bytes(), id.as_bytes().to_vec());
                 row.confirmation = Some(index);
             }
@@ -264,7 +269,7 @@ fn requested(rows: &mut Rows<'_>, index: u64, id: IssuanceId, request: &Requeste
         profile: request.profile.clone(),
         submission: None,
         doubt: None,
-        supersedes: request.supersedes.is_some(),
+        tells: request.supersedes.is_some(),
         confirmation: None,
         indexes: vec![],
     })

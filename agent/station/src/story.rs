@@ -4,6 +4,7 @@ use issuance::{
     DeviceIdentity, Record, ResidencyEvidence, certificate,
     public_key::hex,
     record::{Requested, Stop},
+    residency::Standing,
 };
 use journal::commands::{Head, Wanted, Words, serial_octets};
 use serde_json::Value;
@@ -80,7 +81,7 @@ fn sentence(record: &Record) -> String {
             let made = if *reused { "The key made for it before was found" } else { "The device generated its key" };
             format!("{made} at {location}; the SHA-256 of its public half is {}.", hex(&public_key.sha256()))
         }
-        Record::ResidencyProven { evidence, .. } => residency(evidence),
+        Record::ResidencyProven { evidence, standing } => residency(evidence, *standing),
         Record::RequestSigned { certification_request } => {
             let hash = issuance::public_key::sha256(certification_request);
             format!("The device's key signed its certification request (SHA-256 {}).", hex(&hash))
@@ -95,6 +96,11 @@ fn sentence(record: &Record) -> String {
             format!("{by}: the request was put in the queue for the CA {authority} again.")
         }
         Record::Surplus { .. } => "The CA sent another certificate than the one that is kept.".to_owned(),
+        Record::Sealed(_) => {
+            "The CA answered with a certificate that it encrypted for this TPM: only where EK and AK are in one TPM is \
+                              it ever released (ca-activated)."
+                .to_owned()
+        }
         Record::Issued { certificate, .. } => {
             let serial = certificate::certificate_serial(certificate).unwrap_or_else(|| "unreadable".to_owned());
             format!("The CA issued the certificate with the serial {serial}.")
@@ -108,7 +114,7 @@ fn sentence(record: &Record) -> String {
         ),
         Record::Completed => "Done: the device may be shipped.".to_owned(),
         Record::Confirmed { refusal } => match refusal.as_str() {
-            "" => "The CA took note that the certificate is verified, and revoked what it supersedes.".to_owned(),
+            "" => "The CA took note that the certificate is verified, and has revoked what it supersedes.".to_owned(),
             refusal => format!("The CA did not accept that the certificate is verified: {refusal}"),
         },
         Record::Failed(stop) => stopped("It stopped", stop),
@@ -162,10 +168,25 @@ fn device(identity: &DeviceIdentity) -> String {
     }
 }
 
-fn residency(evidence: &ResidencyEvidence) -> String {
+fn residency(evidence: &ResidencyEvidence, standing: Standing) -> String {
     match evidence {
         ResidencyEvidence::Tpm { name, .. } => {
-            format!("The TPM showed the key's public area; its name is {}.", hex(name))
+            let vouches = match standing {
+                Standing::Stated => {
+                    return format!(
+                        "The TPM showed the key's public area, and attested nothing; its name is {}.",
+                        hex(name)
+                    );
+                }
+                Standing::Certified => "whose maker certified it",
+                Standing::AllowListed => "whose EK is on the configuration's list, and has no certificate",
+                Standing::Unattested => "for which nobody vouches: it has no EK certificate",
+            };
+            format!(
+                "A TPM {vouches} attested that the key with the name {} lives in it; that its EK and its AK are in one TPM was \
+                 shown to the station (station-vouched).",
+                hex(name)
+            )
         }
         ResidencyEvidence::Token { local, sensitive, always_sensitive, extractable, never_extractable } => format!(
             "The token states of the private key: made there {local}, sensitive {sensitive}, always {always_sensitive}, \

@@ -381,10 +381,9 @@ impl<C: Connector, A: Answered> Sender<C, A> {
             }
             got += 1;
             answered.insert(id);
-            let input = match answer {
-                Answer::Issued { certificate, chain } => Input::Issued { certificate, chain },
-                Answer::Refused { reason, message } => Input::Refused { reason, message },
-                Answer::Deferred { after, message } => {
+            let input = match answer.into_input() {
+                Ok(input) => input,
+                Err((after, message)) => {
                     self.answered.record(id, Input::NotTaken { message: message.clone() });
                     self.defer(id, after);
                     first_deferral.get_or_insert(message);

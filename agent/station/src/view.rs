@@ -1,6 +1,7 @@
 //! What the station shows: the heart's types as `station.v1` messages, with the operator's next action in words.
 
-use issuance::{Issuance, LotName, State, Timestamp, certificate};
+use intermediate_ca::residency::{activation_to_wire, standing_to_wire};
+use issuance::{Issuance, LotName, State, Timestamp, certificate, residency::Known};
 use prost_types::Timestamp as WireTimestamp;
 use proto::station::v1::{self as wire, issuance::State as WireState};
 
@@ -48,6 +49,14 @@ pub fn issuance(issuance: &Issuance, index: u64) -> wire::Issuance {
         supersedes: issuance.request.supersedes.map(|id| format!("issuances/{id}")).unwrap_or_default(),
         authenticated_by: issuance.request.authenticated_by.clone(),
         surplus: issuance.surplus.iter().map(|der| surplus(der)).collect(),
+        residency: issuance.residency.map(residency),
+    }
+}
+
+fn residency(known: Known) -> wire::Residency {
+    wire::Residency {
+        standing: standing_to_wire(known.standing).into(),
+        activation: activation_to_wire(known.activation).into(),
     }
 }
 
@@ -146,7 +155,8 @@ fn wire_state(state: &State) -> WireState {
         // Refused is told by the quarantine's reason; what it stopped in is the submission.
         State::Submitted(_) | State::Refused(_) => WireState::Submitted,
         State::InDoubt(..) => WireState::InDoubt,
-        State::Issued(_) => WireState::Issued,
+        // For a person the same: it is here, and its device is needed.
+        State::Sealed(_) | State::Issued(_) => WireState::Issued,
         State::WriteStarted(_) => WireState::WriteStarted,
         State::Written(_) => WireState::Written,
         State::Verified(..) => WireState::Verified,
@@ -170,7 +180,9 @@ fn next_action(state: &State) -> &str {
         | State::Verified(..) => "Leave the device in the fixture.",
         State::Submitted(_) => "Waiting for the CA. The device may go on the shelf: scan it again later.",
         State::Refused(_) => "Set the device aside for a supervisor.",
-        State::Issued(_) => "The certificate is here. If the device was taken out, put it back and scan it again.",
+        State::Sealed(_) | State::Issued(_) => {
+            "The certificate is here. If the device was taken out, put it back and scan it again."
+        }
         State::Completed(..) => "Take it out and ship it.",
         State::Failed(_, stop) | State::Quarantined(_, stop) | State::InDoubt(_, stop) => &stop.next_action,
         State::Cancelled(..) => "Cancelled by a supervisor. Scan the device again to start anew.",

@@ -149,6 +149,7 @@ validity = "1825d"
 keys = ["P-256", "P-384", "RSA-2048"]
 residency = "tpm"
 ek = { roots = "pki/tpm-makers" }
+activation = "ca"
 
 "#;
     }
@@ -222,6 +223,8 @@ roots = "pki/product/root.pem"
 tpm = {{ handle = 0x81000020, nv_index = 0x01800020 }}
 residency = "tpm"
 ek = {{ roots = "pki/tpm-makers" }}
+# The CA encrypts the certificate so that this TPM alone can release it: it need not take the station's word.
+activation = "ca"
 "#,
             key = options.key,
         );

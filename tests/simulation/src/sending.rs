@@ -9,7 +9,6 @@ use issuance::{Input, IssuanceId, profile::KeystoreKind, submission::Repeats};
 use journal::Appended;
 use station::{
     configuration::QueueSettings,
-    connector::Answer,
     fixtures::Fixtures,
     ledger::{Ledger, LedgerRefused},
     submission::{Answered, run_with},
@@ -185,11 +184,7 @@ impl World {
         }
         let (id, answer) = look(&self.floor).ca.late.swap_remove(self.chance.below(late));
         let line = format!("a late answer for {}", self.name(id));
-        let input = match answer {
-            Answer::Issued { certificate, chain } => Input::Issued { certificate, chain },
-            Answer::Refused { reason, message } => Input::Refused { reason, message },
-            Answer::Deferred { .. } => return Ok(line),
-        };
+        let Ok(input) = answer.into_input() else { return Ok(line) };
         let desk = self.answer_desk();
         if desk.record(id, input) {
             desk.answered(id);

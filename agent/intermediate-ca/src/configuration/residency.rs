@@ -1,4 +1,5 @@
-//! `residency` and `ek` of a profile: which TPMs are believed. A station reads its own with the same words.
+//! `residency`, `ek` and `activation` of a profile: which TPMs are believed, and who puts them to the test. A station reads
+//! its own with the same words.
 
 use std::{
     fs,
@@ -8,7 +9,7 @@ use std::{
 use issuance::{
     certificate,
     public_key::octets,
-    residency::{EndorsementPolicy, WithoutCertificate},
+    residency::{Activation, EndorsementPolicy, WithoutCertificate},
 };
 use service::configuration::Table;
 
@@ -21,8 +22,18 @@ pub fn parse_residency(table: &Table<'_>) -> Option<EndorsementPolicy> {
         _ => Err("must be \"stated\" (what the device says is recorded) or \"tpm\" (a TPM must attest to it)"),
     });
     let ek = table.optional_table("ek");
+    let activation = table.optional_parsed("activation", |text| match text {
+        "station" => Ok(Activation::Station),
+        "ca" => Ok(Activation::Ca),
+        _ => Err("must be \"station\" (it vouches for the TPM) or \"ca\" (only the TPM can release the certificate)"),
+    });
+    if residency.as_deref() != Some("tpm") && table.has("activation") {
+        table.mistake("activation", "is of no use without residency = \"tpm\"; add that or remove this");
+    }
     match (residency.as_deref(), ek) {
-        (Some("tpm"), Some(ek)) => parse_ek(&ek),
+        (Some("tpm"), Some(ek)) => {
+            parse_ek(&ek).map(|policy| EndorsementPolicy { activation: activation.unwrap_or_default(), ..policy })
+        }
         (Some("tpm"), None) => {
             table.mistake(
                 "ek",

@@ -93,6 +93,8 @@ pub(super) async fn enrol(front: &Front, label: &EstLabel, renews: bool, request
             info!(client = name, %issuance, device, profile, "EST issued");
             Ok(certificate)
         }
+        // EST serves no profile that asks for a TPM's proof.
+        Some(Outcome::Sealed(_)) => Err(Problem::new(StatusCode::CONFLICT, "the certificate is for one TPM alone")),
         Some(Outcome::Refused(refusal)) => Err(Problem::new(status(refusal.reason), refusal.to_string())),
         Some(Outcome::Deferred(later)) => Err(Problem::later(later.retry_after, later.message)),
         None => Err(Problem::later(super::RECORDING_BACK, "the request was not answered: send it again")),

@@ -78,9 +78,9 @@ impl JournaledRegister {
             ));
         };
         if issued != *certificate_sha256 {
+            // Not told what it is: whoever names it has read the certificate, which may be sealed for a TPM.
             return refuse(format!(
-                "the certificate of the issuance {issuance} has SHA-256 {}, and {} was read from the device",
-                hex(&issued),
+                "a certificate with SHA-256 {} was read from the device, and it is not that of the issuance {issuance}",
                 hex(certificate_sha256)
             ));
         }

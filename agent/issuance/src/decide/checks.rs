@@ -28,6 +28,14 @@ pub(super) fn check_identity(identity: &DeviceIdentity) -> Result<(), Fault> {
 }
 
 pub(super) fn check_evidence(evidence: &ResidencyEvidence, key: &DeviceKey) -> Result<(), Fault> {
+    check_evidence_size(evidence)?;
+    residency::verify(evidence, &key.public_key).map_err(|problem| {
+        let act = format!("could not prove that the key at {} lives in the device", key.location);
+        Fault::caused(FaultKind::ResidencyUnproven, act, problem)
+    })
+}
+
+fn check_evidence_size(evidence: &ResidencyEvidence) -> Result<(), Fault> {
     if let ResidencyEvidence::Tpm { public_area, name, attestation } = evidence {
         let attested = attestation.as_ref().map_or(0, |said| {
             let ek = &said.key.endorsement;
@@ -41,10 +49,7 @@ pub(super) fn check_evidence(evidence: &ResidencyEvidence, key: &DeviceKey) -> R
         });
         check_size(public_area.len() + name.len() + attested, "residency evidence")?;
     }
-    residency::verify(evidence, &key.public_key).map_err(|problem| {
-        let act = format!("could not prove that the key at {} lives in the device", key.location);
-        Fault::caused(FaultKind::ResidencyUnproven, act, problem)
-    })
+    Ok(())
 }
 
 fn check_size(size: usize, what: &str) -> Result<(), Fault> {
@@ -73,8 +78,8 @@ pub(super) fn check_attested(
     policy: Option<&EndorsementPolicy>,
     at: Timestamp,
 ) -> Result<Standing, Fault> {
-    check_evidence(evidence, key)?;
-    let Some(policy) = policy else { return Ok(Standing::Stated) };
+    let Some(policy) = policy else { return check_evidence(evidence, key).map(|()| Standing::Stated) };
+    check_evidence_size(evidence)?;
     let challenge = &Challenge::of(evidence, issuance, request_info);
     let expected = Attested { identity: &key.identity, challenge, policy, at };
     residency::verify_attested(evidence, &key.public_key, expected).map_err(|problem| {

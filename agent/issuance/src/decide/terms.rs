@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use crate::{
     CertificateLocation, DeviceIdentity, DeviceSerial, Fault, KeyAlgorithm, KeyLocation, Profile, PublicKey, Purpose,
-    Record, ResidencyEvidence, names::FixtureName, profile::KeystoreKind, residency::EndorsementPolicy,
+    Record, ResidencyEvidence,
+    names::FixtureName,
+    profile::KeystoreKind,
+    residency::{EndorsementPolicy, SealedCertificate, credential::Credential},
     submission::Terms,
 };
 
@@ -82,6 +85,13 @@ pub enum Input {
         /// DER, issuer first, no root.
         chain: Vec<Vec<u8>>,
     },
+    /// The CA sent a certificate that only the device's TPM can release.
+    Sealed(SealedCertificate),
+    /// The TPM released the secret, and it opened the certificate.
+    Opened {
+        /// DER.
+        certificate: Vec<u8>,
+    },
     /// The CA refused for good.
     Refused {
         /// Stable reason.
@@ -142,6 +152,8 @@ pub enum Action {
     Submit,
     /// Wait for the CA. The device may leave.
     AwaitAnswer,
+    /// Have the TPM release what the CA's certificate is encrypted under, and open it.
+    Activate(Credential),
     /// Write the certificate and the device's files.
     Write(CertificateLocation),
     /// Read it back and have the key sign a nonce.
@@ -169,6 +181,7 @@ impl Action {
             | Self::ProveResidency(_)
             | Self::Attest { .. }
             | Self::SignRequest { .. }
+            | Self::Activate(_)
             | Self::Verify(..)
             | Self::Retry { .. }
             | Self::Halt(_) => false,

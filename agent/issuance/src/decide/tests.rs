@@ -1,3 +1,5 @@
+mod sealed;
+
 use super::*;
 use crate::{KeyAlgorithm, Purpose, ResidencyEvidence, simulated::*};
 
@@ -54,6 +56,7 @@ fn name_of(record: &Record) -> &'static str {
         Record::InDoubt { .. } => "InDoubt",
         Record::Resubmitted { .. } => "Resubmitted",
         Record::Surplus { .. } => "Surplus",
+        Record::Sealed(_) => "Sealed",
         Record::Issued { .. } => "Issued",
         Record::Refused { .. } => "Refused",
         Record::WriteStarted { .. } => "WriteStarted",

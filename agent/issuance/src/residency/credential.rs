@@ -26,8 +26,9 @@ pub struct Credential {
     pub encrypted_secret: Vec<u8>,
 }
 
-/// Encloses `secret` (32 bytes) so that only the TPM which holds both the EK of `ek_public` and an object named `ak_name`
-/// releases it. Fails for an EK that is none: not a restricted decryption key with AES-CFB.
+/// Encloses `secret` so that only the TPM which holds both the EK of `ek_public` and an object named `ak_name`
+/// releases it. Fails for an EK that is none: not a restricted decryption key with AES-CFB. A secret has at most a digest's
+/// length of the EK's name (TPM 2.0 part 3, 12.6): 32 octets fit each of the hashes that are accepted.
 pub fn make(ek_public: &[u8], ak_name: &[u8], secret: &[u8; 32]) -> Result<Credential, Unproven> {
     let ek = PublicArea::parse(ek_public)?;
     let symmetric = ek.symmetric.filter(|found| found.algorithm == TPM_ALG_AES && found.mode == TPM_ALG_CFB);

@@ -16,7 +16,7 @@ use crate::{
 /// tcg-kp-EKCertificate.
 const EK_CERTIFICATE: &str = "2.23.133.8.1";
 
-/// Which endorsement keys are believed.
+/// Which endorsement keys are believed, and who puts them to the test.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EndorsementPolicy {
     /// The TPM makers' roots, DER.
@@ -27,6 +27,18 @@ pub struct EndorsementPolicy {
     pub without_certificate: WithoutCertificate,
     /// Whether an EK certificate may have expired: some makers' did while their TPMs were still on the shelf.
     pub accepts_expired: bool,
+    /// Who has the TPM show that its EK and its AK are one TPM's.
+    pub activation: Activation,
+}
+
+/// Who makes the credential by whose release a TPM shows that it holds both EK and AK: only who made it is convinced.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Activation {
+    /// The station, and the CA takes its word.
+    #[default]
+    Station,
+    /// The CA as well: its certificate comes encrypted, and only that TPM can release it.
+    Ca,
 }
 
 /// What is done with a TPM that has no EK certificate. Never a silent pass.
@@ -57,6 +69,19 @@ pub enum Standing {
 /// SHA-256 of the SubjectPublicKeyInfo of an EK, from its public area: by this an allow-list knows it.
 pub fn ek_sha256(ek_public: &[u8]) -> Result<[u8; 32], Unproven> {
     Ok(sha256(&PublicArea::parse(ek_public)?.key.spki()))
+}
+
+/// Holds an EK's public area against its certificate: the key alone, and not who made the certificate.
+pub fn check_ek_certificate_key(ek_public: &[u8], certificate: &[u8]) -> Result<(), Unproven> {
+    check_key(&certificate::parse(certificate, "EK certificate")?, &PublicArea::parse(ek_public)?)
+}
+
+/// Some makers name the key id-RSAES-OAEP: the key itself is compared, not how it is announced.
+fn check_key(certificate: &X509Certificate<'_>, ek: &PublicArea) -> Result<(), Unproven> {
+    match certificate.tbs_certificate.subject_pki.subject_public_key.data.as_ref() == ek.key.raw() {
+        true => Ok(()),
+        false => Err(Unproven::OtherEk),
+    }
 }
 
 /// Holds an EK against the policy, at a moment.
@@ -98,10 +123,7 @@ fn certified(
 ) -> Result<(), Unproven> {
     const WHOSE: &str = "EK certificate";
     let certificate = certificate::parse(der, WHOSE)?;
-    // Some makers name the key id-RSAES-OAEP: the key itself is compared, not how it is announced.
-    if certificate.tbs_certificate.subject_pki.subject_public_key.data.as_ref() != ek.key.raw() {
-        return Err(Unproven::OtherEk);
-    }
+    check_key(&certificate, ek)?;
     check_leaf(&certificate)?;
     if !policy.accepts_expired {
         certificate::check_validity(&certificate, WHOSE, at)?;

@@ -1,4 +1,5 @@
 mod attested;
+mod sealed;
 
 use super::{
     public_area::{TPM_ALG_ECC, TPM_ALG_NULL, TPM_ALG_RSA, TPM_ALG_SHA256},

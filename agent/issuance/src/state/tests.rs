@@ -67,6 +67,11 @@ fn any_record() -> impl Strategy<Value = Record> {
             authenticated_by: "s".into(),
         },
         Record::Surplus { certificate: vec![9], chain: vec![] },
+        Record::Sealed(crate::residency::SealedCertificate {
+            credential: crate::residency::credential::Credential { blob: vec![1], encrypted_secret: vec![2] },
+            certificate: vec![3],
+            chain: vec![],
+        }),
     ]);
     records.push(Record::Released { claimed_by: "s".into(), authenticated_by: "s".into() });
     records.push(Record::Cancelled { reason: "r".into(), claimed_by: "s".into(), authenticated_by: "s".into() });
@@ -98,6 +103,7 @@ proptest! {
                     (State::InDoubt(..), _)
                         | (State::Submitted(_), Record::Resubmitted { .. })
                         | (State::Issued(_), Record::Issued { .. })
+                        | (State::Sealed(_), Record::Sealed(_))
                         | (State::Quarantined(..), Record::Refused { .. } | Record::Quarantined(_))
                         | (State::Failed(..), Record::Failed(_))
                         | (State::Cancelled(..), Record::Cancelled { .. })
@@ -111,6 +117,9 @@ proptest! {
             }
             if before.state.issued().is_some() {
                 prop_assert_eq!(issuance.state.issued(), before.state.issued());
+            }
+            if before.state.was_issued() {
+                prop_assert!(issuance.state.was_issued(), "what is sealed is kept until it is open");
             }
             prop_assert!(issuance.surplus.starts_with(&before.surplus), "what is to be revoked is never forgotten");
             if before.state.key().is_some() {

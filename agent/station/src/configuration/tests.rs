@@ -202,3 +202,41 @@ fn contradictions_are_mistakes() {
     assert!(read(&place, "").unwrap_err().0.len() >= 7);
     assert!(StationConfiguration::read(&place.path().join("none.toml")).is_err());
 }
+
+/// Which TPMs are believed, and who puts them to the test: what each word means, and each mistake by its key.
+#[test]
+fn residency_is_read() {
+    use issuance::residency::{Activation, WithoutCertificate};
+
+    let place = place();
+    let makers = place.path().join("makers");
+    fs::create_dir(&makers).unwrap();
+    fs::copy(place.path().join("roots.pem"), makers.join("root.pem")).unwrap();
+    let with = |words: &str| GOOD.replacen("key = \"P-256\"", &format!("key = \"P-256\"\n{words}"), 1);
+    let profile = issuance::ProfileName::parse("device-ca").unwrap();
+    let policy = |words: &str| {
+        let read = self::read(&place, &with(words)).unwrap_or_else(|mistakes| panic!("{words}: {mistakes}"));
+        read.profiles.get(&profile).unwrap().endorsement.clone()
+    };
+    const TPM: &str = "residency = \"tpm\"\nek = { roots = \"makers\" }\n";
+    assert_eq!(policy(""), None);
+    assert_eq!(policy("residency = \"stated\""), None);
+    let plain = policy(TPM).unwrap();
+    assert_eq!((plain.roots.len(), &plain.without_certificate), (1, &WithoutCertificate::Refuse));
+    assert_eq!(plain.activation, Activation::Station);
+    assert_eq!(policy(&format!("{TPM}activation = \"station\"")), Some(plain));
+    assert_eq!(policy(&format!("{TPM}activation = \"ca\"")).unwrap().activation, Activation::Ca);
+
+    let refused = |words: &str| self::read(&place, &with(words)).unwrap_err().to_string();
+    for (words, key) in [
+        ("activation = \"ca\"", "activation"),
+        ("residency = \"stated\"\nactivation = \"ca\"", "activation"),
+        (&format!("{TPM}activation = \"both\""), "activation"),
+        ("residency = \"tpm\"", "ek"),
+        ("residency = \"tpm\"\nek = { roots = \"nowhere\" }", "roots"),
+        ("residency = \"yes\"", "residency"),
+    ] {
+        let told = refused(words);
+        assert!(told.contains(key), "{words}: {told}");
+    }
+}

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
+use intermediate_ca::residency;
 use issuance::IssuanceId;
 use journal::{Hash, Note, VerifyingKey};
 use proto::ca::v1::{
@@ -198,6 +199,7 @@ fn answer(result: wire::IssueResult) -> Option<(IssuanceId, Answer)> {
     let issuance = IssuanceId::parse(&result.issuance)?;
     let answer = match result.outcome? {
         Outcome::Issued(wire::Issued { certificate, chain }) => Answer::Issued { certificate, chain },
+        Outcome::Sealed(sealed) => Answer::Sealed(residency::sealed_from_wire(sealed)),
         Outcome::Refused(wire::Refused { reason, message }) => Answer::Refused { reason, message },
         Outcome::Deferred(wire::Deferred { retry_after, message }) => Answer::Deferred {
             after: retry_after.and_then(|after| Duration::try_from(after).ok()).unwrap_or_default(),

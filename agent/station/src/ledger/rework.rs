@@ -105,13 +105,13 @@ impl Ledger {
 
     /// Whether the CA gave a certificate to this issuance or to one that it stands in for.
     pub(super) fn was_ever_issued(&self, memory: &mut Memory, issuance: &Issuance) -> Result<bool, LedgerRefused> {
-        if issuance.state.issued().is_some() {
+        if issuance.state.was_issued() {
             return Ok(true);
         }
         let mut before = issuance.request.supersedes;
         while let Some(id) = before {
             let superseded = self.issuance(memory, id)?;
-            if superseded.state.issued().is_some() {
+            if superseded.state.was_issued() {
                 return Ok(true);
             }
             before = superseded.request.supersedes;

@@ -51,6 +51,8 @@ impl Ledger {
         let records = match input {
             Input::Issued { certificate, chain } if awaited => vec![Record::Issued { certificate, chain }],
             Input::Issued { certificate, chain } => before.unawaited(certificate, chain),
+            Input::Sealed(sealed) if awaited => vec![Record::Sealed(sealed)],
+            Input::Sealed(_) => vec![],
             Input::Refused { reason, message } if awaited => vec![Record::Refused { reason, message }],
             Input::Refused { .. } => vec![],
             input @ (Input::Sending | Input::NotTaken { .. } | Input::AnswerLost { .. }) => {

@@ -227,7 +227,7 @@ impl Ledger {
         let resumes = match &before.state {
             State::Completed(..) | State::Quarantined(..) | State::Cancelled(..) => false,
             State::Failed(..) => {
-                if before.state.issued().is_none() && before.state.awaits_answer().is_none() {
+                if !before.state.was_issued() && before.state.awaits_answer().is_none() {
                     self.room(memory, asked)?;
                 }
                 asked.fixture_free()?;

@@ -141,11 +141,7 @@ impl<C: Connector, A: Answered> Sender<C, A> {
     pub(super) fn take_late(&mut self, late: Result<Late, JoinError>) {
         let Ok((asked, Ok(answers))) = late else { return };
         for (id, answer) in answers {
-            let input = match answer {
-                Answer::Issued { certificate, chain } => Input::Issued { certificate, chain },
-                Answer::Refused { reason, message } => Input::Refused { reason, message },
-                Answer::Deferred { .. } => continue,
-            };
+            let Ok(input) = answer.into_input() else { continue };
             if !asked.contains(&id) {
                 warn!(issuance = %id, "the CA answered for an issuance that was not in the batch");
                 continue;

@@ -41,7 +41,7 @@ pub(super) struct Profiles {
     pub(super) known: usize,
     /// The CA refuses them.
     pub(super) strange: usize,
-    /// A TPM must prove where the key lives.
+    /// A TPM must prove where the key lives, and release the certificate.
     pub(super) attested: usize,
 }
 
@@ -80,7 +80,7 @@ pub(super) fn attested(number: usize) -> String {
     format!("attested-{number}")
 }
 
-const PROOF: &str = "residency = \"tpm\"\nek = { roots = \"pki/tpm-makers\" }\n";
+const PROOF: &str = "residency = \"tpm\"\nek = { roots = \"pki/tpm-makers\" }\nactivation = \"ca\"\n";
 
 impl Profiles {
     fn names(self) -> impl Iterator<Item = String> {

@@ -80,7 +80,7 @@ impl Try {
             // The CA is told of what supersedes something.
             ("rework" | "confirmation" | "confirmed", _) => Scenario::Reworking(Part::Station),
             ("verified", _) if part == Part::Ca => Scenario::Reworking(Part::Ca),
-            ("attest", _) => Scenario::Attesting,
+            ("attest" | "sealed" | "activate", _) => Scenario::Attesting,
             ("refused", _) => Scenario::Refusing(part),
             ("lot-opened" | "lot", _) => Scenario::OpeningALot,
             ("lot-closed", _) => Scenario::ClosingALot,
