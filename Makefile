@@ -14,11 +14,12 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 CARGO := cargo
 LOCKED := --locked
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+BUF := $(TARGET)/npm/node_modules/.bin/buf
 # Station and CA with crash points, under names of their own: the ordinary binaries stay, and nothing else is built again.
 ARMED := --bin station-agent-crash-points --bin intermediate-ca-crash-points \
 	--features station/crash-points,intermediate-ca/crash-points
 
-.PHONY: bench bench-ca demo test lint crash interop-ca interop-journal tampering power-cut journal-faults build deps test-deps toolchain help simulate
+.PHONY: lint-deps protos released-protos bench bench-ca demo test lint crash interop-ca interop-journal tampering power-cut journal-faults build deps test-deps toolchain help simulate
 .DEFAULT_GOAL := help
 
 help:
@@ -77,16 +78,28 @@ tampering: toolchain
 	$(CARGO) build $(LOCKED) --workspace --bins
 	@$(TARGET)/debug/tampering $(TAMPERING)
 
-lint: deps toolchain
+lint: deps toolchain protos
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc $(LOCKED) --workspace --no-deps
+
+# The protos by buf's style guide, and against the last release: what its clients and journals rely on stays.
+protos: lint-deps
+	$(BUF) lint proto
+	$(BUF) breaking proto --against proto/released.binpb
+
+# With a release: what it promises from now on.
+released-protos: lint-deps
+	$(BUF) build proto --exclude-source-info --output proto/released.binpb
 
 build: deps toolchain
 	$(CARGO) build $(LOCKED) --workspace --all-targets
 
 deps:
 	@deploy/dependencies.sh demo
+
+lint-deps:
+	@deploy/dependencies.sh lint $(TARGET)
 
 test-deps:
 	@deploy/dependencies.sh test $(TARGET)

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs the Debian packages that the demo (`dependencies.sh demo`) or the tests as well (`dependencies.sh test`) need:
-# says which are missing, installs only those, asks nothing. For the tests also two Python programs that others wrote, from
-# PyPI, into a virtual environment beneath cargo's target directory (`dependencies.sh test [TARGET]`).
+# says which are missing, installs only those, asks nothing. For the tests also Python programs that others wrote, from PyPI,
+# into virtual environments beneath cargo's target directory, and tools from the npm registry (`dependencies.sh test
+# [TARGET]`); of these, `dependencies.sh lint [TARGET]` installs what looks at the source alone.
 set -eu
 
 # To build: the compiler of the C parts of our crates, and tpm2-tss. To run: the simulated devices and their tools.
@@ -12,11 +13,16 @@ demo="gcc libc6-dev make pkg-config libtss2-dev ca-certificates swtpm swtpm-tool
 test="git tpm2-tools opensc chromium chromium-driver strace e2fsprogs faketime mount python3-venv curl mosquitto mosquitto-clients
     golang-go golang-golang-x-mod-dev strongswan-pki libstrongswan-standard-plugins libstrongswan-extra-plugins"
 
+# Debian's npm, unless there is another one.
+npm=
+command -v npm >/dev/null || npm=npm
+
 case "${1:-}" in
 demo) wanted=$demo ;;
-test) wanted="$demo $test" ;;
+lint) wanted="$demo $npm" ;;
+test) wanted="$demo $npm $test" ;;
 *)
-    echo "usage: $0 demo | test [TARGET]" >&2
+    echo "usage: $0 demo | lint [TARGET] | test [TARGET]" >&2
     exit 2
     ;;
 esac
@@ -39,11 +45,23 @@ for package in $wanted; do
     installed "$package" || missing="$missing $package"
 done
 
+root=$(dirname "$0")/..
+target=${2:-${CARGO_TARGET_DIR:-$root/target}}
+
 # What stands there already is not asked for again: once installed, no network is needed.
+others() {
+    case "$1" in
+    test)
+        python "$root/tests/interop/requirements.txt" "$target/interop/venv"
+        python "$root/deploy/examples/mes/requirements.txt" "$target/mes/venv"
+        node
+        ;;
+    lint) node ;;
+    esac
+}
+
 python() {
-    [ "$1" = test ] || return 0
-    wanted=$(dirname "$0")/../tests/interop/requirements.txt
-    venv=${2:-${CARGO_TARGET_DIR:-$(dirname "$0")/../target}}/interop/venv
+    wanted=$1 venv=$2
     ! cmp -s "$wanted" "$venv/installed.txt" || return 0
     echo "Installing from PyPI: $(grep -c == "$wanted") packages into $venv"
     log=$(mktemp)
@@ -52,13 +70,30 @@ python() {
         && "$venv/bin/pip" install --disable-pip-version-check --only-binary :all: -r "$wanted" \
         && cp "$wanted" "$venv/installed.txt"; } >"$log" 2>&1; then
         tail -n 40 "$log" >&2
-        echo "Could not install what tests/interop needs from PyPI" >&2
+        echo "Could not install from PyPI what $wanted names" >&2
+        exit 1
+    fi
+}
+
+node() {
+    wanted=$root/tests/npm/package.json place=$target/npm
+    ! cmp -s "$wanted" "$place/installed.json" || return 0
+    echo "Installing from the npm registry what tests/npm/package.json names, into $place"
+    mkdir -p "$place"
+    cp "$wanted" "$place/"
+    log=$(mktemp)
+    trap 'rm -f "$log"' EXIT
+    # Without the packages' own scripts: what they download is not what is pinned here.
+    if ! { npm install --prefix "$place" --no-package-lock --ignore-scripts --no-audit --no-fund \
+        && cp "$wanted" "$place/installed.json"; } >"$log" 2>&1; then
+        tail -n 40 "$log" >&2
+        echo "Could not install what tests/npm/package.json names" >&2
         exit 1
     fi
 }
 
 if [ -z "$missing" ]; then
-    python "$@"
+    others "$@"
     exit 0
 fi
 echo "Installing:$missing"
@@ -87,4 +122,4 @@ if ! { apt update && apt install -y --no-install-recommends $missing; } >"$log" 
     echo "Could not install:$missing" >&2
     exit 1
 fi
-python "$@"
+others "$@"

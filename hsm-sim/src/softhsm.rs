@@ -42,6 +42,15 @@ impl SoftHsm {
         Self::in_directory(self.directory.clone(), label, pin)
     }
 
+    /// Takes the token out and puts a new one in its place, with the same label and PIN: the next device in a fixture. A
+    /// process that has the module loaded sees it after C_Finalize and C_Initialize. The other tokens of the directory go
+    /// with it.
+    pub fn exchange(&self) -> Result<(), SimError> {
+        let tokens = self.tokens();
+        fs::remove_dir_all(&tokens).map_err(SimError::io("remove", tokens))?;
+        self.initialise()
+    }
+
     fn in_directory(directory: Directory, label: &str, pin: &str) -> Result<Self, SimError> {
         let printable = label.bytes().all(|byte| (b' '..=b'~').contains(&byte)) && !label.ends_with(' ');
         if !(1..=32).contains(&label.len()) || !printable {
@@ -50,21 +59,28 @@ impl SoftHsm {
         if !(4..=255).contains(&pin.len()) {
             return Err(SimError::Unfit { what: "PIN", must: "4 to 255 bytes long" });
         }
-        let tool = programs::find("softhsm2-util", "softhsm2")?;
         let token = Self { label: label.into(), pin: pin.into(), module: programs::softhsm_module()?, directory };
-        let tokens = token.directory().join("tokens");
-        fs::create_dir_all(&tokens).map_err(SimError::io("make", tokens.clone()))?;
         let configuration = format!(
             "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\nslots.removable = false\n",
-            tokens.display()
+            token.tokens().display()
         );
         fs::write(token.configuration(), configuration).map_err(SimError::io("write", token.configuration()))?;
-
-        let mut command = Command::new(tool);
-        command.args(["--init-token", "--free", "--label", label, "--pin", pin, "--so-pin", SO_PIN]);
-        command.arg("--module").arg(&token.module).envs(token.environment());
-        programs::run(command, &token.directory().join("log"), INIT_MOST)?;
+        token.initialise()?;
         Ok(token)
+    }
+
+    fn initialise(&self) -> Result<(), SimError> {
+        let tool = programs::find("softhsm2-util", "softhsm2")?;
+        let tokens = self.tokens();
+        fs::create_dir_all(&tokens).map_err(SimError::io("make", tokens))?;
+        let mut command = Command::new(tool);
+        command.args(["--init-token", "--free", "--label", &self.label, "--pin", &self.pin, "--so-pin", SO_PIN]);
+        command.arg("--module").arg(&self.module).envs(self.environment());
+        programs::run(command, &self.directory().join("log"), INIT_MOST)
+    }
+
+    fn tokens(&self) -> PathBuf {
+        self.directory().join("tokens")
     }
 
     /// The PKCS#11 module to load.
@@ -119,6 +135,21 @@ mod tests {
         assert!(slots(&two).contains("device-1"));
         drop(two);
         assert!(!directory.exists() && slots(&apart).contains("device-3"));
+    }
+
+    /// An exchanged token is another one under the same name.
+    #[test]
+    fn an_exchanged_token_is_another_one() {
+        let token = SoftHsm::create("device-1", "123456").unwrap();
+        let before = slots(&token);
+        token.exchange().unwrap();
+        let after = slots(&token);
+        let serial = |listed: &str| {
+            let line = listed.lines().find(|line| line.contains("Serial number"));
+            line.unwrap_or_default().trim().to_owned()
+        };
+        assert!(after.contains("device-1"), "{after}");
+        assert_ne!(serial(&before), serial(&after));
     }
 
     /// A label or PIN that SoftHSM would refuse or cut is refused with its rule.

@@ -16,6 +16,7 @@ mod hardware;
 mod killing;
 mod looking;
 mod mending;
+mod mes;
 mod outage;
 mod refusals;
 mod rejected;

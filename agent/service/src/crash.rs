@@ -135,6 +135,8 @@ pub const NAMES: &[&str] = &[
     "station.refused.decided",
     "station.released.appended",
     "station.released.decided",
+    "station.request-repeated.appended",
+    "station.request-repeated.decided",
     "station.request-signed.appended",
     "station.request-signed.decided",
     "station.requested.appended",

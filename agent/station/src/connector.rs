@@ -5,6 +5,9 @@ use std::{future::Future, time::Duration};
 use intermediate_ca::residency::Shown;
 use issuance::{DeviceSerial, Input, IssuanceId, LotName, ProfileName, residency::SealedCertificate};
 use journal::{Hash, Note, VerifyingKey};
+use tonic::Status;
+
+use crate::ledger::SignedLot;
 
 pub mod grpc;
 
@@ -118,6 +121,13 @@ pub trait Witnessing: Send + Sync + 'static {
         old_size: u64,
         proof: &[Hash],
     ) -> impl Future<Output = Result<Witnessed, Unanswered>> + Send;
+}
+
+/// A CA that keeps what brand owners sign.
+#[tonic::async_trait]
+pub trait LotAuthority: Send + Sync + 'static {
+    /// Brings it what a brand owner signed, and says what it took. The error is what the caller is told.
+    async fn authorise(&self, authorisation: String) -> Result<SignedLot, Status>;
 }
 
 /// A CA that takes batches.

@@ -2,7 +2,7 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -20,13 +20,18 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::{
     board::{Board, HaltedBy},
-    driver::Asked,
+    connector::LotAuthority,
     fixtures::Fixtures,
     ledger::{self, Ledger, LedgerRefused, Listed},
     seek,
     supervisors::{NotVerified, Supervisors},
     view, watch,
 };
+
+mod fields;
+mod start;
+
+use fields::{issuance_name, lot_name, next_page, page_size, page_token, short, stated};
 
 /// Everyone who may look.
 const READERS: &[Role] =
@@ -39,14 +44,10 @@ const PLANNERS: &[Role] = &[Role::Supervisor, Role::Mes];
 const SUPERVISORS: &[Role] = &[Role::Supervisor];
 /// Whose screens a supervisor may use, with a PIN.
 const SCREENS: &[Role] = &[Role::Kiosk, Role::Operator];
-/// A reason is read by people.
-const REASON_MOST: usize = 500;
-/// AIP-158's habit; a page of more would be slow to make and to read.
-const PAGE_MOST: i32 = 1000;
-/// When the caller does not say.
-const PAGE_DEFAULT: i32 = 100;
 /// A label on a million devices is the largest work order that anybody could mean.
 const QUANTITY_MOST: u32 = 10_000_000;
+/// The CA takes no longer one (`ca.v1`).
+const AUTHORISATION_MOST: usize = 1 << 20;
 /// The queue drains at the CA's rate; asking sooner than this changes nothing.
 const QUEUE_FULL_RETRY: Duration = Duration::from_secs(10);
 
@@ -61,6 +62,7 @@ pub struct StationApi {
     board: Arc<Board>,
     callers: Arc<Callers>,
     supervisors: Arc<Supervisors>,
+    lots: Arc<dyn LotAuthority>,
     starting: Arc<Mutex<()>>,
 }
 
@@ -73,9 +75,10 @@ impl StationApi {
         board: Arc<Board>,
         callers: Callers,
         supervisors: Supervisors,
+        lots: Arc<dyn LotAuthority>,
     ) -> Self {
         let (callers, supervisors) = (Arc::new(callers), Arc::new(supervisors));
-        Self { ledger, fixtures, board, callers, supervisors, starting: Arc::default() }
+        Self { ledger, fixtures, board, callers, supervisors, lots, starting: Arc::default() }
     }
 
     /// Who decides, as `claimed_by`, and the caller, when it is a supervisor: by the certificate, or at somebody else's screen
@@ -126,43 +129,6 @@ impl StationApi {
         Ok(view::issuance(&issuance, index))
     }
 
-    /// Has the ledger start something at a fixture, and begins the work there.
-    fn begin(
-        &self,
-        fixture: &crate::fixtures::Fixture,
-        subject: ledger::Subject,
-        badge: String,
-        caller: Caller,
-        start: impl FnOnce(&ledger::Asked) -> Result<ledger::Started, LedgerRefused>,
-    ) -> Result<IssuanceId, Status> {
-        // Who looks at the fixtures and then claims one does so alone: one issuance is begun at one fixture.
-        let _alone = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
-        let at_work = self.fixtures.at_work();
-        let reservation = self.fixtures.reserve(fixture);
-        let started = start(&ledger::Asked {
-            subject,
-            fixture: fixture.name.clone(),
-            claimed_by: badge,
-            authenticated_by: caller.name,
-            at_work,
-            fixture_is_free: reservation.is_some(),
-        })
-        .map_err(refused)?;
-        let id = started.issuance.id;
-        // Begun before the disk has it, since a caller that hangs up ends this at any await: the driver waits for the
-        // disk before it does what cannot be undone.
-        match reservation {
-            Some(reservation) if started.begin => reservation.begin(id, Asked::Scanned),
-            // Nothing to do there, but the operator looks at this fixture for the answer.
-            Some(reservation) => {
-                drop(reservation);
-                self.fixtures.show(fixture, id);
-            }
-            None => {}
-        }
-        Ok(id)
-    }
-
     /// A supervisor's word on an issuance: recorded, synced, told.
     async fn rule(
         &self,
@@ -191,36 +157,23 @@ impl StationService for StationApi {
     ) -> Result<Response<wire::Issuance>, Status> {
         let caller = self.authorise(&request, STARTERS)?;
         self.accepting()?;
-        let request = request.into_inner();
-        let device_serial = status::parsed("device_serial", &request.device_serial, DeviceSerial::parse)?;
-        let lot = status::parsed("lot", &request.lot, LotName::parse)?;
-        let profile = match request.profile.as_str() {
-            "" => None,
-            name => Some(status::parsed("profile", name, ProfileName::parse)?),
-        };
-        short("request_id", &request.request_id)?;
-        short("badge", &request.badge)?;
-        let named = match request.fixture.as_str() {
-            "" => None,
-            name => Some(self.fixture(name)?),
-        };
-        let subject = ledger::Subject { request_id: request.request_id, lot, device_serial, profile };
-        let fixture = match named {
-            Some(fixture) => fixture,
-            None => {
-                let before = self.ledger.started_before(&subject).map_err(refused)?;
-                seek::fixture(&self.fixtures, &self.ledger, &subject.device_serial, before.as_ref())
-                    .await
-                    .map_err(refused)?
-            }
-        };
-        let id = self
-            .begin(fixture, subject, request.badge, caller, |asked| self.ledger.start(asked, &self.board.provenance))?;
+        let id = self.start(request.into_inner(), &caller).await?;
         // Accepted is what is on the disk, and nothing else.
         settled(&self.ledger)?;
         let issuance = self.issuance(id)?;
         crash::point("station.scan.synced");
         Ok(Response::new(issuance))
+    }
+
+    async fn batch_start_issuances(
+        &self,
+        request: Request<wire::BatchStartIssuancesRequest>,
+    ) -> Result<Response<wire::BatchStartIssuancesResponse>, Status> {
+        let caller = self.authorise(&request, STARTERS)?;
+        self.accepting()?;
+        let results = self.start_all(request.into_inner().requests, &caller).await?;
+        crash::point("station.scan.synced");
+        Ok(Response::new(wire::BatchStartIssuancesResponse { results }))
     }
 
     async fn release_issuance(
@@ -270,7 +223,7 @@ impl StationService for StationApi {
             profile: Some(before.request.profile.clone()),
         };
         let why = ledger::Why { reason, new_key, keystore: fixture.kind };
-        let id = self.begin(fixture, subject, badge, caller, |asked| {
+        let id = self.begin(fixture, subject, badge, &caller, |asked| {
             self.ledger.rework(of, asked, &why, &self.board.provenance)
         })?;
         settled(&self.ledger)?;
@@ -345,6 +298,20 @@ impl StationService for StationApi {
         }
         let opened = self.ledger.open_lot(&lot, &profile, request.quantity, &caller.name).map_err(refused)?;
         answer_lot(&self.ledger, &lot, opened).await
+    }
+
+    async fn authorise_lot(&self, request: Request<wire::AuthoriseLotRequest>) -> Result<Response<wire::Lot>, Status> {
+        let caller = self.authorise(&request, PLANNERS)?;
+        self.accepting()?;
+        let authorisation = request.into_inner().authorisation;
+        if authorisation.trim().is_empty() || authorisation.len() > AUTHORISATION_MOST {
+            let message = format!("give what the brand owner signed, at most {AUTHORISATION_MOST} characters");
+            return Err(status::invalid_argument("authorisation", message));
+        }
+        // The CA first: a lot that it does not know would have every device of it refused.
+        let signed = self.lots.authorise(authorisation).await?;
+        let opened = self.ledger.authorise_lot(&signed, &caller.name).map_err(refused)?;
+        answer_lot(&self.ledger, &signed.lot, opened).await
     }
 
     async fn close_lot(&self, request: Request<wire::CloseLotRequest>) -> Result<Response<wire::Lot>, Status> {
@@ -435,55 +402,6 @@ async fn answer_lot(
     }
     crash::point("station.lot.synced");
     Ok(Response::new(view::lot(lot, &row)))
-}
-
-fn issuance_name(name: &str) -> Result<IssuanceId, Status> {
-    name.strip_prefix("issuances/")
-        .and_then(IssuanceId::parse)
-        .ok_or_else(|| status::invalid_argument("name", format!("{name:?} is no issuance: write issuances/<uuid>")))
-}
-
-fn lot_name(name: &str) -> Result<LotName, Status> {
-    let lot = name
-        .strip_prefix("lots/")
-        .ok_or_else(|| status::invalid_argument("name", format!("{name:?} is no lot: write lots/<lot>")))?;
-    status::parsed("name", lot, LotName::parse)
-}
-
-fn short(field: &str, text: &str) -> Result<(), Status> {
-    if text.len() > 64 || text.chars().any(char::is_control) {
-        return Err(status::invalid_argument(field, "give at most 64 printable characters"));
-    }
-    Ok(())
-}
-
-fn stated(reason: &str) -> Result<(), Status> {
-    if reason.trim().is_empty() || reason.chars().count() > REASON_MOST || reason.chars().any(char::is_control) {
-        let message = format!("say why in 1 to {REASON_MOST} printable characters");
-        return Err(status::invalid_argument("reason", message));
-    }
-    Ok(())
-}
-
-fn page_size(asked: i32) -> Result<usize, Status> {
-    match asked {
-        0 => Ok(PAGE_DEFAULT as usize),
-        1..=PAGE_MOST => Ok(asked as usize),
-        _ => Err(status::invalid_argument("page_size", format!("{asked} is no page size: give 1 to {PAGE_MOST}"))),
-    }
-}
-
-fn page_token(token: &str) -> Result<Option<u64>, Status> {
-    match token {
-        "" => Ok(None),
-        _ => token.parse().map(Some).map_err(|_| {
-            status::invalid_argument("page_token", "this is no token of an earlier answer: start without one")
-        }),
-    }
-}
-
-fn next_page(found: usize, size: usize, last: Option<u64>) -> String {
-    if found < size { String::new() } else { last.map(|index| index.to_string()).unwrap_or_default() }
 }
 
 fn unknown(what: &str, name: &str) -> Status {

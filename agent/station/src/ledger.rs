@@ -31,6 +31,7 @@ mod rework;
 mod ruling;
 mod start;
 
+pub use lots::SignedLot;
 use memory::Memory;
 pub use memory::Waiting;
 pub use read::Listed;
@@ -377,10 +378,11 @@ impl Ledger {
         // What these records change is loaded before they are appended: a fold would see them twice.
         let mut touched = HashMap::new();
         for entry in &entries {
-            if let What::Issuance(id, record) = &entry.what
-                && !matches!(record, Record::Requested(_))
-            {
-                touched.insert(*id, self.issuance(memory, *id)?);
+            match &entry.what {
+                What::Issuance(_, Record::Requested(_)) | What::LotOpened { .. } | What::LotClosed { .. } => {}
+                What::Issuance(id, _) | What::RequestRepeated { issuance: id, .. } => {
+                    touched.insert(*id, self.issuance(memory, *id)?);
+                }
             }
         }
         let bytes: Vec<Vec<u8>> = entries.iter().map(Entry::encode).collect();
@@ -411,6 +413,10 @@ impl Ledger {
         let (id, record) = match entry.what {
             What::LotOpened { lot, .. } | What::LotClosed { lot, .. } => {
                 return Ok(self.lot(&lot)?.map(|row| Changed::Lot(lot, row)));
+            }
+            // It changes whom a request_id belongs to: told all the same, so that no sequence is left out.
+            What::RequestRepeated { issuance, .. } => {
+                return Ok(touched.get(&issuance).map(|issuance| Changed::Issuance(Box::new(issuance.clone()))));
             }
             What::Issuance(id, record) => (id, record),
         };

@@ -34,6 +34,8 @@ pub enum What {
         profile: ProfileName,
         /// How many.
         quantity: u32,
+        /// The `jti` of what the brand owner signed; empty when nobody did.
+        authorisation_id: String,
         /// The client certificate that asked.
         authenticated_by: String,
     },
@@ -41,6 +43,17 @@ pub enum What {
     LotClosed {
         /// Its name.
         lot: LotName,
+        /// The client certificate that asked.
+        authenticated_by: String,
+    },
+    /// A request came with a request_id of its own for an issuance that stood already.
+    RequestRepeated {
+        /// The issuance.
+        issuance: IssuanceId,
+        /// The caller's id of its request.
+        request_id: String,
+        /// Who scanned it.
+        claimed_by: String,
         /// The client certificate that asked.
         authenticated_by: String,
     },
@@ -67,18 +80,27 @@ impl Entry {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let (issuance, event) = match &self.what {
-            What::LotOpened { lot, profile, quantity, authenticated_by } => (
+            What::LotOpened { lot, profile, quantity, authorisation_id, authenticated_by } => (
                 Vec::new(),
                 Event::LotOpened(wire::LotOpened {
                     lot: lot.to_string(),
                     profile: profile.to_string(),
                     quantity: *quantity,
                     authenticated_by: authenticated_by.clone(),
+                    authorisation_id: authorisation_id.clone(),
                 }),
             ),
             What::LotClosed { lot, authenticated_by } => (
                 Vec::new(),
                 Event::LotClosed(wire::LotClosed { lot: lot.to_string(), authenticated_by: authenticated_by.clone() }),
+            ),
+            What::RequestRepeated { issuance, request_id, claimed_by, authenticated_by } => (
+                issuance.as_bytes().to_vec(),
+                Event::RequestRepeated(wire::RequestRepeated {
+                    request_id: request_id.clone(),
+                    claimed_by: claimed_by.clone(),
+                    authenticated_by: authenticated_by.clone(),
+                }),
             ),
             What::Issuance(id, record) => (id.as_bytes().to_vec(), event(record)),
         };
@@ -93,19 +115,27 @@ impl Entry {
                 lot: name("lot", &opened.lot, LotName::parse)?,
                 profile: name("profile", &opened.profile, ProfileName::parse)?,
                 quantity: opened.quantity,
+                authorisation_id: opened.authorisation_id,
                 authenticated_by: opened.authenticated_by,
             },
             Event::LotClosed(closed) => What::LotClosed {
                 lot: name("lot", &closed.lot, LotName::parse)?,
                 authenticated_by: closed.authenticated_by,
             },
-            event => What::Issuance(
-                IssuanceId::from_slice(&wire.issuance).ok_or(EntryError::Field("issuance"))?,
-                record(event)?,
-            ),
+            Event::RequestRepeated(repeated) => What::RequestRepeated {
+                issuance: issuance(&wire.issuance)?,
+                request_id: repeated.request_id,
+                claimed_by: repeated.claimed_by,
+                authenticated_by: repeated.authenticated_by,
+            },
+            event => What::Issuance(issuance(&wire.issuance)?, record(event)?),
         };
         Ok(Self { at: Timestamp(wire.time_ms), what })
     }
+}
+
+fn issuance(octets: &[u8]) -> Result<IssuanceId, EntryError> {
+    IssuanceId::from_slice(octets).ok_or(EntryError::Field("issuance"))
 }
 
 fn event(record: &Record) -> Event {
@@ -195,7 +225,9 @@ fn event(record: &Record) -> Event {
 
 fn record(event: Event) -> Result<Record, EntryError> {
     Ok(match event {
-        Event::LotOpened(_) | Event::LotClosed(_) => return Err(EntryError::Field("issuance")),
+        Event::LotOpened(_) | Event::LotClosed(_) | Event::RequestRepeated(_) => {
+            return Err(EntryError::Field("issuance"));
+        }
         Event::Requested(requested) => Record::Requested(Box::new(requested_from_wire(requested)?)),
         Event::DeviceIdentified(identified) => Record::DeviceIdentified {
             fixture: name("fixture", &identified.fixture, FixtureName::parse)?,
@@ -422,6 +454,13 @@ mod tests {
             lot: lot.clone(),
             profile: profile.clone(),
             quantity: 10,
+            authorisation_id: "order-1".into(),
+            authenticated_by: "mes-1".into(),
+        });
+        round_trip(What::RequestRepeated {
+            issuance: id,
+            request_id: "r-2".into(),
+            claimed_by: "badge".into(),
             authenticated_by: "mes-1".into(),
         });
         round_trip(What::LotClosed { lot: lot.clone(), authenticated_by: "mes-1".into() });

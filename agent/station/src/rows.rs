@@ -83,13 +83,24 @@ pub struct LotRow {
     pub opened_ms: i64,
     /// The index of its newest record.
     pub index: u64,
+    /// The `jti` of what the brand owner signed; empty when nobody did.
+    pub authorisation_id: String,
 }
 
 impl LotRow {
     /// A lot as it is when it is opened.
     #[must_use]
     pub fn opened(profile: ProfileName, quantity: u32, at: Timestamp, index: u64) -> Self {
-        Self { profile, quantity, started: 0, completed: 0, open: true, opened_ms: at.0, index }
+        Self {
+            profile,
+            quantity,
+            started: 0,
+            completed: 0,
+            open: true,
+            opened_ms: at.0,
+            index,
+            authorisation_id: String::new(),
+        }
     }
 }
 
@@ -133,18 +144,33 @@ pub fn decode<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Result<T, String> {
 }
 
 impl Projection for StationRows {
-    const VERSION: u32 = 6;
+    const VERSION: u32 = 7;
     // What waits was changed long ago: a hundred thousand of them are to cost no memory.
     const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 
     fn apply(&self, index: u64, entry: &[u8], rows: &mut Rows<'_>) -> Result<(), String> {
         let entry = Entry::decode(entry).map_err(|error| error.to_string())?;
         match entry.what {
-            What::LotOpened { lot, profile, quantity, .. } => {
-                let row = LotRow::opened(profile, quantity, entry.at, index);
-                rows.put(LOTS, lot.as_str().as_bytes(), encode(&row)?);
+            What::LotOpened { lot, profile, quantity, authorisation_id, .. } => {
+                let key = lot.as_str().as_bytes();
+                let before = rows.get(LOTS, key);
+                if before.is_none() {
+                    rows.put(LOT_ORDER, &index.to_be_bytes(), key.to_vec());
+                }
+                let row = match before {
+                    // A newer signature widens it or opens it again: its place and its counts stay.
+                    Some(value) => LotRow { quantity, open: true, index, authorisation_id, ..decode(&value)? },
+                    None => LotRow { authorisation_id, ..LotRow::opened(profile, quantity, entry.at, index) },
+                };
+                rows.put(LOTS, key, encode(&row)?);
                 rows.put(LOT_CHANGES, &index.to_be_bytes(), encode(&row)?);
-                rows.put(LOT_ORDER, &index.to_be_bytes(), lot.as_str().as_bytes().to_vec());
+                Ok(())
+            }
+            What::RequestRepeated { issuance: id, request_id, .. } => {
+                rows.put(REQUESTS, request_id.as_bytes(), id.as_bytes().to_vec());
+                let mut row = requested_before(rows, id)?;
+                row.indexes.push(index);
+                rows.put(ISSUANCES, id.as_bytes(), encode(&row)?);
                 Ok(())
             }
             What::LotClosed { lot, .. } => {
@@ -161,10 +187,7 @@ impl Projection for StationRows {
 fn issuance(rows: &mut Rows<'_>, index: u64, at: Timestamp, id: IssuanceId, record: &Record) -> Result<(), String> {
     let mut row = match record {
         Record::Requested(request) => requested(rows, index, id, request)?,
-        _ => {
-            let value = rows.get(ISSUANCES, id.as_bytes()).ok_or_else(|| format!("{id} was never requested"))?;
-            decode::<IssuanceRow>(&value)?
-        }
+        _ => requested_before(rows, id)?,
     };
     row.indexes.push(index);
     match record {
@@ -233,6 +256,10 @@ fn issuance(rows: &mut Rows<'_>, index: u64, at: Timestamp, id: IssuanceId, reco
     }
     rows.put(ISSUANCES, id.as_bytes(), encode(&row)?);
     Ok(())
+}
+
+fn requested_before(rows: &Rows<'_>, id: IssuanceId) -> Result<IssuanceRow, String> {
+    decode(&rows.get(ISSUANCES, id.as_bytes()).ok_or_else(|| format!("{id} was never requested"))?)
 }
 
 /// What is answered or ended neither waits nor is in doubt.

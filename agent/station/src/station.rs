@@ -118,6 +118,7 @@ pub async fn run(
     let connector = GrpcConnector::new(authority, queue.timeout + longer)?;
     let witness_connector = connector.clone();
     let confirmer = connector.clone();
+    let lots = Arc::new(connector.clone());
 
     let (changes, changed) = mpsc::unbounded_channel();
     let (ledger, log) = open_ledger(&configuration, changes)?;
@@ -165,8 +166,14 @@ pub async fn run(
     let watchman = tokio::spawn(watchman.watch(shutdown.clone()));
     let supervisors = Supervisors::new(configuration.supervisors.clone(), &configuration.journal)
         .map_err(|source| StationError::Start { what: "the count of supervisors' tries", source })?;
-    let api =
-        StationApi::new(Arc::clone(&ledger), Arc::clone(&fixtures), Arc::clone(&board), callers.clone(), supervisors);
+    let api = StationApi::new(
+        Arc::clone(&ledger),
+        Arc::clone(&fixtures),
+        Arc::clone(&board),
+        callers.clone(),
+        supervisors,
+        lots,
+    );
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)

@@ -26,8 +26,10 @@ impl Words for Story {
     fn head(&self, entry: &[u8]) -> Result<Head, String> {
         let entry = decode(entry)?;
         let issuance = match &entry.what {
-            What::Issuance(id, _) => Some((id.to_string(), id.as_bytes().to_vec())),
-            _ => None,
+            What::Issuance(id, _) | What::RequestRepeated { issuance: id, .. } => {
+                Some((id.to_string(), id.as_bytes().to_vec()))
+            }
+            What::LotOpened { .. } | What::LotClosed { .. } => None,
         };
         Ok(Head { time_ms: entry.at.0, issuance, kind: words::of_record(&entry.what).to_owned() })
     }
@@ -39,7 +41,15 @@ impl Words for Story {
     fn sentence(&self, entry: &[u8]) -> Result<String, String> {
         Ok(match decode(entry)?.what {
             What::Issuance(_, record) => sentence(&record),
-            _ => proto::as_json("journal.v1.StationRecord", entry)?.to_string(),
+            What::RequestRepeated { request_id, claimed_by, authenticated_by, .. } => {
+                let whom = if claimed_by.is_empty() { String::new() } else { format!(" for {claimed_by}") };
+                format!(
+                    "{authenticated_by} asked for it again{whom} with the request_id {request_id}, which is its own from now on."
+                )
+            }
+            What::LotOpened { .. } | What::LotClosed { .. } => {
+                proto::as_json("journal.v1.StationRecord", entry)?.to_string()
+            }
         })
     }
 

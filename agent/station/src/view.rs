@@ -86,6 +86,7 @@ pub fn lot(name: &LotName, row: &LotRow) -> wire::Lot {
         completed: row.completed,
         state: if row.open { wire::lot::State::Open } else { wire::lot::State::Closed }.into(),
         create_time: Some(timestamp(Timestamp(row.opened_ms))),
+        authorisation_id: row.authorisation_id.clone(),
     }
 }
 

@@ -10,6 +10,7 @@ pub fn of_record(what: &What) -> &'static str {
     let record = match what {
         What::LotOpened { .. } => return "lot-opened",
         What::LotClosed { .. } => return "lot-closed",
+        What::RequestRepeated { .. } => return "request-repeated",
         What::Issuance(_, record) => record,
     };
     match record {

@@ -9,9 +9,10 @@ use std::{
 };
 
 use proto::station::v1::{
-    CancelIssuanceRequest, CloseLotRequest, Event, Fixture, GetIssuanceRequest, GetLotRequest, GetStationRequest,
-    Issuance, ListIssuancesRequest, ListIssuancesResponse, ListLotsRequest, ListLotsResponse, Lot, OpenLotRequest,
-    Queue, ReleaseIssuanceRequest, ReworkIssuanceRequest, StartIssuanceRequest, Station, WatchRequest,
+    AuthoriseLotRequest, BatchStartIssuancesRequest, BatchStartIssuancesResponse, CancelIssuanceRequest,
+    CloseLotRequest, Event, Fixture, GetIssuanceRequest, GetLotRequest, GetStationRequest, Issuance,
+    ListIssuancesRequest, ListIssuancesResponse, ListLotsRequest, ListLotsResponse, Lot, OpenLotRequest, Queue,
+    ReleaseIssuanceRequest, ReworkIssuanceRequest, StartIssuanceRequest, Station, WatchRequest,
     event::Change,
     fixture,
     issuance::State,
@@ -161,6 +162,7 @@ pub(crate) fn lot(name: &str, quantity: u32, completed: u32) -> Lot {
         completed,
         state: lot::State::Open.into(),
         create_time: None,
+        authorisation_id: String::new(),
     }
 }
 
@@ -222,6 +224,17 @@ impl StationService for Service {
     }
 
     async fn release_issuance(&self, _: Request<ReleaseIssuanceRequest>) -> Result<Response<Issuance>, Status> {
+        Err(Status::unimplemented("the page does not ask for it"))
+    }
+
+    async fn batch_start_issuances(
+        &self,
+        _: Request<BatchStartIssuancesRequest>,
+    ) -> Result<Response<BatchStartIssuancesResponse>, Status> {
+        Err(Status::unimplemented("the page does not ask for it"))
+    }
+
+    async fn authorise_lot(&self, _: Request<AuthoriseLotRequest>) -> Result<Response<Lot>, Status> {
         Err(Status::unimplemented("the page does not ask for it"))
     }
 

@@ -11,7 +11,7 @@ use issuance::IssuanceId;
 use journal::{Hash, Note, VerifyingKey};
 use proto::ca::v1::{
     self as wire, certificate_authority_service_client::CertificateAuthorityServiceClient, confirm_result,
-    cosign_checkpoint_response::Outcome as Said, issue_result::Outcome,
+    cosign_checkpoint_response::Outcome as Said, issue_result::Outcome, lot_service_client::LotServiceClient,
 };
 use service::{
     clock::{Moment, differs},
@@ -20,6 +20,8 @@ use service::{
 };
 use tonic::{Code, Request, Status, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+
+mod lots;
 
 use super::{Answer, Connector, Submission, Unanswered, Witnessed, Witnessing};
 use crate::{
@@ -39,6 +41,7 @@ const REACH_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct GrpcConnector {
     client: CertificateAuthorityServiceClient<Channel>,
     health: HealthClient<Channel>,
+    lots: LotServiceClient<Channel>,
     timeout: Duration,
 }
 
@@ -49,7 +52,8 @@ impl GrpcConnector {
         let client = CertificateAuthorityServiceClient::new(channel.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        Ok(Self { client, health: HealthClient::new(channel), timeout })
+        let lots = LotServiceClient::new(channel.clone());
+        Ok(Self { client, health: HealthClient::new(channel), lots, timeout })
     }
 }
 

@@ -122,7 +122,7 @@ impl Ledger {
         for (index, bytes) in (from..to).zip(self.journal.read(from..to)?) {
             let entry = Entry::decode(&bytes).map_err(|error| corrupt(&error))?;
             let what = match entry.what {
-                What::Issuance(id, _) => {
+                What::Issuance(id, _) | What::RequestRepeated { issuance: id, .. } => {
                     let row = self.issuance_row(id)?.ok_or_else(|| corrupt(&format!("{id} has no row")))?;
                     match self.fold(id, &row.indexes, index)? {
                         Some(issuance) => Changed::Issuance(Box::new(issuance)),
@@ -149,17 +149,21 @@ impl Ledger {
         let indexes = &indexes[..indexes.partition_point(|index| *index <= to)];
         let mut issuance: Option<Issuance> = None;
         for (index, bytes) in self.records_at(indexes)? {
-            let Entry { at, what: What::Issuance(whose, record) } =
-                Entry::decode(&bytes).map_err(|error| corrupt(&error))?
-            else {
-                return Err(corrupt(&format!("the record {index} is none of an issuance")));
+            let Entry { at, what } = Entry::decode(&bytes).map_err(|error| corrupt(&error))?;
+            let (whose, record) = match what {
+                What::Issuance(whose, record) => (whose, Some(record)),
+                What::RequestRepeated { issuance: whose, .. } => (whose, None),
+                What::LotOpened { .. } | What::LotClosed { .. } => {
+                    return Err(corrupt(&format!("the record {index} is none of an issuance")));
+                }
             };
             if whose != id {
                 return Err(corrupt(&format!("the record {index} is of issuance {whose}, not of {id}")));
             }
-            issuance = match (issuance, &record) {
-                (None, Record::Requested(request)) => Some(Issuance::requested(id, request, at)),
-                (before, record) => before.map(|before| before.apply(record, at)),
+            issuance = match (issuance, record) {
+                (None, Some(Record::Requested(request))) => Some(Issuance::requested(id, &request, at)),
+                (before, Some(record)) => before.map(|before| before.apply(&record, at)),
+                (before, None) => before,
             };
         }
         Ok(issuance)

@@ -8,7 +8,7 @@ use journal::Appended;
 use uuid::Uuid;
 
 use super::{Ledger, LedgerRefused, Memory, unknown_lot};
-use crate::rows;
+use crate::{records::What, rows};
 
 /// What decides whether a request is the same as one before.
 #[derive(Debug, Clone)]
@@ -63,11 +63,14 @@ pub struct Started {
 
 /// What a request is, held against everything before it.
 enum Judged {
-    /// The same as one before.
-    Before(Box<Issuance>),
+    /// The same as one before; and whether its request_id is known to belong there.
+    Before(Box<Issuance>, IdKnown),
     /// A new one.
     New(New),
 }
+
+/// Whether it is recorded whom a request_id belongs to, or there is none.
+struct IdKnown(bool);
 
 /// What a new issuance gets besides what was asked.
 struct New {
@@ -83,7 +86,7 @@ impl Ledger {
     pub fn start(&self, asked: &Asked, provenance: &Provenance) -> Result<Started, LedgerRefused> {
         let mut memory = self.lock();
         let new = match self.judge(&mut memory, &asked.subject)? {
-            Judged::Before(before) => return self.go_on(&mut memory, *before, asked),
+            Judged::Before(before, id_known) => return self.go_on(&mut memory, *before, id_known, asked),
             Judged::New(new) => new,
         };
         self.room(&memory, asked)?;
@@ -113,7 +116,7 @@ impl Ledger {
     /// why a new one is refused.
     pub fn started_before(&self, subject: &Subject) -> Result<Option<Issuance>, LedgerRefused> {
         Ok(match self.judge(&mut self.lock(), subject)? {
-            Judged::Before(before) => Some(*before),
+            Judged::Before(before, _) => Some(*before),
             Judged::New(_) => None,
         })
     }
@@ -122,8 +125,8 @@ impl Ledger {
     fn judge(&self, memory: &mut Memory, subject: &Subject) -> Result<Judged, LedgerRefused> {
         let lot = self.lot(&subject.lot)?.ok_or_else(|| unknown_lot(&subject.lot))?;
         let profile = subject.profile.clone().unwrap_or_else(|| lot.profile.clone());
-        if let Some(before) = self.same_request(memory, subject, &profile)? {
-            return Ok(Judged::Before(Box::new(before)));
+        if let Some((before, id_known)) = self.same_request(memory, subject, &profile)? {
+            return Ok(Judged::Before(Box::new(before), id_known));
         }
         let named = self.profiles.get(&profile).ok_or_else(|| LedgerRefused::Invalid {
             field: "profile",
@@ -198,7 +201,7 @@ impl Ledger {
         memory: &mut Memory,
         subject: &Subject,
         profile: &ProfileName,
-    ) -> Result<Option<Issuance>, LedgerRefused> {
+    ) -> Result<Option<(Issuance, IdKnown)>, LedgerRefused> {
         if !subject.request_id.is_empty()
             && let Some(id) = self.rows.get(rows::REQUESTS, subject.request_id.as_bytes())?
         {
@@ -213,17 +216,24 @@ impl Ledger {
                 );
                 return Err(LedgerRefused::exists("REQUEST_ID_REUSED", message));
             }
-            return Ok(Some(before));
+            return Ok(Some((before, IdKnown(true))));
         }
+        let id_known = IdKnown(subject.request_id.is_empty());
         let key = rows::key(&[subject.lot.as_str(), subject.device_serial.as_str(), profile.as_str()]);
         match self.rows.get(rows::SUBJECTS, &key)? {
-            Some(id) => Ok(Some(self.load(memory, &id)?)),
+            Some(id) => Ok(Some((self.load(memory, &id)?, id_known))),
             None => Ok(None),
         }
     }
 
     /// The same request again: a stopped issuance goes on, one whose device was met again too, a finished one is returned.
-    fn go_on(&self, memory: &mut Memory, before: Issuance, asked: &Asked) -> Result<Started, LedgerRefused> {
+    fn go_on(
+        &self,
+        memory: &mut Memory,
+        before: Issuance,
+        IdKnown(id_known): IdKnown,
+        asked: &Asked,
+    ) -> Result<Started, LedgerRefused> {
         let resumes = match &before.state {
             State::Completed(..) | State::Quarantined(..) | State::Cancelled(..) => false,
             State::Failed(..) => {
@@ -236,8 +246,19 @@ impl Ledger {
             // Being worked on right now: nothing to add. Else the device was put back, perhaps elsewhere.
             _ => asked.fixture_is_free && !asked.at_work.contains(&before.id),
         };
+        // Who repeats it after a supervisor cancelled the issuance is to get this answer again, and not a new issuance.
+        let mut whats = Vec::new();
+        if !id_known {
+            whats.push(What::RequestRepeated {
+                issuance: before.id,
+                request_id: asked.subject.request_id.clone(),
+                claimed_by: asked.claimed_by.clone(),
+                authenticated_by: asked.authenticated_by.clone(),
+            });
+        }
         if !resumes {
-            return Ok(Started { issuance: before, begin: false, appended: None });
+            let appended = if whats.is_empty() { None } else { Some(self.append_entries(memory, whats, true)?) };
+            return Ok(Started { issuance: before, begin: false, appended });
         }
         if self.profiles.get(&before.request.profile).is_none() {
             let message = format!("the profile {} is no longer configured: put it back", before.request.profile);
@@ -248,7 +269,8 @@ impl Ledger {
             claimed_by: asked.claimed_by.clone(),
             authenticated_by: asked.authenticated_by.clone(),
         };
-        let appended = self.append(memory, before.id, vec![record])?;
+        whats.push(What::Issuance(before.id, record));
+        let appended = self.append_entries(memory, whats, true)?;
         let issuance = self.issuance(memory, before.id)?;
         Ok(Started { issuance, begin: true, appended: Some(appended) })
     }

@@ -1,4 +1,5 @@
 mod floor;
+mod requests;
 
 use std::time::{Duration, Instant};
 

@@ -24,6 +24,17 @@ impl Trial {
         call.await.map_err(said("a call"))
     }
 
+    /// Holds that a request_id, which was answered, is refused for another device.
+    pub(super) async fn belongs_elsewhere(&self, id: &str, asked: &StartIssuanceRequest) -> Result<(), Broken> {
+        let mut client: Client = self.bench.clients().borrow().clone();
+        let (request_id, device_serial) = (id.to_owned(), format!("NOT-{}", asked.device_serial));
+        let other = StartIssuanceRequest { request_id, device_serial, ..asked.clone() };
+        match client.start_issuance(other).await {
+            Err(status) if service::status::reason(&status).as_deref() == Some("REQUEST_ID_REUSED") => Ok(()),
+            answer => Err(format!("the request_id {id}, which was answered, for another device: {answer:?}")),
+        }
+    }
+
     /// A supervisor's word, over the death of the station; the issuance as it then stands.
     pub(super) async fn rule(&mut self, issuance: &Issuance, ruling: Ruling) -> Result<Issuance, Broken> {
         let supervisor = self.bench.line.client("supervisor-1").map_err(|error| service::in_full(&error))?;

@@ -85,6 +85,7 @@ impl Try {
             ("lot-opened" | "lot", _) => Scenario::OpeningALot,
             ("lot-closed", _) => Scenario::ClosingALot,
             ("resumed", _) => Scenario::Resuming,
+            ("request-repeated", _) => Scenario::Repeating,
             ("failed", _) => Scenario::Failing,
             ("quarantined", _) => Scenario::SettingAside,
             ("in-doubt", _) => Scenario::Doubting,
@@ -167,6 +168,8 @@ pub(super) enum Scenario {
     ClosingALot,
     /// A second scan after the device was away.
     Resuming,
+    /// What stands already is asked for with another request_id.
+    Repeating,
     /// The device is away.
     Failing,
     /// Another device was scanned.

@@ -205,6 +205,19 @@ impl Trial {
                 self.arm(Part::Station, point).await?;
                 self.carry_over_death(Part::Station, &asked).await?
             }
+            Scenario::Repeating => {
+                let first = ended(self.carry(&asked)).await?;
+                self.arm(Part::Station, point).await?;
+                let request_id = format!("again-{turn}");
+                let again = StartIssuanceRequest { request_id: request_id.clone(), ..asked.clone() };
+                let clients = self.bench.clients();
+                let said = self.over_death(tokio::spawn(async move { scan(&clients, &again).await })).await??;
+                if said.name != first.issuance.name {
+                    return Err(format!("asked again: {}, and not {}", told(&said), told(&first.issuance)));
+                }
+                self.belongs_elsewhere(&request_id, &asked).await?;
+                first
+            }
             Scenario::Failing => {
                 self.bench.take_out(device)?;
                 let died = async {
