@@ -35,7 +35,7 @@ fn command(line: &Line, arguments: &[&str], configuration: &str) -> Command {
     command
 }
 
-fn agent(line: &Line, arguments: &[&str]) -> Ran {
+pub(crate) fn agent(line: &Line, arguments: &[&str]) -> Ran {
     run(command(line, arguments, "station.toml"))
 }
 
@@ -47,7 +47,7 @@ fn with(line: &Line, arguments: &[&str], configuration: &str, text: &str) -> (Op
 }
 
 #[track_caller]
-fn json(ran: &Ran) -> Value {
+pub(crate) fn json(ran: &Ran) -> Value {
     serde_json::from_slice(&ran.out).unwrap_or_else(|error| panic!("{error}: {}{}", ran.text(), ran.err))
 }
 

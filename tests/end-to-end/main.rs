@@ -30,3 +30,4 @@ mod seeking;
 mod trouble;
 mod unaltered;
 mod verified;
+mod verifying;

@@ -12,9 +12,10 @@ mod tests;
 use crate::{
     CertificateExpectation, CertificateLocation, DeviceIdentity, DeviceSerial, Disposition, Fault, FaultKind, Issuance,
     KeyLocation, Profile, PublicKey, Record, State, Timestamp, ValidatedCertificate,
+    public_key::sha256,
     record::{Stop, Verification},
     residency::{Activation, SealedCertificate, Standing, credential::Credential},
-    state::ProvenKey,
+    state::{IssuedCertificate, ProvenKey},
     submission::Repeats,
 };
 pub use terms::{Action, Context, Decision, Input, Unexpected};
@@ -145,7 +146,7 @@ impl Issuance {
             (State::WriteStarted(_), Input::Writing) => vec![],
             (State::WriteStarted(_), Input::Written) => vec![Record::Written],
             (State::Written(placed), Input::ReadBack { certificate, nonce, signature }) => {
-                match verify_on_device(&placed.issued, certificate, &nonce, &signature) {
+                match self.verified(&placed.issued, certificate, (&nonce, &signature), context, now) {
                     Ok(certificate_sha256) => {
                         vec![Record::Verified(Verification { certificate_sha256, nonce, signature }), Record::Completed]
                     }
@@ -154,7 +155,7 @@ impl Issuance {
             }
             // Only Completed is missing: a crash came between the two records.
             (State::Verified(placed, _), Input::ReadBack { certificate, nonce, signature }) => {
-                match verify_on_device(&placed.issued, certificate, &nonce, &signature) {
+                match self.verified(&placed.issued, certificate, (&nonce, &signature), context, now) {
                     Ok(_) => vec![Record::Completed],
                     Err(fault) => return Ok(self.stopped(&fault, 1)),
                 }
@@ -172,7 +173,22 @@ impl Issuance {
         self.validate(&issued.certificate, &issued.chain, &issued.key.public_key, context, now)
     }
 
-    fn validate(
+    /// What was read from the device is what was issued, passes validation as it stands there, and is of the key that
+    /// signed the nonce. Returns SHA-256 of the bytes.
+    fn verified(
+        &self,
+        issued: &IssuedCertificate,
+        read: Option<Vec<u8>>,
+        (nonce, signature): (&[u8], &[u8]),
+        context: Context<'_>,
+        now: Timestamp,
+    ) -> Result<[u8; 32], Fault> {
+        let read = verify_on_device(issued, read, nonce, signature)?;
+        self.validate(&read, &issued.chain, &issued.key.public_key, context, now)?;
+        Ok(sha256(&read))
+    }
+
+    pub(crate) fn validate(
         &self,
         certificate: &[u8],
         chain: &[Vec<u8>],

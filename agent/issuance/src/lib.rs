@@ -10,6 +10,7 @@ pub mod decide;
 mod der;
 pub mod device;
 pub mod fault;
+pub mod inspection;
 pub mod names;
 pub mod profile;
 pub mod public_key;

@@ -139,6 +139,8 @@ pub enum Record {
         /// What the CA said against it, and what a person must look at; empty when nothing.
         refusal: String,
     },
+    /// A device that was certified was looked at again, and held against the journal.
+    DeviceChecked(Box<DeviceChecked>),
     /// A stopped issuance goes on, or a device was met again.
     Resumed {
         /// Where.
@@ -209,6 +211,36 @@ pub struct Verification {
     pub signature: Vec<u8>,
 }
 
+/// What was found of a certificate on its device, and who asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceChecked {
+    /// Where.
+    pub fixture: FixtureName,
+    /// What did not hold; empty when all of it did.
+    pub refuted: Vec<Refuted>,
+    /// SHA-256 of the bytes that were read from the device; `None` when none stand there.
+    pub certificate_sha256: Option<[u8; 32]>,
+    /// What the device's key was to sign.
+    pub nonce: Vec<u8>,
+    /// Its signature; empty when there is none.
+    pub signature: Vec<u8>,
+    /// Who asked, as a pseudonym.
+    pub claimed_by: String,
+    /// The client certificate that asked.
+    pub authenticated_by: String,
+}
+
+/// Something that was asked of a device and does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refuted {
+    /// Stable: the question's name, such as `CERTIFICATE`.
+    pub question: String,
+    /// Stable: the fault's reason, such as `MISMATCH`.
+    pub reason: String,
+    /// One sentence.
+    pub message: String,
+}
+
 /// Why an issuance stopped, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stop {
@@ -245,7 +277,7 @@ impl Stop {
 }
 
 /// A record has at most 65,535 bytes, and what a library or a CA says of a fault has no bound: a screenful is kept.
-fn shortened(fault: &Fault) -> String {
+pub(crate) fn shortened(fault: &Fault) -> String {
     shortened_words(&fault.to_string())
 }
 

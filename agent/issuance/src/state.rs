@@ -293,6 +293,7 @@ impl Issuance {
         self.updated = at;
         match record {
             Record::DeviceIdentified { fixture, .. } => self.fixture = fixture.clone(),
+            Record::DeviceChecked(checked) => self.fixture = checked.fixture.clone(),
             Record::Resumed { fixture, claimed_by, .. } => {
                 self.fixture = fixture.clone();
                 self.claimed_by = claimed_by.clone();

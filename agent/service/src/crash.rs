@@ -98,6 +98,8 @@ pub const NAMES: &[&str] = &[
     "station.confirmation.intended",
     "station.confirmed.appended",
     "station.confirmed.decided",
+    "station.device-checked.appended",
+    "station.device-checked.decided",
     "station.device-identified.appended",
     "station.device-identified.decided",
     "station.failed.appended",

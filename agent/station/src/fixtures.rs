@@ -12,7 +12,11 @@ use std::{
 use issuance::{DeviceIdentity, Fault, FixtureName, IssuanceId, profile::KeystoreKind};
 use tokio::sync::{oneshot, watch};
 
-use crate::driver::Asked;
+use crate::{
+    driver::Asked,
+    inspection::{self, Inspection},
+    ledger::LedgerRefused,
+};
 
 /// One fixture, as the rest of the station sees it.
 #[derive(Debug)]
@@ -32,6 +36,8 @@ pub enum Task {
     Work(IssuanceId, Asked),
     /// Say which device is there.
     Look(oneshot::Sender<Result<DeviceIdentity, Fault>>),
+    /// Hold the device that is there against the journal.
+    Inspect(inspection::Asked, oneshot::Sender<Result<Inspection, LedgerRefused>>),
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -204,6 +210,14 @@ impl Reservation<'_> {
     pub fn look(mut self) -> oneshot::Receiver<Result<DeviceIdentity, Fault>> {
         let (answer, receiver) = oneshot::channel();
         self.begun = self.fixture.tasks.send(Task::Look(answer)).is_ok();
+        receiver
+    }
+
+    /// Has the fixture's thread hold the device that is there against the journal; it is free again when the answer comes.
+    #[must_use]
+    pub fn inspect(mut self, asked: inspection::Asked) -> oneshot::Receiver<Result<Inspection, LedgerRefused>> {
+        let (answer, receiver) = oneshot::channel();
+        self.begun = self.fixture.tasks.send(Task::Inspect(asked, answer)).is_ok();
         receiver
     }
 

@@ -28,6 +28,7 @@ use crate::{
     view, watch,
 };
 
+mod device;
 mod fields;
 mod start;
 
@@ -284,6 +285,13 @@ impl StationService for StationApi {
         let stream =
             watch::events(Arc::clone(&self.ledger), Arc::clone(&self.fixtures), Arc::clone(&self.board), after);
         Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn verify_device(
+        &self,
+        request: Request<wire::VerifyDeviceRequest>,
+    ) -> Result<Response<wire::DeviceVerification>, Status> {
+        self.verify(request).await.map(Response::new)
     }
 
     async fn open_lot(&self, request: Request<wire::OpenLotRequest>) -> Result<Response<wire::Lot>, Status> {

@@ -18,12 +18,13 @@ use service::{
 use tokio::sync::{Notify, mpsc};
 
 use crate::{
-    profiles::Profiles,
+    profiles::{PinnedProfile, Profiles},
     records::{Entry, What},
     rows::{self, IssuanceRow, LotRow, StationRows},
     words,
 };
 
+mod inspection;
 mod lots;
 mod memory;
 mod read;
@@ -255,16 +256,7 @@ impl Ledger {
         let Some(named) = self.profiles.get(&before.request.profile) else {
             return self.without_profile(&mut memory, &before, input);
         };
-        let context = issuance::Context {
-            profile: &named.profile,
-            issuers: &named.issuers,
-            roots: &named.roots,
-            endorsement: named.endorsement.as_ref(),
-            authority,
-            terms: self.authority.1,
-            fixture,
-            keystore,
-        };
+        let context = self.context(named, authority, fixture, keystore);
         let now = self.now()?;
         let is_answer = matches!(input, Input::Issued { .. } | Input::Sealed(_) | Input::Refused { .. });
         let decision = match before.decide(input, context, now) {
@@ -296,17 +288,27 @@ impl Ledger {
             let message = format!("the profile {} of {id} is no longer configured", issuance.request.profile);
             return Ok(Err(issuance::Fault::new(issuance::FaultKind::Misconfigured, message)));
         };
-        let context = issuance::Context {
+        let context = self.context(named, "", fixture, keystore);
+        Ok(issuance.validated_certificate(context, self.now()?))
+    }
+
+    fn context<'a>(
+        &self,
+        named: &'a PinnedProfile,
+        authority: &'a str,
+        fixture: &'a FixtureName,
+        keystore: issuance::profile::KeystoreKind,
+    ) -> issuance::Context<'a> {
+        issuance::Context {
             profile: &named.profile,
             issuers: &named.issuers,
             roots: &named.roots,
             endorsement: named.endorsement.as_ref(),
-            authority: "",
+            authority,
             terms: self.authority.1,
             fixture,
             keystore,
-        };
-        Ok(issuance.validated_certificate(context, self.now()?))
+        }
     }
 
     /// What the journal knows of the hardware that was met, for the issuance of `serial`.
@@ -315,8 +317,7 @@ impl Ledger {
         serial: &DeviceSerial,
         identity: &DeviceIdentity,
     ) -> Result<(Option<DeviceSerial>, Option<[u8; 32]>), LedgerRefused> {
-        let known_as = self.rows.get(rows::HARDWARE, &identity.fingerprint())?;
-        let known_as = known_as.and_then(|serial| DeviceSerial::parse(std::str::from_utf8(&serial).ok()?).ok());
+        let known_as = self.known_as(identity)?;
         let fingerprint = self.rows.get(rows::SERIALS, serial.as_str().as_bytes())?;
         Ok((known_as, fingerprint.and_then(|bytes| bytes.try_into().ok())))
     }

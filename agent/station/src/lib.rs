@@ -17,6 +17,7 @@ pub mod driver;
 pub mod files;
 pub mod fixtures;
 pub mod grpc;
+pub mod inspection;
 pub mod ledger;
 pub mod profiles;
 pub mod records;

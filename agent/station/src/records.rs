@@ -1,6 +1,7 @@
 //! The journal's entries: the heart's records, to and from protobuf. Beside the gRPC files, the only place that knows
 //! the proto types.
 
+mod checked;
 mod evidence;
 
 use intermediate_ca::residency;
@@ -215,6 +216,7 @@ fn event(record: &Record) -> Event {
             authenticated_by: authenticated_by.clone(),
         }),
         Record::Confirmed { refusal } => Event::Confirmed(wire::Confirmed { refusal: refusal.clone() }),
+        Record::DeviceChecked(checked) => Event::DeviceChecked(checked::to_wire(checked)),
         Record::Resumed { fixture, claimed_by, authenticated_by } => Event::Resumed(wire::Resumed {
             fixture: fixture.to_string(),
             claimed_by: claimed_by.clone(),
@@ -283,6 +285,7 @@ fn record(event: Event) -> Result<Record, EntryError> {
             authenticated_by: cancelled.authenticated_by,
         },
         Event::Confirmed(confirmed) => Record::Confirmed { refusal: confirmed.refusal },
+        Event::DeviceChecked(checked) => Record::DeviceChecked(Box::new(checked::from_wire(checked)?)),
         Event::Resumed(resumed) => Record::Resumed {
             fixture: name("fixture", &resumed.fixture, FixtureName::parse)?,
             claimed_by: resumed.claimed_by,
@@ -422,6 +425,7 @@ mod tests {
     use issuance::{
         ResidencyEvidence,
         device::{AttestationKey, Endorsement, Statement, TpmAttestation},
+        record::{DeviceChecked, Refuted},
         residency::Standing,
     };
 
@@ -530,6 +534,15 @@ mod tests {
                 authenticated_by: "supervisor-1".into(),
             },
             Record::Confirmed { refusal: "R: m".into() },
+            Record::DeviceChecked(Box::new(DeviceChecked {
+                fixture: fixture.clone(),
+                refuted: vec![Refuted { question: "KEY".into(), reason: "NOT_FOUND".into(), message: "m".into() }],
+                certificate_sha256: Some([7; 32]),
+                nonce: vec![1],
+                signature: vec![2],
+                claimed_by: "badge".into(),
+                authenticated_by: "auditor-1".into(),
+            })),
             Record::Resumed { fixture, claimed_by: "badge".into(), authenticated_by: "mes-1".into() },
         ] {
             round_trip(What::Issuance(id, record));

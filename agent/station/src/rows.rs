@@ -250,6 +250,7 @@ fn issuance(rows: &mut Rows<'_>, index: u64, at: Timestamp, id: IssuanceId, reco
         | Record::NotTaken { .. }
         | Record::InDoubt { .. }
         | Record::Surplus { .. }
+        | Record::DeviceChecked(_)
         | Record::WriteStarted { .. }
         | Record::Written
         | Record::Verified(_) => {}

@@ -35,6 +35,7 @@ use crate::{
     driver::{Driver, Halted, Records},
     fixtures::{self, Fixtures, Task},
     grpc::StationApi,
+    inspection,
     ledger::{Change, Ledger, LedgerRefused},
     rows::StationRows,
     submission::{self, Answered, Link},
@@ -310,14 +311,24 @@ fn start_fixtures(
         let (devices, board, weak) = (configuration.devices.clone(), Arc::clone(board), Arc::downgrade(&fixtures));
         let (fixture, alarm) = (settings.name.clone(), Arc::clone(&board));
         let mut perform = move |task| {
-            let looked = match task {
-                Task::Look(answer) => Some((answer, worker.identify())),
+            let tell: Box<dyn FnOnce()> = match task {
+                Task::Look(answer) => {
+                    let seen = worker.identify();
+                    Box::new(move || drop(answer.send(seen)))
+                }
+                Task::Inspect(asked, answer) => {
+                    let found = inspection::inspect(&mut worker, &records.ledger, &asked);
+                    if let Err(refused) = &found {
+                        halt(&board, refused);
+                    }
+                    Box::new(move || drop(answer.send(found)))
+                }
                 Task::Work(id, asked) => {
                     let mut driver = Driver { keystore: &mut worker, records: &records, devices: &devices };
                     if let Err(Halted(words)) = driver.work(id, asked) {
                         board.halt(&words);
                     }
-                    None
+                    Box::new(|| ())
                 }
             };
             let Some(fixtures) = weak.upgrade() else { return false };
@@ -325,9 +336,7 @@ fn start_fixtures(
                 fixtures.release(fixture);
             }
             // Only now: who asked reserves the fixture next. It may have stopped waiting.
-            if let Some((answer, seen)) = looked {
-                let _ = answer.send(seen);
-            }
+            tell();
             !records.is_stopping()
         };
         // A mistake of ours must be seen, not be a fixture that never gets free.

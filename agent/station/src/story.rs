@@ -3,7 +3,7 @@
 use issuance::{
     DeviceIdentity, Record, ResidencyEvidence, certificate,
     public_key::hex,
-    record::{Requested, Stop},
+    record::{DeviceChecked, Refuted, Requested, Stop},
     residency::Standing,
 };
 use journal::commands::{Head, Wanted, Words, serial_octets};
@@ -127,6 +127,7 @@ fn sentence(record: &Record) -> String {
             "" => "The CA took note that the certificate is verified, and has revoked what it supersedes.".to_owned(),
             refusal => format!("The CA did not accept that the certificate is verified: {refusal}"),
         },
+        Record::DeviceChecked(checked) => self::checked(checked),
         Record::Failed(stop) => stopped("It stopped", stop),
         Record::Quarantined(stop) => stopped("It was set aside", stop),
         Record::Released { claimed_by, authenticated_by } => {
@@ -139,6 +140,20 @@ fn sentence(record: &Record) -> String {
             format!("The device was met again in {fixture}, scanned by {}.", person(claimed_by, authenticated_by))
         }
     }
+}
+
+fn checked(checked: &DeviceChecked) -> String {
+    let by = person(&checked.claimed_by, &checked.authenticated_by);
+    let words = format!("{by} had the device in {} verified", checked.fixture);
+    if checked.refuted.is_empty() {
+        return format!(
+            "{words}: it holds its certificate and key, and its key signed the nonce {} ({}).",
+            hex(&checked.nonce),
+            hex(&checked.signature)
+        );
+    }
+    let wrong = |Refuted { question, reason, message }: &Refuted| format!("{message} ({question}, {reason})");
+    format!("{words}, and it did not hold: {}.", checked.refuted.iter().map(wrong).collect::<Vec<_>>().join("; "))
 }
 
 fn requested(request: &Requested) -> String {

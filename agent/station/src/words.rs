@@ -36,6 +36,7 @@ pub fn of_record(what: &What) -> &'static str {
         Record::Failed(_) => "failed",
         Record::Quarantined(_) => "quarantined",
         Record::Confirmed { .. } => "confirmed",
+        Record::DeviceChecked(_) => "device-checked",
         Record::Resumed { .. } => "resumed",
         Record::Released { .. } => "released",
         Record::Cancelled { .. } => "cancelled",

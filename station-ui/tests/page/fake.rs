@@ -10,9 +10,9 @@ use std::{
 
 use proto::station::v1::{
     AuthoriseLotRequest, BatchStartIssuancesRequest, BatchStartIssuancesResponse, CancelIssuanceRequest,
-    CloseLotRequest, Event, Fixture, GetIssuanceRequest, GetLotRequest, GetStationRequest, Issuance,
+    CloseLotRequest, DeviceVerification, Event, Fixture, GetIssuanceRequest, GetLotRequest, GetStationRequest, Issuance,
     ListIssuancesRequest, ListIssuancesResponse, ListLotsRequest, ListLotsResponse, Lot, OpenLotRequest, Queue,
-    ReleaseIssuanceRequest, ReworkIssuanceRequest, StartIssuanceRequest, Station, WatchRequest,
+    ReleaseIssuanceRequest, ReworkIssuanceRequest, StartIssuanceRequest, Station, VerifyDeviceRequest, WatchRequest,
     event::Change,
     fixture,
     issuance::State,
@@ -254,6 +254,10 @@ impl StationService for Service {
         &self,
         _: Request<ListIssuancesRequest>,
     ) -> Result<Response<ListIssuancesResponse>, Status> {
+        Err(Status::unimplemented("the page does not ask for it"))
+    }
+
+    async fn verify_device(&self, _: Request<VerifyDeviceRequest>) -> Result<Response<DeviceVerification>, Status> {
         Err(Status::unimplemented("the page does not ask for it"))
     }
 

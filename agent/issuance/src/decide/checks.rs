@@ -2,7 +2,7 @@
 
 use crate::{
     CommonName, DeviceIdentity, Fault, FaultKind, IssuanceId, KeyAlgorithm, PublicKey, ResidencyEvidence, Timestamp,
-    public_key::sha256,
+    inspection,
     request::CertificationRequest,
     residency::{self, Attested, Challenge, EndorsementPolicy, Standing},
     state::{DeviceKey, IssuedCertificate, ProvenKey},
@@ -116,28 +116,15 @@ pub(super) fn check_algorithm(public_key: &PublicKey, expected: KeyAlgorithm) ->
 }
 
 /// The last word on a device: the bytes that stand there are the issued ones, and the key that signed the nonce is the
-/// one in that certificate. Returns SHA-256 of the bytes.
+/// one in that certificate. Returns the bytes.
 pub(super) fn verify_on_device(
     issued: &IssuedCertificate,
     read: Option<Vec<u8>>,
     nonce: &[u8],
     signature: &[u8],
-) -> Result<[u8; 32], Fault> {
-    const ACT: &str = "the device did not verify";
-    let Some(read) = read else {
-        return Err(Fault::caused(FaultKind::NotFound, ACT, "no certificate stands where it was written"));
-    };
-    if read != issued.certificate {
-        return Err(Fault::caused(FaultKind::Mismatch, ACT, "the certificate reads back with other bytes"));
-    }
-    let certified = crate::certificate::public_key(&read)
-        .ok_or_else(|| Fault::caused(FaultKind::Mismatch, ACT, "the certificate's key cannot be read"))?;
-    if !certified.verifies(nonce, signature) {
-        return Err(Fault::caused(
-            FaultKind::Mismatch,
-            ACT,
-            "its key did not sign what the certificate's key verifies",
-        ));
-    }
-    Ok(sha256(&read))
+) -> Result<Vec<u8>, Fault> {
+    let stands = inspection::certificate(issued, read.as_deref(), &[]);
+    stands
+        .and_then(|certificate| inspection::signature(certificate, nonce, signature).map(|()| certificate.to_vec()))
+        .map_err(|fault| Fault::caused(fault.kind, "the device did not verify", fault))
 }

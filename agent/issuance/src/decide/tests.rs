@@ -66,6 +66,7 @@ fn name_of(record: &Record) -> &'static str {
         Record::Failed(_) => "Failed",
         Record::Quarantined(_) => "Quarantined",
         Record::Confirmed { .. } => "Confirmed",
+        Record::DeviceChecked(_) => "DeviceChecked",
         Record::Resumed { .. } => "Resumed",
         Record::Released { .. } => "Released",
         Record::Cancelled { .. } => "Cancelled",
@@ -108,6 +109,19 @@ fn the_whole_flow() {
             ("Verified+Completed", "Rest", true),
         ]
     );
+}
+
+/// What reads back byte for byte must pass validation as it stands there: one that expired since it was written is set aside.
+#[test]
+fn what_is_read_back_is_validated() {
+    let (mut world, issuance) = stands_in("Written");
+    let action = issuance.next(world.context());
+    let read = world.act(&issuance, &action).unwrap();
+    let later = Timestamp(NOW.0 + 400 * DAY * 1000);
+    let decision = issuance.decide(read, world.context(), later).unwrap();
+    let stopped = after(&issuance, &decision);
+    assert_eq!(stopped.state.stop().map(|stop| stop.reason.as_str()), Some("CERTIFICATE_REJECTED"));
+    assert!(matches!(stopped.state, State::Quarantined(..)));
 }
 
 /// A crash after any record, and after the act that followed it: the fold asks for what is missing, and the flow ends

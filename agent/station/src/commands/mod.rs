@@ -1,6 +1,7 @@
 //! The command line of `station-agent`.
 //!
-//! Exit codes: 0 done; 1 it could not be done, or `check` found problems; 2 wrong usage or configuration.
+//! Exit codes: 0 done; 1 it could not be done, `check` found problems, or `device verify` something that does not hold;
+//! 2 wrong usage or configuration.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -8,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 mod check;
 mod client;
+mod device;
 mod issue;
 mod journal;
 mod pin;
@@ -66,6 +68,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// A device in a fixture of the running station.
+    #[command(subcommand)]
+    Device(device::Command),
     /// Show the running station: fixtures, queue, link.
     Status {
         #[command(flatten)]
@@ -114,6 +119,7 @@ pub fn main() -> ExitCode {
         Command::Check { config, json } => check::run(&config.path, json),
         Command::Issue { config, what, json } => client::block_on(issue::run(&config.path, what, json)),
         Command::Rework { config, what, json } => client::block_on(rework::run(&config.path, what, json)),
+        Command::Device(command) => client::block_on(device::run(command)),
         Command::Status { config, json } => client::block_on(status::run(&config.path, json)),
         Command::Watch { config, after, json } => client::block_on(watch::run(&config.path, after, json)),
         Command::Pin { badge } => pin::run(&badge),

@@ -4,8 +4,8 @@
 use std::{future::Future, time::Duration};
 
 use proto::station::v1::{
-    Event, GetIssuanceRequest, Issuance, StartIssuanceRequest, WatchRequest, event::Change, issuance::State,
-    station_service_client::StationServiceClient,
+    DeviceVerification, Event, GetIssuanceRequest, Issuance, StartIssuanceRequest, VerifyDeviceRequest, WatchRequest,
+    device_check::Question, event::Change, issuance::State, station_service_client::StationServiceClient,
 };
 use tokio::{
     sync::watch,
@@ -72,6 +72,25 @@ pub(super) async fn get(clients: &Clients, name: &str) -> Result<Issuance, Broke
         async move { client.get_issuance(request).await }
     })
     .await
+}
+
+/// Has the device in a fixture held against the journal.
+pub(super) async fn verify_device(clients: &Clients, fixture: &str) -> Result<DeviceVerification, Broken> {
+    answered(clients, &format!("the check of the device in {fixture}"), |mut client| {
+        let request = VerifyDeviceRequest { fixture: fixture.to_owned(), ..Default::default() };
+        async move { client.verify_device(request).await }
+    })
+    .await
+}
+
+/// What was found of this issuance's certificate: all of it holds. The device may have others, under way or refused.
+pub(super) fn holds(found: &DeviceVerification, issuance: &Issuance) -> Result<(), Broken> {
+    let checks: Vec<_> = found.checks.iter().filter(|check| check.issuance == issuance.name).collect();
+    match checks.iter().find(|check| !check.holds) {
+        Some(wrong) => Err(format!("{}: {} ({})", issuance.device_serial, wrong.message, wrong.reason)),
+        None if checks.iter().any(|check| check.question() == Question::Signature) => Ok(()),
+        None => Err(format!("{}: its key was not asked to sign: {found:?}", issuance.device_serial)),
+    }
 }
 
 /// The issuance once it fits, from where it stood on.

@@ -81,6 +81,7 @@ impl Try {
             ("rework" | "confirmation" | "confirmed", _) => Scenario::Reworking(Part::Station),
             ("verified", _) if part == Part::Ca => Scenario::Reworking(Part::Ca),
             ("attest" | "sealed" | "activate", _) => Scenario::Attesting,
+            ("device-checked", _) => Scenario::Checking,
             ("refused", _) => Scenario::Refusing(part),
             ("lot-opened" | "lot", _) => Scenario::OpeningALot,
             ("lot-closed", _) => Scenario::ClosingALot,
@@ -139,6 +140,8 @@ pub(super) enum Scenario {
     Issuing(Part),
     /// The same on a TPM that must prove where the key lives.
     Attesting,
+    /// A device that was certified is held against the journal.
+    Checking,
     /// A start, with an issuance under way.
     Starting(Part),
     /// A start of the CA with a plan that was not signed.

@@ -15,7 +15,7 @@ use super::{
     Outcome, PATIENCE,
     administration::{self, CaWord},
     bench::{Bench, DEVICES, Known, attested, open_lot, profile, request, stranger},
-    calls::{Ended, carry, is_settled, scan, told, until},
+    calls::{Ended, carry, holds, is_settled, scan, told, until, verify_device},
     over_death::{Ruling, close_lot},
     scenario::{Part, Scenario, Try},
     witness::Witness,
@@ -144,6 +144,14 @@ impl Trial {
                 administration::await_revoked(&self.bench.line, &superseded.certificate_serial).await?;
                 self.bench.answered.revoked(&superseded.certificate_serial);
                 again
+            }
+            Scenario::Checking => {
+                let issued = ended(self.carry(&asked)).await?;
+                self.arm(Part::Station, point).await?;
+                let (clients, fixture) = (self.bench.clients(), asked.fixture.clone());
+                let checked = tokio::spawn(async move { verify_device(&clients, &fixture).await });
+                holds(&self.over_death(checked).await??, &issued.issuance)?;
+                issued
             }
             Scenario::OpeningAtTheCa => {
                 self.arm(Part::Ca, point).await?;
