@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
 };
 
 use hsm_sim::{SoftHsm, programs};
@@ -46,11 +46,16 @@ fn start() -> (SoftHsm, Worker) {
 /// Runs `pkcs11-tool` on a token, and gives what it printed.
 #[track_caller]
 fn tool(token: &SoftHsm, arguments: &[&str]) -> Vec<u8> {
-    let mut command = Command::new(programs::find("pkcs11-tool", "opensc").unwrap());
-    command.arg("--module").arg(token.module()).args(["--token-label", token.label()]).args(arguments);
-    let output = command.envs(token.environment()).stdin(Stdio::null()).output().unwrap();
+    let output = try_tool(token, arguments);
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     output.stdout
+}
+
+/// The same, which the token may refuse.
+fn try_tool(token: &SoftHsm, arguments: &[&str]) -> Output {
+    let mut command = Command::new(programs::find("pkcs11-tool", "opensc").unwrap());
+    command.arg("--module").arg(token.module()).args(["--token-label", token.label()]).args(arguments);
+    command.envs(token.environment()).stdin(Stdio::null()).output().unwrap()
 }
 
 /// Runs `pkcs11-tool` on a token as its user.
@@ -233,4 +238,23 @@ fn another_client_reads_the_same() {
     }
     let listed = String::from_utf8(user_tool(&token, &["--list-objects", "--type", "privkey"])).unwrap();
     assert!(listed.contains("sensitive, always sensitive, never extractable, local"), "{listed}");
+}
+
+/// Key and certificate cannot be changed: another label, through another client, is refused. The PIN's holder can destroy
+/// them, and then they are gone, not changed.
+#[test]
+fn key_and_certificate_cannot_be_modified() {
+    let (token, mut keystore) = start();
+    let made = keystore.generate_key(&key(), KeyAlgorithm::P256).unwrap();
+    let written = ca::certificate(&made, 900);
+    keystore.write_certificate(&certificate(), &written).unwrap();
+    for kind in ["privkey", "pubkey", "cert"] {
+        let changed = ["--login", "--pin", PIN, "--set-id", "b002", "--id", "a001", "--type", kind];
+        let refused = try_tool(&token, &changed);
+        assert!(!refused.status.success(), "{kind} was changed: {}", String::from_utf8_lossy(&refused.stdout));
+    }
+    assert_eq!(keystore.find_key(&key()).unwrap(), Some(made));
+    assert_eq!(keystore.read_certificate(&certificate()).unwrap().as_deref(), Some(written.der()));
+    user_tool(&token, &["--delete-object", "--type", "cert", "--id", "a001"]);
+    assert_eq!(keystore.read_certificate(&certificate()).unwrap(), None);
 }

@@ -12,8 +12,12 @@ const KEY: KeyLocation = KeyLocation::TpmHandle(HANDLE);
 const INDEX: u32 = 0x0180_0010;
 const CERTIFICATE: CertificateLocation = CertificateLocation::NvIndex(INDEX);
 
-/// OWNERWRITE, OWNERREAD, AUTHREAD and NO_DA: an index of ours (TPM 2.0 part 2, 13.4).
-const OURS: u32 = 1 << 1 | 1 << 17 | 1 << 18 | 1 << 25;
+/// OWNERWRITE, WRITEDEFINE, OWNERREAD, AUTHREAD and NO_DA: an index of ours (TPM 2.0 part 2, 13.4).
+const OURS: u32 = 1 << 1 | 1 << 13 | 1 << 17 | 1 << 18 | 1 << 25;
+const WRITELOCKED: u32 = 1 << 11;
+const WRITTEN: u32 = 1 << 29;
+/// TPM_RC_NV_LOCKED.
+const LOCKED: u32 = 0x148;
 /// TPM_RC_OBJECT_MEMORY: no slot left.
 const NO_SLOT: u32 = 0x902;
 /// TPM_RC_NV_SPACE.
@@ -76,6 +80,38 @@ fn an_occupied_handle_is_left_alone() {
     assert_eq!(kind(keystore.sign(&KEY, &[vec![1]])), FaultKind::LocationOccupied);
     assert_eq!(wire.handles(HANDLE), before);
     assert_eq!(wire.loaded(), []);
+}
+
+/// A certificate is locked against writing, also after the TPM's power was cut, and where a write was interrupted before the
+/// lock; the owner can still remove it, so that the one that supersedes it takes its place.
+#[test]
+fn a_certificate_is_locked_against_writing() {
+    let (_tpm, mut keystore, wire) = start();
+    let certificate = ca::certificate(&ca::key(), 1500);
+    keystore.write_certificate(&CERTIFICATE, &certificate).unwrap();
+    assert_eq!(wire.attributes(INDEX), OURS | WRITELOCKED | WRITTEN);
+    let nobody_writes = || assert_eq!(wire.try_write(INDEX, 0, &[0xAA]), Err(LOCKED));
+    nobody_writes();
+    wire.reset();
+    keystore.identify().unwrap();
+    nobody_writes();
+    keystore.write_certificate(&CERTIFICATE, &certificate).unwrap();
+    assert_eq!(keystore.read_certificate(&CERTIFICATE).unwrap().as_deref(), Some(certificate.der()));
+
+    let (index, place) = (INDEX + 1, CertificateLocation::NvIndex(INDEX + 1));
+    wire.define(index, OURS, 1500).unwrap();
+    for (number, octets) in certificate.der().chunks(1024).enumerate() {
+        wire.write(index, 1024 * number as u16, octets);
+    }
+    keystore.write_certificate(&place, &certificate).unwrap();
+    assert_eq!(wire.attributes(index), OURS | WRITELOCKED | WRITTEN);
+
+    let next = ca::certificate(&ca::key(), 1500);
+    assert_eq!(kind(keystore.write_certificate(&place, &next)), FaultKind::LocationOccupied);
+    keystore.remove_certificate(&place, certificate.der()).unwrap();
+    keystore.write_certificate(&place, &next).unwrap();
+    assert_eq!(wire.attributes(index), OURS | WRITELOCKED | WRITTEN);
+    assert_eq!(keystore.read_certificate(&place).unwrap().as_deref(), Some(next.der()));
 }
 
 /// Our own write, interrupted at each point where it can be, is completed: defined only, of another length, first chunk.

@@ -86,6 +86,13 @@ impl Wire {
         self.authorised(0x12A, &[OWNER], 1, &parameters).map(drop)
     }
 
+    /// The attributes of an NV index (TPM2_NV_ReadPublic; TPM 2.0 part 2, 13.4).
+    pub(crate) fn attributes(&self, index: u32) -> u32 {
+        let answer = self.must(NO_SESSIONS, 0x169, &index.to_be_bytes());
+        // Size, index, name algorithm, then the attributes.
+        u32::from_be_bytes(answer[8..12].try_into().unwrap())
+    }
+
     /// Removes a persistent object (TPM2_EvictControl).
     pub(crate) fn evict(&self, handle: u32) {
         self.persist(handle, handle);
@@ -111,8 +118,13 @@ impl Wire {
 
     /// Writes into an NV index as its owner (TPM2_NV_Write).
     pub(crate) fn write(&self, index: u32, offset: u16, octets: &[u8]) {
+        self.try_write(index, offset, octets).unwrap();
+    }
+
+    /// The same, which the TPM may refuse.
+    pub(crate) fn try_write(&self, index: u32, offset: u16, octets: &[u8]) -> Result<(), u32> {
         let parameters = [&(octets.len() as u16).to_be_bytes()[..], octets, &offset.to_be_bytes()].concat();
-        self.authorised(0x137, &[OWNER, index], 1, &parameters).unwrap();
+        self.authorised(0x137, &[OWNER, index], 1, &parameters).map(drop)
     }
 
     /// Locks the TPM as so many wrong authorisations would: none at all are allowed (TPM2_DictionaryAttackParameters).

@@ -108,6 +108,11 @@ fn a_tpm_is_altered(line: &mut Line, issuance: &Issuance) {
         tools.must("tpm2_nvwrite", &[NV, "-C", "o", "-i", "octets"]);
     };
     let told = |line: &Line| refuted(line, &["--fixture", "fixture-1"]);
+    // Not over it: the index is locked. Its owner, whom nobody has given an authorisation, can only put another in its place.
+    fs::write(tools.file("octets"), altered(&issuance.certificate)).unwrap();
+    assert!(!tools.run("tpm2_nvwrite", &[NV, "-C", "o", "-i", "octets"]).status.success());
+    assert!(tools.must("tpm2_getcap", &["properties-variable"]).text().contains("ownerAuthSet:              0"));
+    assert_eq!(told(line).0, [""; 0]);
     place(&altered(&issuance.certificate));
     assert_eq!(told(line).0, ["CERTIFICATE MISMATCH", "PATH CERTIFICATE_REJECTED"]);
     place(b"calibration, not a certificate");

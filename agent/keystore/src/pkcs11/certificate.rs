@@ -41,6 +41,8 @@ pub(super) fn write(session: &Session, place: Place<'_>, certificate: &[u8]) -> 
         Attribute::CertificateType(CertificateType::X_509),
         Attribute::Token(true),
         Attribute::Private(false),
+        // Not a lock: the PIN's holder can still destroy it.
+        Attribute::Modifiable(false),
         Attribute::Id(place.cka_id.to_vec()),
         Attribute::Label(place.label.as_bytes().to_vec()),
         Attribute::Subject(parsed.subject().as_raw().to_vec()),

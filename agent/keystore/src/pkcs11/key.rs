@@ -39,11 +39,19 @@ pub(super) fn generate(
     remove_orphan(session, place)?;
     let id = Attribute::Id(place.cka_id.to_vec());
     let label = Attribute::Label(place.label.as_bytes().to_vec());
-    let mut public =
-        vec![Attribute::Token(true), Attribute::Private(false), Attribute::Verify(true), id.clone(), label.clone()];
+    let mut public = vec![
+        Attribute::Token(true),
+        Attribute::Private(false),
+        Attribute::Modifiable(false),
+        Attribute::Verify(true),
+        id.clone(),
+        label.clone(),
+    ];
+    // Not a lock: the PIN's holder can still destroy them.
     let private = [
         Attribute::Token(true),
         Attribute::Private(true),
+        Attribute::Modifiable(false),
         Attribute::Sensitive(true),
         Attribute::Extractable(false),
         Attribute::Sign(true),

@@ -24,6 +24,11 @@ pub(super) fn during(act: impl Into<String>) -> impl FnOnce(Error) -> Fault {
     }
 }
 
+/// Makes a response code of the C library, met while `act`, a fault.
+pub(super) fn of_code(act: impl Into<String>, code: u32) -> Fault {
+    Fault::caused(kind_of(code), act, format!("response code {code:#x}"))
+}
+
 /// Whether the same command may work in a while.
 pub(super) fn is_busy(error: Error) -> bool {
     code_of(error).map(kind_of) == Some(FaultKind::DeviceBusy)

@@ -34,16 +34,7 @@ impl Link {
     /// device is absent; from then on, a link that ends is lost.
     pub(super) fn connect(tcti: &Tcti) -> Result<Self, Fault> {
         const ACT: &str = "could not connect to the TPM";
-        let (known, relay) = match tcti {
-            Tcti::Known(known) => (known.clone(), None),
-            Tcti::SwtpmUnix(path) => {
-                let relay = Relay::start(path).map_err(|error| {
-                    Fault::caused(FaultKind::DeviceAbsent, format!("{ACT} at {}", path.display()), error)
-                })?;
-                let known = TctiNameConf::from_str(&relay.tcti()).map_err(fault::during(ACT))?;
-                (known, Some(relay))
-            }
-        };
+        let (known, relay) = way(tcti, ACT)?;
         // Whatever keeps a TCTI from opening, there is no TPM that answers.
         let context = Context::new(known).map_err(|error| Fault::caused(FaultKind::DeviceAbsent, ACT, error))?;
         let mut link = Self { context, _relay: relay };
@@ -92,6 +83,20 @@ impl Link {
             }
         }
         Ok(())
+    }
+}
+
+/// The way to a TPM as the C library knows it, with what must live as long as it is used.
+pub(super) fn way(tcti: &Tcti, act: &str) -> Result<(TctiNameConf, Option<Relay>), Fault> {
+    match tcti {
+        Tcti::Known(known) => Ok((known.clone(), None)),
+        Tcti::SwtpmUnix(path) => {
+            let relay = Relay::start(path).map_err(|error| {
+                Fault::caused(FaultKind::DeviceAbsent, format!("{act} at {}", path.display()), error)
+            })?;
+            let known = TctiNameConf::from_str(&relay.tcti()).map_err(fault::during(act))?;
+            Ok((known, Some(relay)))
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! Owner hierarchy
 //!   └ SRK, ECC P-256, re-created at need (transient)
 //!       └ signing key, at the persistent handle of its location
-//! NV index of its location, owner: the certificate, DER, exactly as long
+//! NV index of its location, owner: the certificate, DER, exactly as long, locked against writing
 //! ```
 //!
 //! A TPM without a resource manager has three transient slots, and they outlive whoever filled them. So each connection
@@ -18,6 +18,7 @@ mod fault;
 mod identity;
 mod key;
 mod link;
+mod lock;
 mod nv;
 mod patience;
 mod relay;
@@ -92,18 +93,29 @@ impl Tpm {
 
     /// Runs `act` on the TPM of this visit: when it is gone, its link is lost.
     fn visit<T>(&mut self, act: impl FnMut(&mut Context) -> Result<T, Fault>) -> Result<T, Fault> {
-        self.meet(act).map_err(|fault| match fault.kind {
-            FaultKind::DeviceAbsent => Fault { kind: FaultKind::LinkLost, ..fault },
-            _ => fault,
-        })
+        self.meet(act).map_err(lost)
     }
 
-    /// Runs `act` on a connected TPM. One that is busy is waited for; a lost link or a full slot heals once.
+    /// Locks an NV index for writing. That goes over a connection of its own, which must be the only one.
+    fn write_lock(&mut self, index: u32) -> Result<(), Fault> {
+        let locked = self.heal(|tpm| {
+            tpm.release();
+            lock::write_lock(&Tcti::parse(&tpm.tcti)?, index)
+        });
+        locked.map_err(lost)
+    }
+
+    /// Runs `act` on a connected TPM.
     fn meet<T>(&mut self, mut act: impl FnMut(&mut Context) -> Result<T, Fault>) -> Result<T, Fault> {
+        self.heal(|tpm| tpm.connect().and_then(&mut act))
+    }
+
+    /// Tries again what failed: a TPM that is busy is waited for; a lost link or a full slot heals once.
+    fn heal<T>(&mut self, mut attempt: impl FnMut(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
         let mut patience = Patience::new();
         let mut healed = false;
         loop {
-            let outcome = self.connect().and_then(&mut act);
+            let outcome = attempt(self);
             let kind = outcome.as_ref().err().map(|fault| fault.kind);
             match kind {
                 // A connection that may be broken is not used again.
@@ -135,6 +147,14 @@ impl Tpm {
             Some(DeviceIdentity::Tpm { srk_name, .. }) => Some(srk_name.clone()),
             _ => None,
         }
+    }
+}
+
+/// Of a TPM that was met, and is gone.
+fn lost(fault: Fault) -> Fault {
+    match fault.kind {
+        FaultKind::DeviceAbsent => Fault { kind: FaultKind::LinkLost, ..fault },
+        _ => fault,
     }
 }
 
@@ -200,7 +220,13 @@ impl Keystore for Tpm {
         certificate: &ValidatedCertificate,
     ) -> Result<(), Fault> {
         let index = nv::index(location)?;
-        self.visit(|context| nv::write(context, index, certificate.der()))
+        if self.visit(|context| nv::write(context, index, certificate.der()))? == nv::Lock::Open {
+            self.write_lock(index)?;
+            if self.visit(|context| nv::lock(context, index))? == nv::Lock::Open {
+                return Err(lock::not_locked(index));
+            }
+        }
+        Ok(())
     }
 
     fn remove_certificate(&mut self, location: &CertificateLocation, certificate: &[u8]) -> Result<(), Fault> {

@@ -53,15 +53,32 @@ pub(super) fn read(context: &mut Context, index: u32) -> Result<Option<Vec<u8>>,
     }
 }
 
+/// Whether an index can still be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lock {
+    /// It can, and is to be locked.
+    Open,
+    /// It cannot; or others defined it so that it is not locked, and it is theirs to say.
+    Closed,
+}
+
 /// Writes a certificate into an index of its own length.
-pub(super) fn write(context: &mut Context, index: u32, certificate: &[u8]) -> Result<(), Fault> {
+pub(super) fn write(context: &mut Context, index: u32, certificate: &[u8]) -> Result<Lock, Fault> {
     if is_there(context, index)? && !Open::existing(context, index)?.takes_as_it_is(certificate)? {
         Open::existing(context, index)?.undefine()?;
     }
     if !is_there(context, index)? {
         define(context, index, certificate.len())?;
     }
-    Open::existing(context, index)?.fill(certificate)
+    let open = Open::existing(context, index)?;
+    let lock = open.lock();
+    open.fill(certificate)?;
+    Ok(lock)
+}
+
+/// Whether an index that is defined can still be written.
+pub(super) fn lock(context: &mut Context, index: u32) -> Result<Lock, Fault> {
+    Ok(Open::existing(context, index)?.lock())
 }
 
 /// Removes an index of ours that holds this certificate, or as much of it as an interrupted write left.
@@ -86,11 +103,13 @@ pub(super) fn remove(context: &mut Context, index: u32, certificate: &[u8]) -> R
     Ok(())
 }
 
-/// Read by owner and by anyone who knows the index (its authorisation is empty), written by the owner, outside
-/// dictionary-attack protection.
-fn attributes(written: bool) -> Result<NvIndexAttributes, tss_esapi::Error> {
+/// Read by owner and by anyone who knows the index (its authorisation is empty), written by the owner until it is locked for
+/// as long as it is defined (TPMA_NV_WRITEDEFINE), outside dictionary-attack protection. The owner can still remove it.
+fn attributes(written: bool, locked: bool) -> Result<NvIndexAttributes, tss_esapi::Error> {
     NvIndexAttributesBuilder::new()
         .with_written(written)
+        .with_write_define(true)
+        .with_write_locked(locked)
         .with_nv_index_type(NvIndexType::Ordinary)
         .with_owner_write(true)
         .with_owner_read(true)
@@ -113,7 +132,7 @@ fn define(context: &mut Context, index: u32, length: usize) -> Result<(), Fault>
         NvPublicBuilder::new()
             .with_nv_index(index)
             .with_index_name_algorithm(HashingAlgorithm::Sha256)
-            .with_index_attributes(attributes(false)?)
+            .with_index_attributes(attributes(false, false)?)
             .with_data_area_size(length)
             .build()
     });
@@ -149,11 +168,16 @@ impl<'c> Open<'c> {
         Ok(Self { held, index, public, chunk })
     }
 
+    fn lock(&self) -> Lock {
+        let attributes = self.public.attributes();
+        if attributes.write_define() && !attributes.write_locked() { Lock::Open } else { Lock::Closed }
+    }
+
     /// Whether it was defined as we define ours.
     fn is_ours(&self) -> Result<bool, Fault> {
         let found = self.public.attributes();
-        let ours = attributes(found.written()).map_err(fault::during("could not describe an NV index"))?;
-        Ok(found == ours)
+        let ours = attributes(found.written(), found.write_locked());
+        Ok(found == ours.map_err(fault::during("could not describe an NV index"))?)
     }
 
     fn read(&mut self) -> Result<Vec<u8>, Fault> {
@@ -194,10 +218,8 @@ impl<'c> Open<'c> {
             let act = format!("the NV index {index:#010x} is not free for our certificate");
             Fault::caused(FaultKind::LocationOccupied, act, why)
         };
-        let found = self.public.attributes();
-        let (size, written) = (self.public.data_size(), found.written());
-        let ours = attributes(written).map_err(fault::during("could not describe an NV index"))?;
-        let same_attributes = found == ours;
+        let (size, written) = (self.public.data_size(), self.public.attributes().written());
+        let same_attributes = self.is_ours()?;
         if !written && same_attributes {
             return Ok(size == certificate.len());
         }
