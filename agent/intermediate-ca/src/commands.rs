@@ -1,7 +1,7 @@
 //! The commands that call a running CA: they are gRPC clients like any other, with the certificate of `[client]`.
 
 mod caller;
-mod client;
+pub(crate) mod client;
 mod crl;
 mod revoke;
 mod rollover;

@@ -11,9 +11,10 @@ use std::{net::SocketAddr, path::Path, path::PathBuf};
 use issuance::{CommonName, KeyAlgorithm};
 use journal::LogOptions;
 use service::{
+    command::Client,
     configuration::{File, Mistakes, Table},
     roles::Callers,
-    tls::{self, TlsFiles},
+    tls::TlsFiles,
 };
 
 use crate::est::EstSettings;
@@ -45,15 +46,6 @@ pub struct Listen {
     /// Address and port; port 0 takes a free one.
     pub address: SocketAddr,
     /// The server's certificate and key, and the control plane's root.
-    pub files: TlsFiles,
-}
-
-/// `[client]`.
-#[derive(Debug, Clone)]
-pub struct Client {
-    /// `https://host:port`.
-    pub endpoint: String,
-    /// The caller's certificate and key, and the control plane's root.
     pub files: TlsFiles,
 }
 
@@ -112,11 +104,7 @@ fn parse(root: &Table<'_>, file: &Path) -> Option<Parts> {
     });
     let callers = Callers::from_table(root);
     // A client that was given wrong is a mistake already.
-    let client = root.optional_table("client").and_then(|table| {
-        let endpoint = table.parsed("endpoint", |text| tls::check_endpoint(text).map(|()| text.to_owned()));
-        let files = TlsFiles::from_table(&table);
-        Some(Client { endpoint: endpoint?, files: files? })
-    });
+    let client = root.optional_table("client").and_then(|table| Client::from_table(&table));
     let lots = lots::parse(root);
     let token = root.table("token").and_then(|table| {
         let (module, label, pin_file) = (table.path("module"), table.string("label"), table.path("pin_file"));

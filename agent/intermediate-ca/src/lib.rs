@@ -48,7 +48,7 @@ pub use authority::{Authority, BATCH_MAX, Caller, Issued, OpenError, Outcome, Pr
 pub use callers::Disabled;
 pub use carry::check;
 pub use certificate::CertificateError;
-pub use configuration::{Client, Configuration, Listen, Token, parse_checkpoints, residency::parse_residency};
+pub use configuration::{Configuration, Listen, Token, parse_checkpoints, residency::parse_residency};
 pub use crl::{CrlPartition, CrlSettings, PartitionScope};
 pub use est::{EstClient, EstLabel, EstMark, EstOffer, EstSettings};
 pub use init::{InitError, Initialised, init};

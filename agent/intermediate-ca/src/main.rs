@@ -18,11 +18,7 @@ use intermediate_ca::{
     init, open_token, run_lot_command,
 };
 use issuance::Timestamp;
-use journal::{
-    Journal, JournalOptions, Recovery,
-    commands::{self as audit, AuditCommand, Places},
-};
-use serde_json::json;
+use journal::commands::Places;
 use service::{clock::Clock, restart, shutdown::Shutdown, telemetry};
 use tracing::{error, info};
 
@@ -60,7 +56,7 @@ enum Command {
     Caller(CallerArguments),
     /// The CA's journal. `repair` needs a CA that does not run.
     #[command(subcommand)]
-    Journal(JournalCommand),
+    Journal(journal::commands::Command),
     /// The profiles.
     #[command(subcommand)]
     Profile(ProfileCommand),
@@ -102,25 +98,6 @@ enum ProfileCommand {
     },
 }
 
-#[derive(Debug, Subcommand)]
-enum JournalCommand {
-    /// Mend damaged and missing segments with a copy of the journal's directory, such as a backup. What is whole stays
-    /// byte for byte, and what was damaged is kept beside it as `*.damaged`.
-    Repair {
-        /// The configuration file.
-        #[arg(long, value_name = "FILE", default_value = "ca.toml")]
-        config: PathBuf,
-        /// The copy of the journal's directory. It is only read.
-        #[arg(long, value_name = "COPY")]
-        from: PathBuf,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    #[command(flatten)]
-    Audit(AuditCommand),
-}
-
 type Run = dyn FnOnce(Configuration) -> Result<(), Box<dyn Error>>;
 
 pub(crate) fn main() -> ExitCode {
@@ -130,20 +107,13 @@ pub(crate) fn main() -> ExitCode {
         Command::Revoke(arguments) => return arguments.run(),
         Command::Crl(arguments) => return arguments.run(),
         Command::Caller(arguments) => return arguments.run(),
-        Command::Journal(JournalCommand::Audit(command)) => {
-            return audit::run("intermediate-ca", command, &Story, &places);
-        }
+        Command::Journal(command) => return journal::commands::run("intermediate-ca", command, &Story, &places),
+        Command::Lot { config, json, command } => return run_lot_command(&config, command, json),
         Command::Init { config } => (config, Box::new(initialise)),
         Command::Serve { config } => (config, Box::new(serve)),
         Command::Profile(ProfileCommand::Check { config }) => (config, Box::new(check_profiles)),
-        Command::Lot { config, json, command } => {
-            (config, Box::new(move |configuration| run_lot_command(&configuration, command, json)))
-        }
         Command::Rollover { config, badge, command } => {
             (config, Box::new(move |configuration| run_rollover(&configuration, &command, &badge)))
-        }
-        Command::Journal(JournalCommand::Repair { config, from, json }) => {
-            (config, Box::new(move |configuration| repair(&configuration, &from, json)))
         }
     };
     telemetry::init("intermediate-ca", log_json);
@@ -195,32 +165,7 @@ fn check_profiles(configuration: Configuration) -> Result<(), Box<dyn Error>> {
 fn places(config: Option<&Path>) -> Result<Places, String> {
     let configuration = Configuration::read(config.unwrap_or(Path::new("ca.toml")));
     let authority = configuration.map_err(|mistakes| mistakes.to_string())?.authority;
-    Ok(Places { journal: authority.journal, log: authority.checkpoints })
-}
-
-fn repair(configuration: &Configuration, copy: &Path, json: bool) -> Result<(), Box<dyn Error>> {
-    let at_least = configuration.authority.checkpoints.covered()?;
-    let options = JournalOptions { at_least, ..configuration.authority.journal_options() };
-    let mended = journal::repair(&options, copy)?;
-    // Opened once: what is mended is what the CA will read.
-    let (journal, Recovery { records, torn }) = Journal::open(&options)?;
-    journal.close()?;
-    let mut out = std::io::stdout();
-    if json {
-        writeln!(out, "{}", json!({ "mended": mended, "records": records, "torn": torn }))?;
-        return Ok(());
-    }
-    for line in &mended {
-        writeln!(out, "mended {line}")?;
-    }
-    if mended.is_empty() {
-        writeln!(out, "nothing is damaged")?;
-    }
-    if let Some(torn) = torn {
-        writeln!(out, "{torn}")?;
-    }
-    writeln!(out, "the journal opens with {records} records")?;
-    Ok(())
+    Ok(Places { journal: authority.journal_options(), log: authority.checkpoints })
 }
 
 fn serve(configuration: Configuration) -> Result<(), Box<dyn Error>> {

@@ -2,10 +2,7 @@
 
 use std::fmt;
 
-use issuance::{
-    DeviceSerial, IssuanceId, ProfileName, Timestamp,
-    public_key::{hex, octets},
-};
+use issuance::{DeviceSerial, IssuanceId, ProfileName, Timestamp, certificate::serial_octets, public_key::hex};
 
 /// Why a certificate is revoked: the reasons of RFC 5280 §5.3.1 that end a device's certificate for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -137,16 +134,7 @@ impl Target {
     /// # Errors
     /// Says what was wrong.
     pub fn certificate(text: &str) -> Result<Self, &'static str> {
-        const WRONG: &str =
-            "must be hexadecimal, as `openssl x509 -noout -serial` prints it; colons and a leading 0x are accepted";
-        let digits = text.strip_prefix("0x").unwrap_or(text).replace(':', "");
-        // RFC 5280 §4.1.2.2: at most 20 octets.
-        if digits.is_empty() || digits.len() > 40 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            return Err(WRONG);
-        }
-        let digits = digits.trim_start_matches('0');
-        let digits = if digits.len() % 2 == 1 { format!("0{digits}") } else { digits.to_owned() };
-        octets(&digits).map(Self::Certificate).ok_or(WRONG)
+        serial_octets(text).map(Self::Certificate)
     }
 }
 

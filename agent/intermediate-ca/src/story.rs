@@ -1,7 +1,7 @@
 //! What each record of the CA says, as a sentence for whoever reads the journal years later.
 
-use issuance::{IssuanceId, public_key::hex};
-use journal::commands::{Head, Wanted, Words, serial_octets};
+use issuance::{IssuanceId, certificate::serial_octets, public_key::hex};
+use journal::commands::{Head, Wanted, Words};
 use proto::evidence::v1 as evidence;
 use serde_json::Value;
 
@@ -46,7 +46,9 @@ impl Words for Story {
     fn needle(&self, wanted: &Wanted) -> Result<Vec<u8>, String> {
         match wanted {
             Wanted::DeviceSerial(serial) => Ok(serial.as_bytes().to_vec()),
-            Wanted::CertificateSerial(serial) => serial_octets(serial),
+            Wanted::CertificateSerial(serial) => {
+                serial_octets(serial).map_err(|wrong| format!("{serial:?} is no certificate serial: it {wrong}"))
+            }
         }
     }
 
@@ -56,7 +58,7 @@ impl Words for Story {
             (Wanted::DeviceSerial(serial), Event::CertificatePlanned(planned)) => planned.device_serial == *serial,
             (Wanted::DeviceSerial(serial), Event::RequestRefused(refused)) => refused.device_serial == *serial,
             (Wanted::CertificateSerial(serial), Event::CertificatePlanned(planned)) => {
-                serial_octets(serial).is_ok_and(|octets| octets == planned.certificate_serial)
+                serial_octets(serial) == serial_octets(&hex(&planned.certificate_serial))
             }
             _ => false,
         }

@@ -77,7 +77,7 @@ async fn a_lot_from_order_to_report() {
     let place = Place::new();
     place.run(&["init"], 0);
     brand_owner(&place);
-    place.run(&["lot", "list"], 1);
+    place.run(&["lot", "list"], 2);
     assert!(place.output().contains("no [client]"), "{}", place.output());
     let server = place.serve();
     place.add_client(&server, "mes-1");

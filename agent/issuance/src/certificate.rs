@@ -8,7 +8,10 @@ mod tests;
 use serde::{Deserialize, Serialize};
 use x509_parser::{certificate::X509Certificate, extensions::ParsedExtension, prelude::FromDer, time::ASN1Time};
 
-use crate::{CommonName, PublicKey, Purpose, Timestamp, public_key::hex};
+use crate::{
+    CommonName, PublicKey, Purpose, Timestamp,
+    public_key::{hex, octets},
+};
 
 /// What a certificate must be before it is written to a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,6 +163,24 @@ impl ValidatedCertificate {
 #[must_use]
 pub fn certificate_serial(der: &[u8]) -> Option<String> {
     parse(der, "certificate").ok().map(|certificate| serial(&certificate))
+}
+
+/// The octets of a certificate serial as people and tools write it: hexadecimal of either case, with or without colons,
+/// leading zeros and `0x`. Leading zeros are left out, so that two ways to write one number give the same octets.
+///
+/// # Errors
+/// What was wrong with it.
+pub fn serial_octets(text: &str) -> Result<Vec<u8>, &'static str> {
+    const WRONG: &str =
+        "must be hexadecimal, as `openssl x509 -noout -serial` prints it; colons and a leading 0x are accepted";
+    let digits = text.strip_prefix("0x").unwrap_or(text).replace(':', "");
+    // RFC 5280 §4.1.2.2: at most 20 octets.
+    if digits.is_empty() || digits.len() > 40 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Err(WRONG);
+    }
+    let digits = digits.trim_start_matches('0');
+    let digits = if digits.len() % 2 == 1 { format!("0{digits}") } else { digits.to_owned() };
+    octets(&digits).ok_or(WRONG)
 }
 
 /// Whether a certificate names itself as its issuer; `None` when these bytes are not one.

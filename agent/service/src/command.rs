@@ -1,6 +1,122 @@
-//! Commands of this program as a person types them, for messages that name one.
+//! What the commands of a program share: how they print and end, how they call the running process, and how one is typed.
 
-use std::{env, path::Path};
+use std::{
+    env,
+    fmt::Display,
+    io::{Write as _, stderr, stdout},
+    path::Path,
+    process::ExitCode,
+    time::Duration,
+};
+
+use tonic::{Status, transport::Channel};
+
+use crate::{
+    configuration::Table,
+    in_full, status,
+    tls::{self, TlsFiles},
+};
+
+/// Wrong usage or configuration.
+pub const EXIT_CONFIGURATION: u8 = 2;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
+pub enum Failed {
+    /// The configuration, or what was typed; in words. Exit code 2.
+    Usage(String),
+    /// The running process said no, or did not answer. Exit code 1.
+    Call(Box<Status>),
+    /// It was not done, or not all of it; in words, if any are left to say. Exit code 1.
+    Not(Option<String>),
+    /// Whoever read the output has gone: nobody is left to be told of a failure. Exit code 0.
+    NobodyReads,
+}
+
+impl From<Status> for Failed {
+    fn from(status: Status) -> Self {
+        Self::Call(Box::new(status))
+    }
+}
+
+/// Prints a line; a closed pipe ends the command instead of breaking it.
+///
+/// # Errors
+/// [`Failed::NobodyReads`].
+pub fn say(line: impl Display) -> Result<(), Failed> {
+    writeln!(stdout().lock(), "{line}").map_err(|_| Failed::NobodyReads)
+}
+
+/// Turns the end of a command of `program` into words on standard error and an exit code.
+pub fn ended(program: &str, outcome: Result<(), Failed>) -> ExitCode {
+    let (code, words) = match outcome {
+        Ok(()) | Err(Failed::NobodyReads) => return ExitCode::SUCCESS,
+        Err(Failed::Usage(words)) => (EXIT_CONFIGURATION, Some(words)),
+        Err(Failed::Call(status)) => (1, Some(said(&status))),
+        Err(Failed::Not(words)) => (1, words),
+    };
+    if let Some(words) = words {
+        // That nobody reads it changes nothing.
+        let _ = writeln!(stderr(), "{program}: {words}");
+    }
+    ExitCode::from(code)
+}
+
+/// What the other side said, with the reason that programs look for.
+fn said(status: &Status) -> String {
+    let words = status::in_full(status);
+    match status::reason(status) {
+        Some(reason) => format!("{words} ({reason})"),
+        None => words,
+    }
+}
+
+/// Runs a command that calls the running process.
+pub fn block_on(program: &str, command: impl Future<Output = Result<(), Failed>>) -> ExitCode {
+    let outcome = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(command),
+        Err(error) => Err(Failed::Not(Some(error.to_string()))),
+    };
+    ended(program, outcome)
+}
+
+/// `[client]`: how a program's own commands call the running process.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// `https://host:port`.
+    pub endpoint: String,
+    /// The client's certificate, key and trust.
+    pub tls: TlsFiles,
+}
+
+impl Client {
+    /// Reads it; `None` when something was missing or wrong, which was collected.
+    #[must_use]
+    pub fn from_table(table: &Table<'_>) -> Option<Self> {
+        let endpoint = table.parsed("endpoint", |text| tls::check_endpoint(text).map(|()| text.to_owned()));
+        let tls = TlsFiles::from_table(table);
+        Some(Self { endpoint: endpoint?, tls: tls? })
+    }
+
+    /// A channel to the running process, as the configuration in `file` says.
+    ///
+    /// # Errors
+    /// [`Failed::Usage`]: there is no `[client]`, or its files are not right.
+    pub fn channel(configured: Option<&Self>, file: &Path) -> Result<Channel, Failed> {
+        let Some(client) = configured else {
+            let words = format!(
+                "{}: there is no [client]: give endpoint, certificate, key and trust, so that this command can call the \
+                 running process",
+                file.display()
+            );
+            return Err(Failed::Usage(words));
+        };
+        let channel = tls::channel(&client.endpoint, &client.tls, CONNECT_TIMEOUT);
+        channel.map_err(|error| Failed::Usage(in_full(&error)))
+    }
+}
 
 /// This program with these arguments and its configuration file, such as
 /// `/usr/bin/station-agent journal repair --config /etc/station-agent/station.toml`: as it stands it works in any directory.

@@ -18,11 +18,11 @@ use issuance::{
 use journal::{JournalOptions, LogOptions};
 use keystore::KeystoreSettings;
 use service::{
-    command,
+    command::{self, Client},
     configuration::{File, Mistakes, Table},
     roles::Callers,
     secrets,
-    tls::{self, TlsFiles},
+    tls::TlsFiles,
 };
 
 use crate::{
@@ -64,7 +64,7 @@ pub struct StationConfiguration {
     /// Supervisors' badges and the hashes of their PINs; empty: nobody decides at somebody else's screen.
     pub supervisors: Vec<(String, PinHash)>,
     /// How this program's own commands call the station, when that is configured.
-    pub client: Option<ClientSettings>,
+    pub client: Option<Client>,
     /// The file itself.
     pub file: PathBuf,
     /// SHA-256 of the file.
@@ -77,15 +77,6 @@ pub struct ListenSettings {
     /// Address and port; port 0 takes a free one.
     pub address: SocketAddr,
     /// Its certificate, key and trust.
-    pub tls: TlsFiles,
-}
-
-/// How `issue`, `status` and `watch` call a running station.
-#[derive(Debug, Clone)]
-pub struct ClientSettings {
-    /// `https://host:port`.
-    pub endpoint: String,
-    /// The client's certificate, key and trust.
     pub tls: TlsFiles,
 }
 
@@ -175,7 +166,7 @@ impl StationConfiguration {
         let queue = queue(root.optional_table("queue").as_ref());
         let profiles = profiles(root);
         let supervisors = root.optional_table("supervisors").map(|table| supervisors(&table)).unwrap_or_default();
-        let client = root.optional_table("client").map(|table| client(&table));
+        let client = root.optional_table("client").map(|table| Client::from_table(&table));
         let fixtures = fixtures(root);
         check_places(root, &profiles, &fixtures);
         Some(Self {
@@ -210,12 +201,6 @@ fn listen(table: &Table<'_>) -> Option<ListenSettings> {
     });
     let tls = TlsFiles::from_table(table);
     Some(ListenSettings { address: address?, tls: tls? })
-}
-
-fn client(table: &Table<'_>) -> Option<ClientSettings> {
-    let endpoint = table.parsed("endpoint", |text| tls::check_endpoint(text).map(|()| text.to_owned()));
-    let tls = TlsFiles::from_table(table);
-    Some(ClientSettings { endpoint: endpoint?, tls: tls? })
 }
 
 fn supervisors(table: &Table<'_>) -> Vec<(String, PinHash)> {

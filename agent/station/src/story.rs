@@ -6,7 +6,7 @@ use issuance::{
     record::{DeviceChecked, Refuted, Requested, Stop},
     residency::Standing,
 };
-use journal::commands::{Head, Wanted, Words, serial_octets};
+use journal::commands::{Head, Wanted, Words};
 use serde_json::Value;
 
 use crate::{
@@ -56,7 +56,8 @@ impl Words for Story {
     fn needle(&self, wanted: &Wanted) -> Result<Vec<u8>, String> {
         match wanted {
             Wanted::DeviceSerial(serial) => Ok(serial.as_bytes().to_vec()),
-            Wanted::CertificateSerial(serial) => serial_octets(serial),
+            Wanted::CertificateSerial(serial) => certificate::serial_octets(serial)
+                .map_err(|wrong| format!("{serial:?} is no certificate serial: it {wrong}")),
         }
     }
 
@@ -66,7 +67,7 @@ impl Words for Story {
             (Wanted::DeviceSerial(serial), Record::Requested(request)) => request.device_serial.as_str() == serial,
             (Wanted::CertificateSerial(serial), Record::Issued { certificate, .. }) => {
                 certificate::certificate_serial(&certificate)
-                    .is_some_and(|found| serial_octets(&found).ok() == serial_octets(serial).ok())
+                    .is_some_and(|found| certificate::serial_octets(&found) == certificate::serial_octets(serial))
             }
             _ => false,
         }

@@ -38,7 +38,7 @@ impl CrlArguments {
             let Some(crl) = answer.crls.iter().find(|crl| crl.list == wanted) else {
                 let lists: Vec<&str> = answer.crls.iter().map(|crl| crl.list.as_str()).collect();
                 let words = format!("there is no list {wanted:?}: give one of {}", lists.join(", "));
-                return Err(Failed::Configuration(words));
+                return Err(Failed::Usage(words));
             };
             let config = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
             let text = pem::encode_config(&pem::Pem::new("X509 CRL", crl.der.as_slice()), config);

@@ -94,7 +94,7 @@ impl RevokeArguments {
         }
         match answer.pending.as_str() {
             "" => Ok(()),
-            why => Err(Failed::InPart(format!("it is revoked, and not yet in the CRLs: {why}"))),
+            why => Err(Failed::Not(Some(format!("it is revoked, and not yet in the CRLs: {why}")))),
         }
     }
 }

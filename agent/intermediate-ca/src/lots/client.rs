@@ -1,22 +1,19 @@
 //! `intermediate-ca lot …`: a client of the running CA, with the certificate of `[client]`.
 
 use std::{
-    error::Error,
     fs,
-    io::{Read as _, Write as _, stdin, stdout},
-    path::PathBuf,
-    time::Duration,
+    io::{Read as _, stdin},
+    path::{Path, PathBuf},
+    process::ExitCode,
 };
 
 use proto::ca::v1::{self as wire, lot_service_client::LotServiceClient};
 use serde_json::{Value, json};
-use service::{grpc::MESSAGE_BYTES_MAX, tls};
+use service::grpc::MESSAGE_BYTES_MAX;
 use tonic::transport::Channel;
 
 use super::authorisation::AUTHORISATION_MAX;
-use crate::configuration::{Client, Configuration};
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+use crate::commands::client::{self, Failed, say};
 
 /// What to do with lots at the running CA.
 #[derive(Debug, Clone, clap::Subcommand)]
@@ -82,20 +79,14 @@ pub enum LotCommand {
     },
 }
 
-/// Does it, and prints what came of it.
-pub fn run(configuration: &Configuration, command: LotCommand, json: bool) -> Result<(), Box<dyn Error>> {
-    let client = configuration.client.as_ref().ok_or(
-        "there is no [client] in the configuration: give endpoint, certificate, key and trust, so that this command can \
-         call the running CA",
-    )?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(call(client, command, json))
+/// Does it, and prints what came of it. Exit code 0: done; 1: refused, or no answer; 2: wrong arguments or configuration.
+#[must_use]
+pub fn run(config: &Path, command: LotCommand, json: bool) -> ExitCode {
+    client::block_on(call(config, command, json))
 }
 
-async fn call(client: &Client, command: LotCommand, json: bool) -> Result<(), Box<dyn Error>> {
-    let channel = tls::channel(&client.endpoint, &client.files, CONNECT_TIMEOUT)?;
-    let mut lots: LotServiceClient<Channel> =
-        LotServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
+async fn call(config: &Path, command: LotCommand, json: bool) -> Result<(), Failed> {
+    let mut lots = LotServiceClient::new(client::channel(config)?).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let lot = match command {
         LotCommand::Open { lot, profile, quantity } => {
             lots.open_lot(wire::OpenLotRequest { lot, profile, quantity }).await
@@ -113,32 +104,26 @@ async fn call(client: &Client, command: LotCommand, json: bool) -> Result<(), Bo
         }
         LotCommand::List => return list(&mut lots, json).await,
         LotCommand::Report { lot, out } => {
-            let mut parts = lots.report_lot(wire::ReportLotRequest { lot }).await.map_err(said)?.into_inner();
+            let mut parts = lots.report_lot(wire::ReportLotRequest { lot }).await?.into_inner();
             let mut report = String::new();
-            while let Some(part) = parts.message().await.map_err(said)? {
+            while let Some(part) = parts.message().await? {
                 report.push_str(&part.part);
             }
             return match out {
                 Some(path) => fs::write(&path, report)
-                    .map_err(|error| format!("could not write {}: {error}", path.display()).into()),
-                None => Ok(writeln!(stdout(), "{report}")?),
+                    .map_err(|error| Failed::Not(Some(format!("could not write {}: {error}", path.display())))),
+                None => say(report),
             };
         }
     };
-    tell(&lot.map_err(said)?.into_inner(), json)
+    tell(&lot?.into_inner(), json)
 }
 
-/// What the CA said, with the reason that programs look for.
-fn said(status: tonic::Status) -> String {
-    let words = service::status::in_full(&status);
-    service::status::reason(&status).map_or(words.clone(), |reason| format!("{words} ({reason})"))
-}
-
-async fn list(lots: &mut LotServiceClient<Channel>, json: bool) -> Result<(), Box<dyn Error>> {
+async fn list(lots: &mut LotServiceClient<Channel>, json: bool) -> Result<(), Failed> {
     let mut page_token = String::new();
     loop {
         let request = wire::ListLotsRequest { page_size: 0, page_token };
-        let page = lots.list_lots(request).await.map_err(said)?.into_inner();
+        let page = lots.list_lots(request).await?.into_inner();
         page.lots.iter().try_for_each(|lot| tell(lot, json))?;
         if page.next_page_token.is_empty() {
             return Ok(());
@@ -147,18 +132,18 @@ async fn list(lots: &mut LotServiceClient<Channel>, json: bool) -> Result<(), Bo
     }
 }
 
-fn read(file: &PathBuf) -> Result<String, Box<dyn Error>> {
+fn read(file: &PathBuf) -> Result<String, Failed> {
     let mut text = String::new();
     let most = AUTHORISATION_MAX as u64 + 2;
     let read = match file.as_os_str() == "-" {
         true => stdin().take(most).read_to_string(&mut text),
         false => fs::File::open(file).and_then(|opened| opened.take(most).read_to_string(&mut text)),
     };
-    read.map_err(|error| format!("could not read {}: {error}", file.display()))?;
+    read.map_err(|error| Failed::Not(Some(format!("could not read {}: {error}", file.display()))))?;
     Ok(text.trim().to_owned())
 }
 
-fn tell(lot: &wire::Lot, json: bool) -> Result<(), Box<dyn Error>> {
+fn tell(lot: &wire::Lot, json: bool) -> Result<(), Failed> {
     let state = lot.state().as_str_name().trim_start_matches("STATE_");
     let jti = lot.authorisation.as_ref().map(|authorisation| authorisation.jti.as_str());
     if json {
@@ -166,9 +151,9 @@ fn tell(lot: &wire::Lot, json: bool) -> Result<(), Box<dyn Error>> {
             "lot": lot.lot, "profile": lot.profile, "quantity": lot.quantity, "used": lot.used, "state": state,
             "jti": jti.map_or(Value::Null, Value::from),
         });
-        return Ok(writeln!(stdout(), "{line}")?);
+        return say(line);
     }
     let signed = jti.map_or_else(String::new, |jti| format!(", signed: {jti}"));
     let line = format!("{:<20} {:<16} {} of {} used, {state}{signed}", lot.lot, lot.profile, lot.used, lot.quantity);
-    Ok(writeln!(stdout(), "{line}")?)
+    say(line)
 }

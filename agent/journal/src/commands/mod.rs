@@ -1,10 +1,11 @@
 //! The commands over a journal that its owners' programs share: `verify`, `prove`, `check-proof`, `export`,
-//! `check-export`, `show`. What a record says is told by the owner ([`Words`]). Nothing here changes the journal; each
+//! `check-export`, `show`, `repair`. What a record says is told by the owner ([`Words`]). Nothing here changes the journal; each
 //! works on a copy as well, and beside a process that has the journal open.
 //!
 //! Exit codes: 0 done, and nothing was altered; 1 altered, or it could not be done; 2 wrong usage or configuration.
 
 mod export;
+mod mending;
 mod proof;
 mod select;
 mod verification;
@@ -22,7 +23,7 @@ pub use export::Format;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
-use crate::{LogOptions, Purpose, VerifyingKey, tree::checkpoint::Checkpoint, tree::note::Note};
+use crate::{JournalOptions, LogOptions, Purpose, VerifyingKey, tree::checkpoint::Checkpoint, tree::note::Note};
 
 /// What every command's help ends with.
 const EXIT_CODES: &str =
@@ -79,15 +80,30 @@ pub enum Wanted {
 /// Where a journal is, when its owner's configuration says so.
 #[derive(Debug, Clone)]
 pub struct Places {
-    /// The journal's directory.
-    pub journal: PathBuf,
+    /// The journal.
+    pub journal: JournalOptions,
     /// Its log.
     pub log: LogOptions,
 }
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum AuditCommand {
+pub enum Command {
+    /// Mend damaged and missing segments with a copy of the journal's directory, such as a backup.
+    ///
+    /// What is whole stays byte for byte, and what was damaged is kept beside it as `*.damaged`. Exit codes: 0 mended, or
+    /// nothing was damaged; 1 not mended: its owner runs, or the copy does not fit; 2 wrong usage or configuration.
+    Repair {
+        /// The configuration.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// The copy of the journal's directory. It is only read.
+        #[arg(long, value_name = "COPY")]
+        from: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Hold every byte of the journal and its log against the signed checkpoint, and name what was altered.
     ///
     /// With --journal it works on a copy, without a configuration: then --key is needed too. A journal that is open is
@@ -215,25 +231,26 @@ fn not(error: &dyn std::error::Error) -> Failed {
 /// Runs a command of the program `program`. `configured` reads the configuration in the given file, or in the default one.
 pub fn run(
     program: &str,
-    command: AuditCommand,
+    command: Command,
     words: &dyn Words,
     configured: &dyn Fn(Option<&Path>) -> Result<Places, String>,
 ) -> ExitCode {
     let outcome = match command {
-        AuditCommand::Verify { place, kept, no_tiles, json } => {
+        Command::Repair { config, from, json } => {
+            configured(config.as_deref()).map_err(Failed::Usage).and_then(|places| mending::run(&places, &from, json))
+        }
+        Command::Verify { place, kept, no_tiles, json } => {
             place.open(configured).and_then(|place| verification::run(&place, kept.as_deref(), !no_tiles, json))
         }
-        AuditCommand::Prove { place, certificate_serial, out, json } => {
+        Command::Prove { place, certificate_serial, out, json } => {
             place.open(configured).and_then(|place| proof::prove(&place, words, certificate_serial, out, json))
         }
-        AuditCommand::CheckProof { file, key, witness, json } => {
-            proof::check(&file, &key, witness.as_deref(), words, json)
-        }
-        AuditCommand::Export { place, format, out, json } => {
+        Command::CheckProof { file, key, witness, json } => proof::check(&file, &key, witness.as_deref(), words, json),
+        Command::Export { place, format, out, json } => {
             place.open(configured).and_then(|place| export::run(&place, words, format, &out, json))
         }
-        AuditCommand::CheckExport { file, key, json } => export::check(&file, &key, json),
-        AuditCommand::Show { place, device_serial, json } => {
+        Command::CheckExport { file, key, json } => export::check(&file, &key, json),
+        Command::Show { place, device_serial, json } => {
             place.open(configured).and_then(|place| proof::show(&place, words, device_serial, json))
         }
     };
@@ -274,7 +291,13 @@ impl Place {
             None if public.exists() => Some(read_key(&public.to_string_lossy(), Purpose::Log)?),
             None => None,
         };
-        Ok(Opened { journal, tlog: self.tlog.unwrap_or(log.directory), key_file: Some(log.key_file), key, witness })
+        Ok(Opened {
+            journal: journal.directory,
+            tlog: self.tlog.unwrap_or(log.directory),
+            key_file: Some(log.key_file),
+            key,
+            witness,
+        })
     }
 }
 
@@ -316,21 +339,6 @@ pub(crate) fn moment(time_ms: i64) -> String {
     let format = time::macros::format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
     let time = time::OffsetDateTime::from_unix_timestamp(time_ms.div_euclid(1000)).ok();
     time.and_then(|time| time.format(format).ok()).unwrap_or_else(|| format!("{time_ms} ms after 1970"))
-}
-
-/// A certificate serial as people and tools write it, in octets: hexadecimal, of either case, with or without colons.
-///
-/// # Errors
-/// It is none, in words.
-pub fn serial_octets(serial: &str) -> Result<Vec<u8>, String> {
-    let digits: Vec<u8> = serial.bytes().filter(|byte| *byte != b':').collect();
-    let octet = |pair: &[u8]| {
-        let is_hexadecimal = pair.len() == 2 && pair.iter().all(u8::is_ascii_hexdigit);
-        is_hexadecimal.then(|| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).flatten()
-    };
-    let octets: Option<Vec<u8>> = digits.chunks(2).map(octet).collect();
-    let octets = octets.filter(|octets| !octets.is_empty());
-    octets.ok_or_else(|| format!("{serial:?} is no certificate serial: write it in hexadecimal, two digits an octet"))
 }
 
 /// The newest checkpoint of a log, unverified.

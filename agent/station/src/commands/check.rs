@@ -13,13 +13,13 @@ use issuance::{
 };
 use keystore::worker::{Deadlines, Worker, WorkerSettings};
 use serde_json::json;
-use service::tls::{self, TlsFiles};
+use service::{
+    command::EXIT_CONFIGURATION,
+    tls::{self, TlsFiles},
+};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
-use super::{
-    EXIT_CONFIGURATION,
-    client::{Failed, say},
-};
+use super::client::{Failed, say};
 use crate::{configuration::StationConfiguration, profiles::PinnedProfile};
 
 /// Certificates that end sooner than this are a finding.

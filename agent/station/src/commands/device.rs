@@ -44,7 +44,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failed> {
     } else {
         tell(&found)?;
     }
-    if found.verified { Ok(()) } else { Err(Failed::Stopped) }
+    if found.verified { Ok(()) } else { Err(Failed::Not(None)) }
 }
 
 async fn verify(path: &Path, request: VerifyDeviceRequest) -> Result<DeviceVerification, Failed> {

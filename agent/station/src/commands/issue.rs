@@ -69,7 +69,7 @@ pub(super) async fn run(path: &Path, what: What, json: bool) -> Result<(), Faile
     bar.finish_and_clear();
     let last = client.get_issuance(GetIssuanceRequest { name: last.name }).await?.into_inner();
     tell(&last, json)?;
-    if last.state() == proto::station::v1::issuance::State::Completed { Ok(()) } else { Err(Failed::Stopped) }
+    if last.state() == proto::station::v1::issuance::State::Completed { Ok(()) } else { Err(Failed::Not(None)) }
 }
 
 fn tell(issuance: &Issuance, json: bool) -> Result<(), Failed> {

@@ -3,23 +3,27 @@
 //! Exit codes: 0 done; 1 it could not be done, `check` found problems, or `device verify` something that does not hold;
 //! 2 wrong usage or configuration.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
+use journal::commands::Places;
+
+use crate::{configuration::StationConfiguration, story::Story};
 
 mod check;
 mod client;
 mod device;
 mod issue;
-mod journal;
 mod pin;
 mod rework;
 mod serve;
 mod status;
 mod watch;
 
-/// Exit code for wrong usage or configuration.
-const EXIT_CONFIGURATION: u8 = 2;
+const PROGRAM: &str = "station-agent";
 
 /// One agent process: makes each device's key inside the device, and puts its certificate there.
 #[derive(Debug, Parser)]
@@ -96,9 +100,9 @@ enum Command {
         #[arg(long)]
         badge: String,
     },
-    /// The station's journal, while the station does not run.
+    /// The station's journal. `repair` needs a station that does not run.
     #[command(subcommand)]
-    Journal(journal::Command),
+    Journal(journal::commands::Command),
     /// Serves one device's keystore over a socket on standard input; started by the station itself.
     #[command(hide = true)]
     KeystoreWorker,
@@ -109,6 +113,13 @@ struct ConfigArgument {
     /// The station's configuration.
     #[arg(long = "config", default_value = "station.toml")]
     path: PathBuf,
+}
+
+/// Where the station's journal is.
+fn places(config: Option<&Path>) -> Result<Places, String> {
+    let configuration = StationConfiguration::read(config.unwrap_or(Path::new("station.toml")));
+    let configuration = configuration.map_err(|mistakes| mistakes.to_string())?;
+    Ok(Places { journal: configuration.journal_options(), log: configuration.checkpoints })
 }
 
 /// Runs the command line.
@@ -123,7 +134,7 @@ pub fn main() -> ExitCode {
         Command::Status { config, json } => client::block_on(status::run(&config.path, json)),
         Command::Watch { config, after, json } => client::block_on(watch::run(&config.path, after, json)),
         Command::Pin { badge } => pin::run(&badge),
-        Command::Journal(command) => journal::run(command),
+        Command::Journal(command) => journal::commands::run(PROGRAM, command, &Story, &places),
         Command::KeystoreWorker => keystore::worker::run(),
     }
 }

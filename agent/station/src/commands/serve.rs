@@ -6,11 +6,10 @@ use std::{
     process::ExitCode,
 };
 
-use service::{in_full, restart, shutdown::Shutdown, telemetry};
+use service::{command::EXIT_CONFIGURATION, in_full, restart, shutdown::Shutdown, telemetry};
 use tokio::time::timeout;
 use tracing::{error, info};
 
-use super::EXIT_CONFIGURATION;
 use crate::{configuration::StationConfiguration, station};
 
 pub(super) fn run(path: &Path, json: bool) -> ExitCode {
