@@ -10,9 +10,10 @@ use std::{
 
 use proto::station::v1::{
     AuthoriseLotRequest, BatchStartIssuancesRequest, BatchStartIssuancesResponse, CancelIssuanceRequest,
-    CloseLotRequest, DeviceVerification, Event, Fixture, GetIssuanceRequest, GetLotRequest, GetStationRequest, Issuance,
-    ListIssuancesRequest, ListIssuancesResponse, ListLotsRequest, ListLotsResponse, Lot, OpenLotRequest, Queue,
-    ReleaseIssuanceRequest, ReworkIssuanceRequest, StartIssuanceRequest, Station, VerifyDeviceRequest, WatchRequest,
+    CloseLotRequest, DeviceVerification, Event, Fixture, GetIssuanceRequest, GetLotRequest, GetStationRequest,
+    Issuance, ListIssuancesRequest, ListIssuancesResponse, ListLotsRequest, ListLotsResponse, Lot, OpenLotRequest,
+    Queue, ReleaseIssuanceRequest, ReworkIssuanceRequest, StartIssuanceRequest, Station, VerifyDeviceRequest,
+    WatchRequest,
     event::Change,
     fixture,
     issuance::State,

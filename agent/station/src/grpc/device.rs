@@ -5,7 +5,7 @@ use proto::station::v1::{self as wire, device_check::Question as WireQuestion};
 use service::{roles::Role, status};
 use tonic::{Code, Request, Status};
 
-use super::{StationApi, refused, short};
+use super::{StationApi, fields::short, refused};
 use crate::{
     fixtures::Fixture,
     inspection::{Asked, Inspection},
