@@ -9,9 +9,11 @@ set -eu
 demo="gcc libc6-dev make pkg-config libtss2-dev ca-certificates swtpm swtpm-tools gnutls-bin softhsm2 openssl"
 # To look at the devices with tools we did not write, and at the page with a browser we did not write; to kill and fail
 # system calls, to set the clocks of single processes, and to mount file systems whose power is cut; a broker that enforces
-# CRLs; the reference implementation of signed notes and tiles; an EST client.
+# CRLs; the reference implementation of signed notes and tiles; an EST client; a token behind a server that can be killed;
+# OpenSSL's way to a token, for the CA's speed beside `openssl ca`.
 test="git tpm2-tools opensc chromium chromium-driver strace e2fsprogs faketime mount python3-venv curl mosquitto mosquitto-clients
-    golang-go golang-golang-x-mod-dev strongswan-pki libstrongswan-standard-plugins libstrongswan-extra-plugins"
+    golang-go golang-golang-x-mod-dev strongswan-pki libstrongswan-standard-plugins libstrongswan-extra-plugins
+    p11-kit p11-kit-modules libengine-pkcs11-openssl"
 
 # Debian's npm, unless there is another one.
 npm=

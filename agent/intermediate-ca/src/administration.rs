@@ -13,9 +13,10 @@ use tonic::{Code, Request, Response, Status};
 use tracing::{info, warn};
 
 use crate::{
-    authority::Authority,
+    authority::{Authority, Problem},
     callers::{CallerSaid, Disabled, Door},
     grpc::unavailable,
+    pki::CaCertificate,
     publication::Crl,
     revocation::{NotRevoked, Revocation, RevocationReason, Revoked, Target},
 };
@@ -130,6 +131,31 @@ impl AdministrationService for Administration {
             .map(|(name, role)| described(name.clone(), role, disabled.get(name)))
             .collect();
         Ok(Response::new(wire::ListCallersResponse { callers }))
+    }
+
+    async fn get_status(
+        &self,
+        request: Request<wire::GetStatusRequest>,
+    ) -> Result<Response<wire::AuthorityStatus>, Status> {
+        self.authorise(&request, READERS)?;
+        let problems = self.authority.problems();
+        let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+        let validity = |one: &CaCertificate| wire::CaValidity {
+            name: one.name.to_string(),
+            not_before: time(one.not_before),
+            not_after: time(one.not_after),
+        };
+        Ok(Response::new(wire::AuthorityStatus {
+            name: self.authority.name().to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            serving: !problems.iter().any(|problem| problem.red),
+            problems: problems
+                .into_iter()
+                .map(|Problem { reason, message, red }| wire::Problem { reason: reason.to_owned(), message, red })
+                .collect(),
+            authorities: self.authority.standing().into_iter().map(validity).collect(),
+            crls: self.authority.crls().iter().map(|crl| outline(crl)).collect(),
+        }))
     }
 }
 

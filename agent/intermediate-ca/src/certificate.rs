@@ -1,12 +1,9 @@
 //! Certificates as bytes: the TBSCertificate that rcgen makes of parameters without touching a key, and the certificate
 //! that it becomes with a signature.
 
-use std::cell::RefCell;
-
-use issuance::PublicKey;
+use issuance::{KeyAlgorithm, PublicKey};
 use rcgen::{
     CertificateParams, CertificateRevocationListParams, Issuer, PublicKeyData, SignatureAlgorithm, SigningKey,
-    SubjectPublicKeyInfo,
 };
 
 /// A certificate serial: 16 random octets. The first has its top bit clear, so that the INTEGER is positive, and is not
@@ -40,7 +37,7 @@ pub enum CertificateError {
     NoRandomness,
     /// The key's encoding is not the one that every CA writes, so it could not be copied into a certificate unchanged.
     #[error("the public key cannot stand in a certificate as it is encoded")]
-    KeyEncoding(#[source] rcgen::Error),
+    KeyEncoding,
     /// The CA certificate is not one that rcgen can issue from.
     #[error("the CA certificate cannot be issued from")]
     Issuer(#[source] rcgen::Error),
@@ -52,35 +49,26 @@ pub enum CertificateError {
     NotDer,
 }
 
-/// Who issues a certificate.
-#[derive(Clone, Copy)]
-pub(crate) enum IssuedBy<'a> {
-    /// A root signs itself.
-    Itself,
-    /// A CA, by its certificate (DER) and its key.
-    Ca { certificate: &'a [u8], key: &'a PublicKey },
+/// Who issues, as rcgen knows it. Made once: parsing a CA's certificate costs more than writing what it issues.
+pub(crate) type Template = Issuer<'static, PublicHalf>;
+
+/// The template of a CA, from its certificate (DER) and its key.
+pub(crate) fn template(certificate: &[u8], key: &PublicKey) -> Result<Template, CertificateError> {
+    Issuer::from_ca_cert_der(&certificate.to_vec().into(), PublicHalf::new(key)?).map_err(CertificateError::Issuer)
 }
 
-/// The TBSCertificate of these parameters, DER: what the issuer's key will sign.
+/// The TBSCertificate of these parameters, DER: what the issuer's key will sign; without an issuer, its own.
 pub(crate) fn tbs_certificate(
     params: &CertificateParams,
     key: &PublicKey,
-    issuer: IssuedBy<'_>,
+    issuer: Option<&Template>,
 ) -> Result<Vec<u8>, CertificateError> {
-    let subject = RecordingKey::new(key)?;
-    match issuer {
-        IssuedBy::Itself => {
-            params.self_signed(&subject).map_err(CertificateError::Encoding)?;
-            subject.recorded()
-        }
-        IssuedBy::Ca { certificate, key } => {
-            let ca = RecordingKey::new(key)?;
-            let issuer =
-                Issuer::from_ca_cert_der(&certificate.to_vec().into(), &ca).map_err(CertificateError::Issuer)?;
-            params.signed_by(&subject, &issuer).map_err(CertificateError::Encoding)?;
-            ca.recorded()
-        }
-    }
+    let subject = PublicHalf::new(key)?;
+    let unsigned = match issuer {
+        None => params.self_signed(&subject),
+        Some(issuer) => params.signed_by(&subject, issuer),
+    };
+    to_be_signed(unsigned.map_err(CertificateError::Encoding)?.der())
 }
 
 /// Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm, signatureValue }. The outer algorithm is the inner one,
@@ -104,13 +92,50 @@ pub(crate) fn assemble_crl(tbs: &[u8], signature: &[u8]) -> Result<Vec<u8>, Cert
 /// The TBSCertList of these parameters, DER: what the issuer's key will sign.
 pub(crate) fn tbs_cert_list(
     params: &CertificateRevocationListParams,
-    certificate: &[u8],
-    key: &PublicKey,
+    issuer: &Template,
 ) -> Result<Vec<u8>, CertificateError> {
-    let ca = RecordingKey::new(key)?;
-    let issuer = Issuer::from_ca_cert_der(&certificate.to_vec().into(), &ca).map_err(CertificateError::Issuer)?;
-    params.signed_by(&issuer).map_err(CertificateError::Encoding)?;
-    ca.recorded()
+    to_be_signed(params.signed_by(issuer).map_err(CertificateError::Encoding)?.der())
+}
+
+/// CertificationRequestInfo and the algorithm that its key signs it with (RFC 2986 §4), DER.
+pub(crate) struct RequestInfo {
+    pub(crate) info: Vec<u8>,
+    algorithm: Vec<u8>,
+}
+
+impl RequestInfo {
+    /// The certification request, DER.
+    pub(crate) fn whole(&self, signature: &[u8]) -> Vec<u8> {
+        sealed(&self.info, &self.algorithm, signature)
+    }
+}
+
+/// What a key signs to ask for a certificate.
+pub(crate) fn request_info(params: &CertificateParams, key: &PublicKey) -> Result<RequestInfo, CertificateError> {
+    let unsigned = params.serialize_request(&PublicHalf::new(key)?).map_err(CertificateError::Encoding)?;
+    let parts = || {
+        let (_, content, _) = element(unsigned.der(), 0x30)?;
+        let (info, _, content) = element(content, 0x30)?;
+        let (algorithm, _, _) = element(content, 0x30)?;
+        Some(RequestInfo { info: info.to_vec(), algorithm: algorithm.to_vec() })
+    };
+    parts().ok_or(CertificateError::NotDer)
+}
+
+/// A certificate's TBSCertificate and its signature; `None` unless [`assemble`] makes the same certificate of them.
+pub(crate) fn taken_apart(certificate: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let (_, content, _) = element(certificate, 0x30)?;
+    let (tbs, _, content) = element(content, 0x30)?;
+    let (_, _, content) = element(content, 0x30)?;
+    let (_, bits, _) = element(content, 0x03)?;
+    let signature = bits.strip_prefix(&[0])?;
+    assemble(tbs, signature).is_ok_and(|whole| whole == certificate).then(|| (tbs.to_vec(), signature.to_vec()))
+}
+
+/// What stands before the signature.
+fn to_be_signed(unsigned: &[u8]) -> Result<Vec<u8>, CertificateError> {
+    let tbs = element(unsigned, 0x30).and_then(|(_, content, _)| element(content, 0x30));
+    tbs.map(|(tbs, _, _)| tbs.to_vec()).ok_or(CertificateError::NotDer)
 }
 
 fn sealed(tbs: &[u8], algorithm: &[u8], signature: &[u8]) -> Vec<u8> {
@@ -165,38 +190,34 @@ pub(crate) fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8], &[u8])> {
     (found == tag).then_some((whole, content, rest))
 }
 
-/// A key that signs nothing: it keeps what it was asked to sign.
-struct RecordingKey {
-    public_key: SubjectPublicKeyInfo,
-    recorded: RefCell<Option<Vec<u8>>>,
-}
+/// A key as rcgen writes it. It signs nothing: what would be signed stands before an empty signature.
+#[derive(Debug)]
+pub(crate) struct PublicHalf(PublicKey);
 
-impl RecordingKey {
+impl PublicHalf {
     fn new(key: &PublicKey) -> Result<Self, CertificateError> {
-        // From the SPKI, never from the request: rcgen would take the algorithm from the request's signature, and make
-        // a P-256 key of a P-384 one that signed with SHA-256.
-        let public_key = SubjectPublicKeyInfo::from_der(key.spki()).map_err(CertificateError::KeyEncoding)?;
-        Ok(Self { public_key, recorded: RefCell::new(None) })
-    }
-
-    fn recorded(self) -> Result<Vec<u8>, CertificateError> {
-        self.recorded.into_inner().ok_or(CertificateError::Encoding(rcgen::Error::RemoteKeyError))
+        let own = Self(key.clone());
+        if own.subject_public_key_info() == key.spki() { Ok(own) } else { Err(CertificateError::KeyEncoding) }
     }
 }
 
-impl PublicKeyData for RecordingKey {
+impl PublicKeyData for PublicHalf {
     fn der_bytes(&self) -> &[u8] {
-        self.public_key.der_bytes()
+        self.0.raw()
     }
 
     fn algorithm(&self) -> &'static SignatureAlgorithm {
-        self.public_key.algorithm()
+        // By the key, never by a request's signature: a P-384 key that signed with SHA-256 is no P-256 one.
+        match self.0.algorithm() {
+            KeyAlgorithm::P256 => &rcgen::PKCS_ECDSA_P256_SHA256,
+            KeyAlgorithm::P384 => &rcgen::PKCS_ECDSA_P384_SHA384,
+            KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => &rcgen::PKCS_RSA_SHA256,
+        }
     }
 }
 
-impl SigningKey for RecordingKey {
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
-        self.recorded.replace(Some(message.to_vec()));
+impl SigningKey for PublicHalf {
+    fn sign(&self, _message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
         Ok(Vec::new())
     }
 }
@@ -233,7 +254,7 @@ mod tests {
     fn assembling_refuses_what_is_no_tbs() {
         let key = rcgen::KeyPair::generate().unwrap();
         let key = PublicKey::from_der(&key.subject_public_key_info()).unwrap();
-        let tbs = tbs_certificate(&CertificateParams::default(), &key, IssuedBy::Itself).unwrap();
+        let tbs = tbs_certificate(&CertificateParams::default(), &key, None).unwrap();
         assert!(assemble(&tbs, &[1]).is_ok());
         for length in 0..tbs.len() {
             assert!(matches!(assemble(&tbs[..length], &[1]), Err(CertificateError::NotDer)), "{length}");

@@ -13,7 +13,7 @@ use rcgen::{
 };
 
 use crate::{
-    certificate::{CertificateError, CertificateSerial, IssuedBy, tbs_certificate},
+    certificate::{CertificateError, CertificateSerial, tbs_certificate},
     extension,
     lint::{self, Expected},
     pki::{CLOCK_ALLOWANCE, CaCertificate, moment, moment_text},
@@ -200,8 +200,7 @@ pub(crate) fn make(
     .into_iter()
     .flatten()
     .collect();
-    let by = IssuedBy::Ca { certificate: &issuer.der, key: &issuer.public_key };
-    let tbs = tbs_certificate(&params, public_key, by).map_err(broken)?;
+    let tbs = tbs_certificate(&params, public_key, Some(&issuer.template)).map_err(broken)?;
     let expected = Expected {
         issuer,
         profile,
@@ -306,7 +305,7 @@ pub(crate) fn outlives(profile: &CaProfile, issuer: &CaCertificate, now: Timesta
 /// A key that cannot be copied into a certificate is the request's fault, everything else ours.
 fn broken(error: CertificateError) -> Stop {
     match error {
-        CertificateError::KeyEncoding(_) => Stop::Refuse(Refusal::because(Reason::KeyNotAccepted, &error)),
+        CertificateError::KeyEncoding => Stop::Refuse(Refusal::because(Reason::KeyNotAccepted, &error)),
         CertificateError::NoRandomness
         | CertificateError::Issuer(_)
         | CertificateError::Encoding(_)

@@ -5,8 +5,10 @@ pub(crate) mod client;
 mod crl;
 mod revoke;
 mod rollover;
+mod status;
 
 pub use caller::CallerArguments;
 pub use crl::CrlArguments;
 pub use revoke::RevokeArguments;
 pub use rollover::{RolloverCommand, run as run_rollover};
+pub use status::StatusArguments;

@@ -115,7 +115,7 @@ pub(crate) fn draft(
         revoked_certs: revoked_certs.collect::<Result<_, CertificateError>>()?,
         key_identifier_method: KeyIdMethod::PreSpecified(issuer.key_identifier.clone()),
     };
-    let tbs = certificate::tbs_cert_list(&params, &issuer.der, &issuer.public_key)?;
+    let tbs = certificate::tbs_cert_list(&params, &issuer.template)?;
     Ok(Draft { number, this_update, next_update, revoked: params.revoked_certs.len(), tbs })
 }
 

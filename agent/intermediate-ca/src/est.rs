@@ -17,11 +17,16 @@
 //!
 //! Not here: `fullcmc`, `serverkeygen`, and the link of request and TLS connection by `challengePassword` (RFC 7030 §3.5).
 
+mod attempts;
 mod client;
 mod encoding;
 mod enrolment;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -38,6 +43,7 @@ use service::{
 use tokio::net::TcpListener;
 use tracing::info;
 
+use self::attempts::Attempts;
 use crate::{
     authority::Authority,
     http::{self, Limits},
@@ -150,6 +156,10 @@ struct Front {
     settings: Arc<EstSettings>,
     /// The certificate that came with the connection.
     shown: Option<Arc<Shown>>,
+    /// Where it came from.
+    address: IpAddr,
+    /// Of all connections.
+    attempts: Arc<Attempts>,
 }
 
 /// Serves until `shutdown`.
@@ -161,11 +171,14 @@ pub(crate) async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let acceptor = Arc::new(acceptor);
-    let carry = move |stream, address| {
+    let attempts = Arc::new(Attempts::default());
+    let carry = move |stream, address: SocketAddr| {
         let (acceptor, authority, settings) = (acceptor.clone(), authority.clone(), settings.clone());
+        let attempts = attempts.clone();
         async move {
             let Some((stream, shown)) = acceptor.accept(stream, address).await else { return };
-            let front = Front { authority, settings, shown: shown.map(Arc::new) };
+            let shown = shown.map(Arc::new);
+            let front = Front { authority, settings, shown, address: address.ip(), attempts };
             let routes = Router::new().fallback(answer).with_state(front);
             http::answer(stream, address, routes, LIMITS).await;
         }
@@ -192,9 +205,13 @@ impl Problem {
     }
 
     fn later(after: Duration, text: impl Into<String>) -> Self {
+        Self::after(StatusCode::SERVICE_UNAVAILABLE, after, text)
+    }
+
+    fn after(status: StatusCode, after: Duration, text: impl Into<String>) -> Self {
         let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
         let after = HeaderValue::from(seconds.max(1));
-        Self { header: Some((header::RETRY_AFTER, after)), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, text) }
+        Self { header: Some((header::RETRY_AFTER, after)), ..Self::new(status, text) }
     }
 }
 

@@ -1,13 +1,16 @@
 //! The CA's signing keys: one thread that owns the keystore, and signatures that count only once they verify.
 
-use std::{sync::Arc, thread};
+use std::thread;
 
 use issuance::{Fault, FaultKind, KeyLocation, Keystore, PublicKey};
 use tokio::sync::{mpsc, oneshot};
 
-/// Batches that may wait for the token. Each waiting one is at most 256 TBSCertificates; more would only grow the wait
-/// beyond what a station's deadline allows.
-const WAITING_MAX: usize = 64;
+/// Calls that may wait for the token and share its next visit; more wait to get there.
+const WAITING_MAX: usize = 256;
+
+/// Messages that share a visit: enough that the visit's own cost is lost in them, and 50 ms of a token that signs 20,000
+/// times a second, so that the first does not wait long for the last.
+const VISIT_MAX: usize = 1_024;
 
 /// A signature that verified with the CA's public key over the bytes it was asked for. Only this file makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +19,10 @@ pub(crate) struct VerifiedSignature(Vec<u8>);
 impl VerifiedSignature {
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.0
     }
 }
 
@@ -26,14 +33,20 @@ pub(crate) fn sign_verified(
     key: &PublicKey,
     messages: &[Vec<u8>],
 ) -> Result<Vec<VerifiedSignature>, Fault> {
-    verify(keystore.sign(location, messages)?, key, messages)
+    verify(signed(keystore, location, messages)?, key, messages)
+}
+
+/// As many signatures as messages.
+fn signed(keystore: &mut dyn Keystore, location: &KeyLocation, messages: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Fault> {
+    let signatures = keystore.sign(location, messages)?;
+    if signatures.len() == messages.len() {
+        return Ok(signatures);
+    }
+    let act = format!("the token gave {} signatures for {} messages", signatures.len(), messages.len());
+    Err(Fault::new(FaultKind::Mismatch, act))
 }
 
 fn verify(signatures: Vec<Vec<u8>>, key: &PublicKey, messages: &[Vec<u8>]) -> Result<Vec<VerifiedSignature>, Fault> {
-    if signatures.len() != messages.len() {
-        let act = format!("the token gave {} signatures for {} messages", signatures.len(), messages.len());
-        return Err(Fault::new(FaultKind::Mismatch, act));
-    }
     if messages.iter().zip(&signatures).any(|(message, signature)| !key.verifies(message, signature)) {
         return Err(Fault::new(
             FaultKind::Mismatch,
@@ -62,41 +75,116 @@ pub(crate) fn remedy(fault: &Fault) -> &'static str {
 /// A handle to the thread; it ends when the last handle is gone.
 #[derive(Clone)]
 pub(crate) struct Hsm {
-    jobs: mpsc::Sender<Job>,
+    asks: mpsc::Sender<Ask>,
+}
+
+enum Ask {
+    Sign(Job),
+    /// Whether a key is there and can be reached.
+    Look(KeyLocation, oneshot::Sender<Result<Option<PublicKey>, Fault>>),
 }
 
 struct Job {
     location: KeyLocation,
-    messages: Arc<[Vec<u8>]>,
-    reply: oneshot::Sender<Result<Vec<Vec<u8>>, Fault>>,
+    messages: Vec<Vec<u8>>,
+    reply: oneshot::Sender<Result<Signed, Fault>>,
 }
+
+/// Messages and their signatures, in order.
+type Signed = (Vec<Vec<u8>>, Vec<Vec<u8>>);
 
 impl Hsm {
     pub(crate) fn start(mut keystore: Box<dyn Keystore>) -> std::io::Result<Self> {
-        let (jobs, mut queue) = mpsc::channel::<Job>(WAITING_MAX);
+        let (asks, mut queue) = mpsc::channel::<Ask>(WAITING_MAX);
         thread::Builder::new().name("hsm".to_owned()).spawn(move || {
-            while let Some(job) = queue.blocking_recv() {
-                let signed = keystore.sign(&job.location, &job.messages);
-                // Who asked may have gone: then nobody records this signature, and nobody sees it.
-                let _ = job.reply.send(signed);
+            while let Some(first) = queue.blocking_recv() {
+                let (visits, looks) = waiting(first, &mut queue);
+                for (location, jobs) in visits {
+                    visit(keystore.as_mut(), &location, jobs);
+                }
+                for (location, reply) in looks {
+                    // Who asked may have lost patience.
+                    let _ = reply.send(keystore.find_key(&location));
+                }
             }
         })?;
-        Ok(Self { jobs })
+        Ok(Self { asks })
     }
 
-    /// Signs every message with one key, in one visit to the hardware.
+    /// Looks for a key, after what waits to be signed.
+    pub(crate) async fn look(&self, location: KeyLocation) -> Result<Option<PublicKey>, Fault> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.send(Ask::Look(location, reply)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+
+    /// Signs every message with one key, in one visit to the hardware, which others' messages may share.
     pub(crate) async fn sign(
         &self,
         location: KeyLocation,
-        key: PublicKey,
+        key: &PublicKey,
         messages: Vec<Vec<u8>>,
     ) -> Result<Vec<VerifiedSignature>, Fault> {
-        let gone = || Fault::new(FaultKind::WorkerCrashed, "the signing thread has ended");
         let (reply, answer) = oneshot::channel();
-        let messages: Arc<[Vec<u8>]> = messages.into();
-        self.jobs.send(Job { location, messages: messages.clone(), reply }).await.map_err(|_| gone())?;
-        let signed = answer.await.map_err(|_| gone())??;
+        self.asks.send(Ask::Sign(Job { location, messages, reply })).await.map_err(|_| gone())?;
+        let (messages, signed) = answer.await.map_err(|_| gone())??;
         // A verification costs more than a signature: it must not keep the token waiting.
-        tokio::task::spawn_blocking(move || verify(signed, &key, &messages)).await.map_err(|_| gone())?
+        let key = key.clone();
+        beside(messages.len(), move || verify(signed, &key, &messages)).await.ok_or_else(gone)?
     }
+}
+
+fn gone() -> Fault {
+    Fault::new(FaultKind::WorkerCrashed, "the signing thread has ended")
+}
+
+type Visits = Vec<(KeyLocation, Vec<Job>)>;
+type Looks = Vec<(KeyLocation, oneshot::Sender<Result<Option<PublicKey>, Fault>>)>;
+
+/// What waits for the token: to be signed, by key, each in the order in which it came; and to be looked for.
+fn waiting(first: Ask, queue: &mut mpsc::Receiver<Ask>) -> (Visits, Looks) {
+    let (mut visits, mut looks): (Visits, Looks) = (Vec::new(), Vec::new());
+    let (mut count, mut next) = (0, Some(first));
+    while let Some(ask) = next {
+        match ask {
+            Ask::Sign(job) => {
+                count += job.messages.len();
+                match visits.iter_mut().find(|(location, _)| *location == job.location) {
+                    Some((_, jobs)) => jobs.push(job),
+                    None => visits.push((job.location.clone(), vec![job])),
+                }
+            }
+            Ask::Look(location, reply) => looks.push((location, reply)),
+        }
+        next = if count < VISIT_MAX { queue.try_recv().ok() } else { None };
+    }
+    (visits, looks)
+}
+
+/// One visit for all of them; each gets the signatures of its own messages, or the visit's fault. What the token cannot do
+/// for one of them, it may do for the others: then each has a visit of its own.
+fn visit(keystore: &mut dyn Keystore, location: &KeyLocation, mut jobs: Vec<Job>) {
+    let counts: Vec<usize> = jobs.iter().map(|job| job.messages.len()).collect();
+    let mut all: Vec<Vec<u8>> = jobs.iter_mut().flat_map(|job| job.messages.drain(..)).collect();
+    let mut signed = signed(keystore, location, &all);
+    let of_one = matches!(&signed, Err(fault) if matches!(fault.kind, FaultKind::Unsupported | FaultKind::Mismatch));
+    let alone = of_one && jobs.len() > 1;
+    for (job, count) in jobs.into_iter().zip(counts) {
+        let messages: Vec<Vec<u8>> = all.drain(..count).collect();
+        let answer = match &mut signed {
+            _ if alone => self::signed(keystore, location, &messages),
+            Ok(signed) => Ok(signed.drain(..count).collect()),
+            Err(fault) => Err(fault.clone()),
+        };
+        // Who asked may have gone: then nobody records this signature, and nobody sees it.
+        let _ = job.reply.send(answer.map(|signatures| (messages, signatures)));
+    }
+}
+
+/// Runs the processor's work for so many requests: few where they are, for a thread's wake-up costs as much as one of them,
+/// more on a thread of their own, so that they do not keep the network's. `None` when it was broken off.
+pub(crate) async fn beside<T: Send + 'static>(count: usize, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    /// A request is a tenth of a millisecond, or a whole one with what a TPM showed.
+    const FEW: usize = 4;
+    if count <= FEW { Some(work()) } else { tokio::task::spawn_blocking(work).await.ok() }
 }

@@ -15,9 +15,11 @@ use service::crash;
 use tracing::info;
 
 use crate::{
+    ceremony,
     certificate::{self, CertificateError},
     generation, hsm,
     pki::{self, CaCertificate, CaCertificateError, PkiError},
+    production,
     profile::{AuthoritySettings, CaName, CaSettings, contradictions, sentences},
 };
 
@@ -79,6 +81,26 @@ pub enum InitError {
         #[source]
         source: CertificateError,
     },
+    /// What is for development alone.
+    #[error("{0}")]
+    NotForProduction(String),
+    /// A certificate that was brought does not fit.
+    #[error("the certificate that was brought for {name} does not fit: {problem}")]
+    Brought {
+        /// The CA.
+        name: CaName,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The root's key is offline, and its certificate was not brought.
+    #[error("the root's key is offline: bring its certificate, with the CN {common_name:?}, by --import FILE")]
+    RootAway {
+        /// Its CN.
+        common_name: String,
+    },
+    /// Requests await the offline root.
+    #[error("{0}")]
+    Awaited(String),
     /// The certificate that was made does not pass the checks that reading it makes.
     #[error("{name}'s certificate was made, and does not fit: {problem}")]
     Unfit {
@@ -89,23 +111,44 @@ pub enum InitError {
     },
 }
 
-/// Makes what is missing of the root and the issuers: key, then certificate, then file.
+/// Makes what is missing of the root and the issuers: key, then certificate, then file. With an offline root it takes its
+/// certificates from `brought`, DER, and writes a certification request for each that is missing.
+///
+/// # Errors
+/// [`InitError`]; what was made before stands, and is found again.
 pub fn init(
     settings: &AuthoritySettings,
     keystore: &mut dyn Keystore,
     now: Timestamp,
+    brought: &[Vec<u8>],
 ) -> Result<Initialised, InitError> {
     let contradictions = contradictions(&settings.root, &settings.issuers, &settings.profiles);
     if !contradictions.is_empty() {
         return Err(InitError::Contradiction(sentences(contradictions)));
     }
     let _lock = lock(&settings.pki)?;
-    keystore.identify().map_err(InitError::Token)?;
+    let identity = keystore.identify().map_err(InitError::Token)?;
+    if let Some(problem) = production::token(&identity).filter(|_| settings.production) {
+        return Err(InitError::NotForProduction(problem));
+    }
     let mut done = Initialised::default();
-    let root = complete(settings, &settings.root, None, keystore, now, &mut done)?;
-    let mut issuers = Vec::new();
+    let root = match settings.root.offline {
+        true => brought_root(settings, brought, &mut done)?,
+        false => complete(settings, &settings.root, None, keystore, now, &mut done)?,
+    };
+    let (mut issuers, mut awaited) = (Vec::new(), Vec::new());
     for issuer in &settings.issuers {
-        issuers.push(complete(settings, issuer, Some(&root), keystore, now, &mut done)?);
+        if !settings.root.offline {
+            issuers.push(complete(settings, issuer, Some(&root), keystore, now, &mut done)?);
+            continue;
+        }
+        match complete_brought(settings, issuer, &root, keystore, brought, &mut done)? {
+            Ok(made) => issuers.push(made),
+            Err(request) => awaited.push(request),
+        }
+    }
+    if !awaited.is_empty() {
+        return Err(InitError::Awaited(ceremony::asked(&awaited, brought.len(), "intermediate-ca init")));
     }
     // What stands may be of a later generation: `serve` knows.
     for (path, text) in generation::published(settings, &[root], &issuers) {
@@ -114,6 +157,80 @@ pub fn init(
         }
     }
     Ok(done)
+}
+
+/// The certificate of a root whose key is elsewhere.
+fn brought_root(
+    settings: &AuthoritySettings,
+    brought: &[Vec<u8>],
+    done: &mut Initialised,
+) -> Result<CaCertificate, InitError> {
+    let (ca, path) = (&settings.root, pki::path_of(&settings.pki, &settings.root.name));
+    done.files.push(path.clone());
+    if let Some(standing) = pki::read(&settings.pki, ca, None)? {
+        return Ok(standing);
+    }
+    let Some(made) = ceremony::root(brought, ca)? else {
+        return Err(InitError::RootAway { common_name: ca.common_name.to_string() });
+    };
+    pki::write(&settings.pki, &ca.name, &made.der)?;
+    done.made.push(format!("certificate {}", path.display()));
+    Ok(made)
+}
+
+/// Makes what is missing of one issuer under such a root; the inner error is the request that awaits its certificate.
+fn complete_brought(
+    settings: &AuthoritySettings,
+    ca: &CaSettings,
+    root: &CaCertificate,
+    keystore: &mut dyn Keystore,
+    brought: &[Vec<u8>],
+    done: &mut Initialised,
+) -> Result<Result<CaCertificate, PathBuf>, InitError> {
+    let path = pki::path_of(&settings.pki, &ca.name);
+    let standing = pki::read(&settings.pki, ca, Some(root))?;
+    let key = key_of(settings, ca, standing.is_some(), keystore, done)?;
+    done.files.push(path.clone());
+    if let Some(standing) = standing {
+        standing.require_key(&settings.pki, &key)?;
+        return Ok(Ok(standing));
+    }
+    let Some(made) = ceremony::issuer(brought, ca, &key, root)? else {
+        return ceremony::export(&settings.pki, ca, &key, keystore).map(Err);
+    };
+    pki::write(&settings.pki, &ca.name, &made.der)?;
+    crash::point("ca.init.write.done");
+    done.made.push(format!("certificate {}", path.display()));
+    Ok(Ok(made))
+}
+
+/// The key of one CA, made where there is neither key nor certificate.
+fn key_of(
+    settings: &AuthoritySettings,
+    ca: &CaSettings,
+    is_certified: bool,
+    keystore: &mut dyn Keystore,
+    done: &mut Initialised,
+) -> Result<PublicKey, InitError> {
+    let location = ca.name.key_location();
+    let key = match keystore.find_key(&location).map_err(InitError::Token)? {
+        Some(key) => key,
+        None if is_certified => {
+            return Err(InitError::KeyGone { path: pki::path_of(&settings.pki, &ca.name), name: ca.name.clone() });
+        }
+        None => {
+            crash::point("ca.init.generate.intended");
+            let key = keystore.generate_key(&location, ca.key).map_err(InitError::Token)?;
+            crash::point("ca.init.generate.done");
+            info!(ca = %ca.name, algorithm = %ca.key, cka_id = %location, "key generated in the token");
+            done.made.push(format!("key {} ({}, CKA_ID {location})", ca.name, ca.key));
+            key
+        }
+    };
+    if key.algorithm() != ca.key {
+        return Err(InitError::OtherAlgorithm { name: ca.name.clone(), found: key.algorithm(), wanted: ca.key });
+    }
+    Ok(key)
 }
 
 /// Makes what is missing of one CA. `root` is `None` for the root itself.
@@ -127,22 +244,7 @@ fn complete(
 ) -> Result<CaCertificate, InitError> {
     let path = pki::path_of(&settings.pki, &ca.name);
     let standing = pki::read(&settings.pki, ca, root)?;
-    let location = ca.name.key_location();
-    let key = match (keystore.find_key(&location).map_err(InitError::Token)?, &standing) {
-        (Some(key), _) => key,
-        (None, Some(_)) => return Err(InitError::KeyGone { path, name: ca.name.clone() }),
-        (None, None) => {
-            crash::point("ca.init.generate.intended");
-            let key = keystore.generate_key(&location, ca.key).map_err(InitError::Token)?;
-            crash::point("ca.init.generate.done");
-            info!(ca = %ca.name, algorithm = %ca.key, cka_id = %location, "key generated in the token");
-            done.made.push(format!("key {} ({}, CKA_ID {location})", ca.name, ca.key));
-            key
-        }
-    };
-    if key.algorithm() != ca.key {
-        return Err(InitError::OtherAlgorithm { name: ca.name.clone(), found: key.algorithm(), wanted: ca.key });
-    }
+    let key = key_of(settings, ca, standing.is_some(), keystore, done)?;
     done.files.push(path.clone());
     if let Some(standing) = standing {
         standing.require_key(&settings.pki, &key)?;

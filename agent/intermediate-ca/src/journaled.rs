@@ -87,7 +87,7 @@ impl JournaledRegister {
                 let id = IssuanceId::from_slice(key).ok_or_else(|| broken("an unsigned row has no issuance id"))?;
                 let row = self.projections.get(PLANNED, key)?.as_deref().and_then(PlannedRow::decode);
                 let row = row.ok_or_else(|| broken("an unsigned row has no plan"))?;
-                Ok(to_sign(id, self.read_planned(row.index)?))
+                to_sign(id, self.read_planned(row.index)?)
             })
             .collect()
     }
@@ -150,6 +150,10 @@ impl JournaledRegister {
         // The door plans nothing without an issuance id.
         let issuance = proposal.issuance.ok_or_else(|| broken("a plan has no issuance id"))?;
         let event = records::planned(&proposal.authenticated_by, &proposal.request_sha256, plan, &reserved);
+        let seal = match &event {
+            Event::CertificatePlanned(planned) => seal(Some(issuance), planned)?,
+            _ => None,
+        };
         match stage.add(Some(issuance), event) {
             // The others of its group are no worse for it.
             Err(RegisterError::Unfit(wrong)) => {
@@ -163,6 +167,7 @@ impl JournaledRegister {
             issuer: plan.issuer.to_string(),
             certificate_serial: plan.certificate_serial.as_bytes().to_vec(),
             tbs_certificate: plan.tbs_certificate.clone(),
+            seal,
         }))
     }
 
@@ -202,7 +207,7 @@ impl JournaledRegister {
         Ok(match draft {
             Draft::Issued { planned, signed } => Reservation::Issued(self.recorded(planned, signed)?),
             Draft::Resumed { issuance, planned } => {
-                Reservation::Planned(to_sign(issuance, self.read_planned(planned)?))
+                Reservation::Resumed(to_sign(issuance, self.read_planned(planned)?)?)
             }
             Draft::Planned(planned) => Reservation::Planned(planned),
             Draft::Refused(refusal) => Reservation::Refused(refusal),
@@ -215,7 +220,7 @@ impl JournaledRegister {
         let Event::CertificatePlanned(planned) = event else {
             return Err(broken(format!("entry {planned} is not a plan")));
         };
-        let seal = seal(&record, &planned)?;
+        let seal = seal(IssuanceId::from_slice(&record.issuance), &planned)?;
         match self.read(signed)? {
             Event::CertificateSigned(signed) if signed.certificate_serial == planned.certificate_serial => {
                 Ok(Recorded {
@@ -258,24 +263,36 @@ impl JournaledRegister {
     }
 
     fn commit_all(&self, signed: Vec<Signed>) -> Result<Vec<Recorded>, RegisterError> {
+        enum Draft {
+            /// What this stage records.
+            Now(Recorded),
+            /// Somebody was first.
+            Before { planned: u64, signed: u64 },
+        }
         let mut stage = Stage::new(self)?;
-        let mut indexes = Vec::with_capacity(signed.len());
+        let mut drafts = Vec::with_capacity(signed.len());
         for Signed { planned, signature } in signed {
             let id = planned.issuance.as_bytes();
             let row = stage.get(PLANNED, id)?.as_deref().and_then(PlannedRow::decode);
             let row = row.ok_or_else(|| broken("a signature has no plan"))?;
-            if stage.get(SIGNED, id)?.is_none() {
-                let event = Event::CertificateSigned(CertificateSigned {
-                    certificate_serial: planned.certificate_serial,
-                    signature: signature.as_bytes().to_vec(),
-                });
-                stage.add(Some(planned.issuance), event)?;
-            }
-            let index = stage.get(SIGNED, id)?.as_deref().and_then(records::number);
-            indexes.push((row.index, index.ok_or_else(|| broken("a signed row cannot be read"))?));
+            drafts.push(if let Some(index) = stage.get(SIGNED, id)? {
+                let signed = records::number(&index).ok_or_else(|| broken("a signed row cannot be read"))?;
+                Draft::Before { planned: row.index, signed }
+            } else {
+                let Planned { issuance, issuer, certificate_serial, tbs_certificate, seal } = planned;
+                let signature = signature.into_bytes();
+                let event =
+                    Event::CertificateSigned(CertificateSigned { certificate_serial, signature: signature.clone() });
+                stage.add(Some(issuance), event)?;
+                Draft::Now(Recorded { issuer, tbs_certificate, signature, seal })
+            });
         }
         stage.sync()?;
-        indexes.into_iter().map(|(planned, signed)| self.recorded(planned, signed)).collect()
+        let recorded = |draft| match draft {
+            Draft::Now(recorded) => Ok(recorded),
+            Draft::Before { planned, signed } => self.recorded(planned, signed),
+        };
+        drafts.into_iter().map(recorded).collect()
     }
 
     /// After a failure nobody knows what is on the disk: only opening the journal again tells.
@@ -401,26 +418,27 @@ fn until_right(wrong: Wrong) -> Later {
 }
 
 /// For whom alone a planned certificate may be answered.
-fn seal(record: &CaRecord, planned: &CertificatePlanned) -> Result<Option<Seal>, RegisterError> {
+fn seal(issuance: Option<IssuanceId>, planned: &CertificatePlanned) -> Result<Option<Seal>, RegisterError> {
     if planned.residency_activation() != proto::evidence::v1::Activation::Ca {
         return Ok(None);
     }
     let key = planned.residency.as_ref().and_then(|residency| residency.attestation.clone());
     let key = key.map(|attestation| residency::from_wire(attestation).key);
     let request_sha256 = planned.request_sha256.as_slice().try_into().ok();
-    match (key, IssuanceId::from_slice(&record.issuance), request_sha256) {
+    match (key, issuance, request_sha256) {
         (Some(key), Some(issuance), Some(request_sha256)) => Ok(Some(Seal { key, issuance, request_sha256 })),
         _ => Err(broken("a plan is to be sealed and does not say for whom")),
     }
 }
 
-fn to_sign(issuance: IssuanceId, planned: CertificatePlanned) -> Planned {
-    Planned {
+fn to_sign(issuance: IssuanceId, planned: CertificatePlanned) -> Result<Planned, RegisterError> {
+    Ok(Planned {
         issuance,
+        seal: seal(Some(issuance), &planned)?,
         issuer: planned.issuer,
         certificate_serial: planned.certificate_serial,
         tbs_certificate: planned.tbs_certificate,
-    }
+    })
 }
 
 fn broken(problem: impl Into<String>) -> RegisterError {

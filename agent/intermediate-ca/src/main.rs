@@ -14,8 +14,8 @@ use std::{
 use clap::{Parser, Subcommand};
 use intermediate_ca::{
     Authority, Configuration, LotCommand, OpenError, Server, Story, check,
-    commands::{CallerArguments, CrlArguments, RevokeArguments, RolloverCommand, run_rollover},
-    init, open_token, run_lot_command,
+    commands::{CallerArguments, CrlArguments, RevokeArguments, RolloverCommand, StatusArguments, run_rollover},
+    init, open_token, read_certificates, run_lot_command,
 };
 use issuance::Timestamp;
 use journal::commands::Places;
@@ -43,6 +43,9 @@ enum Command {
         /// The configuration file.
         #[arg(long, value_name = "FILE", default_value = "ca.toml")]
         config: PathBuf,
+        /// Certificates that an offline root signed, and its own: PEM, also several in one file.
+        #[arg(long, value_name = "FILE")]
+        import: Vec<PathBuf>,
     },
     /// Answers stations until SIGTERM or SIGINT. Prints `https://<address>` on standard output when it listens, and
     /// before it `http://<address>/crl/` when it serves CRLs and `https://<address>/.well-known/est/` when devices enrol.
@@ -54,6 +57,7 @@ enum Command {
     Revoke(RevokeArguments),
     Crl(CrlArguments),
     Caller(CallerArguments),
+    Status(StatusArguments),
     /// The CA's journal. `repair` needs a CA that does not run.
     #[command(subcommand)]
     Journal(journal::commands::Command),
@@ -107,9 +111,12 @@ pub(crate) fn main() -> ExitCode {
         Command::Revoke(arguments) => return arguments.run(),
         Command::Crl(arguments) => return arguments.run(),
         Command::Caller(arguments) => return arguments.run(),
+        Command::Status(arguments) => return arguments.run(),
         Command::Journal(command) => return journal::commands::run("intermediate-ca", command, &Story, &places),
         Command::Lot { config, json, command } => return run_lot_command(&config, command, json),
-        Command::Init { config } => (config, Box::new(initialise)),
+        Command::Init { config, import } => {
+            (config, Box::new(move |configuration| initialise(&configuration, &import)))
+        }
         Command::Serve { config } => (config, Box::new(serve)),
         Command::Profile(ProfileCommand::Check { config }) => (config, Box::new(check_profiles)),
         Command::Rollover { config, badge, command } => {
@@ -134,11 +141,12 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-fn initialise(configuration: Configuration) -> Result<(), Box<dyn Error>> {
+fn initialise(configuration: &Configuration, import: &[PathBuf]) -> Result<(), Box<dyn Error>> {
     let pki = &configuration.authority.pki;
     std::fs::create_dir_all(pki).map_err(|error| format!("could not make the directory {}: {error}", pki.display()))?;
     let mut keystore = open_token(&configuration.token, Some(pki.join(".init.lock")))?;
-    let done = init(&configuration.authority, keystore.as_mut(), Timestamp(Clock::system().unjudged()))?;
+    let brought = read_certificates(import)?;
+    let done = init(&configuration.authority, keystore.as_mut(), Timestamp(Clock::system().unjudged()), &brought)?;
     let mut out = std::io::stdout();
     if done.made.is_empty() {
         writeln!(out, "complete: nothing to do")?;

@@ -4,18 +4,22 @@ use std::{
     fs::{self, File},
     io::{self, Write as _},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use issuance::{PublicKey, Timestamp, certificate::name_constraints::NameConstraints, public_key::hex};
+use issuance::{
+    PublicKey, Timestamp,
+    certificate::name_constraints::NameConstraints,
+    public_key::{hex, signature_hash},
+};
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyUsagePurpose, SerialNumber};
 use service::crash;
 use time::OffsetDateTime;
 use x509_parser::{certificate::X509Certificate, extensions::ParsedExtension, prelude::FromDer};
 
 use crate::{
-    certificate::CertificateError,
-    certificate::{CertificateSerial, IssuedBy, tbs_certificate},
+    certificate::{self, CertificateError, CertificateSerial, Template, tbs_certificate},
     certify::rcgen_constraints,
     profile::{CaName, CaSettings},
 };
@@ -33,6 +37,8 @@ pub struct CaCertificate {
     pub der: Vec<u8>,
     /// Its key.
     pub public_key: PublicKey,
+    /// What rcgen needs of it to issue.
+    pub(crate) template: Arc<Template>,
     /// Its subject, DER: every certificate that it issues repeats these bytes.
     pub(crate) subject: Vec<u8>,
     /// Its SKI.
@@ -156,14 +162,21 @@ impl CaCertificate {
             None => (tbs.subject.as_raw(), &public_key),
         };
         let whose = issuer.map_or("itself", |issuer| issuer.name.as_str());
+        let algorithm = certificate.signature_algorithm.algorithm.to_id_string();
+        let Some(hash) = signature_hash(&algorithm, issuer_key.algorithm().is_rsa()) else {
+            return Err(format!("it is signed with {algorithm}: have it signed with SHA-256, SHA-384 or SHA-512"));
+        };
         if tbs.issuer.as_raw() != issuer_subject
-            || !issuer_key.verifies(tbs.as_ref(), &certificate.signature_value.data)
+            || !issuer_key.verifies_with(hash, tbs.as_ref(), &certificate.signature_value.data)
         {
             return Err(format!("it is not issued by {whose}"));
         }
         Ok(Self {
             name: settings.name.clone(),
             der: der.to_vec(),
+            template: certificate::template(der, &public_key)
+                .map(Arc::new)
+                .map_err(|error| service::in_full(&error))?,
             subject: tbs.subject.as_raw().to_vec(),
             key_identifier,
             path_length: settings.path_length,
@@ -256,10 +269,19 @@ pub(crate) fn ca_tbs(
             root: moment_text(root.not_after),
         });
     }
-    let mut params = CertificateParams::default();
+    let mut params = request_params(settings);
     params.not_before = moment(start).ok_or_else(|| CaCertificateError::TooLong(name()))?;
     params.not_after = moment(end).ok_or_else(|| CaCertificateError::TooLong(name()))?;
     params.serial_number = Some(SerialNumber::from_slice(CertificateSerial::random().map_err(failed)?.as_bytes()));
+    params.name_constraints = rcgen_constraints(&settings.name_constraints);
+    params.use_authority_key_identifier_extension = root.is_some();
+    tbs_certificate(&params, key, root.map(|root| &*root.template)).map_err(failed)
+}
+
+/// What a CA's own request asks for: its subject, CA:TRUE with its pathlen, and its key's usages. rcgen has no place for name
+/// constraints in a request: whoever certifies it is told them.
+pub(crate) fn request_params(settings: &CaSettings) -> CertificateParams {
+    let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     if let Some(organization) = &settings.organization {
         params.distinguished_name.push(DnType::OrganizationName, organization.as_str());
@@ -268,10 +290,7 @@ pub(crate) fn ca_tbs(
     params.is_ca =
         IsCa::Ca(settings.path_length.map_or(BasicConstraints::Unconstrained, BasicConstraints::Constrained));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.name_constraints = rcgen_constraints(&settings.name_constraints);
-    params.use_authority_key_identifier_extension = root.is_some();
-    let issuer = root.map_or(IssuedBy::Itself, |root| IssuedBy::Ca { certificate: &root.der, key: &root.public_key });
-    tbs_certificate(&params, key, issuer).map_err(failed)
+    params
 }
 
 /// Seconds since 1970 as a moment; `None` after the year 9999, where certificates end (RFC 5280 §4.1.2.5).

@@ -39,12 +39,16 @@ pub struct AuthoritySettings {
     pub file: PathBuf,
     /// The CA's name, as in `ca-1`.
     pub name: String,
+    /// Whether what is for development and demonstrations is refused.
+    pub production: bool,
     /// The journal's directory.
     pub journal: PathBuf,
     /// The directory of `root.pem` and `<issuer>.pem`.
     pub pki: PathBuf,
     /// Where checkpoints of the journal are kept and what signs them.
     pub checkpoints: LogOptions,
+    /// What the brand owner's witness last saw of the journal, a file; `None`: nobody is asked.
+    pub witnessed: Option<PathBuf>,
     /// The product's root.
     pub root: CaSettings,
     /// The intermediates beneath it; each signs with a key of its own.
@@ -85,6 +89,8 @@ pub struct CaSettings {
     pub organization: Option<String>,
     /// Its key's algorithm.
     pub key: KeyAlgorithm,
+    /// Its key is not in the token: of a root alone.
+    pub offline: bool,
     /// When its certificate ends.
     pub validity: End,
     /// pathLenConstraint; absent means without limit.

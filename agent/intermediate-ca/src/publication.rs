@@ -8,7 +8,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -96,6 +96,8 @@ pub(crate) struct Crls {
     /// Grows with each wish for fresh lists; a list that was made for an older wish is due.
     wanted: AtomicU64,
     wishes: watch::Sender<()>,
+    /// Why a list could not be renewed in the last round, by its name.
+    failures: Mutex<BTreeMap<String, String>>,
     shelf: watch::Sender<BTreeMap<String, Arc<Crl>>>,
 }
 
@@ -126,6 +128,7 @@ impl Crls {
             at_work: tokio::sync::Mutex::new(()),
             wanted: AtomicU64::new(1),
             wishes: watch::Sender::new(()),
+            failures: Mutex::default(),
             shelf: watch::Sender::new(shelf),
         })
     }
@@ -180,9 +183,13 @@ impl Crls {
             if standing.as_ref().is_some_and(|crl| crl.wish >= wish && now < self.due(crl)) {
                 continue;
             }
-            let Err(problem) = self.renew_one(list, standing.as_deref(), wish, tools).await else { continue };
+            let Err(problem) = self.renew_one(list, standing.as_deref(), wish, tools).await else {
+                self.failures().remove(name);
+                continue;
+            };
             failed += 1;
             let problem = service::in_full(&problem);
+            self.failures().insert(name.to_owned(), problem.clone());
             match standing {
                 Some(crl) if now < crl.next_update - seconds(self.settings.early) => {
                     warn!(list = name, problem, stands = crl.number, "the CRL could not be renewed; it is tried again");
@@ -197,6 +204,36 @@ impl Crls {
             }
         }
         failed
+    }
+
+    /// Each list that should have been renewed and was not, in words: long before whoever needs it refuses everyone.
+    pub(crate) fn overdue(&self, now: Timestamp) -> Vec<String> {
+        let (shelf, failures) = (self.shelf.borrow(), self.failures());
+        let overdue = |name: &str| {
+            let failure = failures.get(name);
+            let why = failure.map_or("the round that makes it has not come yet", String::as_str);
+            match shelf.get(name).map(|crl| crl.next_update) {
+                // The first round is under way.
+                None if failure.is_none() => None,
+                None => Some(format!("there is no CRL {name}, and verifiers that need one refuse everyone: {why}")),
+                Some(end) if now.seconds() >= end => Some(format!(
+                    "the CRL {name} ended {}, and verifiers that need it refuse everyone: {why}",
+                    moment_text(end)
+                )),
+                Some(end) if now.seconds() > end - seconds(self.settings.early) => Some(format!(
+                    "the CRL {name} ends {}, and then verifiers that need it refuse everyone; it should have been renewed \
+                     before: {why}",
+                    moment_text(end)
+                )),
+                Some(_) => None,
+            }
+        };
+        self.names().filter_map(overdue).collect()
+    }
+
+    fn failures(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        // The map is whole after every statement.
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn renew_one(
@@ -219,7 +256,7 @@ impl Crls {
         let planned = planned(list, &draft);
         tools.register.act(move |register| register.record_crl(CrlEvent::Planned(planned))).await?;
         crash::point("ca.crl.sign.intended");
-        let (location, key) = (list.issuer.name.key_location(), list.issuer.public_key.clone());
+        let (location, key) = (list.issuer.name.key_location(), &list.issuer.public_key);
         let signatures = tools.hsm.sign(location, key, vec![draft.tbs.clone()]).await.map_err(CrlError::Token)?;
         crash::point("ca.crl.sign.done");
         let signature = signatures.first().map(|signature| signature.as_bytes()).unwrap_or_default().to_vec();

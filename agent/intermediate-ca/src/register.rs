@@ -70,6 +70,8 @@ pub(crate) enum Reservation {
     Issued(Recorded),
     /// On the disk, to be signed.
     Planned(Planned),
+    /// The same, from an earlier call, perhaps of an earlier run: whose issuer may be gone since.
+    Resumed(Planned),
     Refused(Refusal),
     Deferred(Later),
 }
@@ -81,6 +83,8 @@ pub(crate) struct Planned {
     pub(crate) issuer: String,
     pub(crate) certificate_serial: Vec<u8>,
     pub(crate) tbs_certificate: Vec<u8>,
+    /// For whom alone its certificate may be answered, where that was planned.
+    pub(crate) seal: Option<Seal>,
 }
 
 impl Planned {
@@ -206,9 +210,8 @@ impl Condition {
 #[error("the CA cannot record, so it issues nothing: {0}")]
 pub struct Unavailable(pub(crate) Arc<str>);
 
-/// Batches that may wait for the register: as many stations as one CA is expected to serve at once, and a bound on memory
-/// (256 requests of 16 KiB each).
-const WAITING_MAX: usize = 64;
+/// Calls that may wait for the register and share its next sync; more wait to get there.
+const WAITING_MAX: usize = 256;
 
 /// Requests that share one sync: enough to hide the sync behind the work, a few MiB in memory.
 const GROUP_MAX: usize = 1_024;

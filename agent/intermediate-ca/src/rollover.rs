@@ -4,19 +4,18 @@
 //! Key, plan, signature, file, step: each is looked for before it is made, so that a step killed anywhere and run again
 //! completes what is missing and makes nothing twice.
 
-use std::{collections::BTreeSet, fmt, fs, path::PathBuf};
+mod step;
 
-use issuance::{Fault, FaultKind, Keystore, Timestamp};
+use std::{collections::BTreeSet, fs, path::PathBuf};
+
+use issuance::{Fault, FaultKind, Keystore, PublicKey, Timestamp};
 use journal::{Journal, LogError, Projections, TransparencyLog};
-use service::{
-    clock::{Clock, Wrong},
-    crash,
-};
+use service::{clock::Clock, crash};
 use tracing::info;
 
 use crate::{
     carry::uncarried,
-    certificate,
+    ceremony, certificate,
     generation::{self, Generations},
     hsm, init,
     init::InitError,
@@ -24,152 +23,10 @@ use crate::{
     pki::{self, CaCertificate, PkiError, moment_text},
     profile::{AuthoritySettings, CaSettings, contradictions, sentences},
     records::{CaCertificatePlanned, CaCertificateSigned, CaProjection, Event, RolloverStepped},
-    register::{Register as _, RegisterError},
+    register::Register as _,
 };
 
-/// A step of a rollover.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RolloverStep {
-    /// A new root is made, and is to be trusted beside the old one.
-    NewRoot,
-    /// New issuers under the new root take over.
-    NewIssuers,
-    /// The old root is to be trusted no more.
-    OldRootOut {
-        /// Also while certificates beneath it are valid still: no verifier accepts them from then on.
-        abandon: bool,
-    },
-}
-
-impl RolloverStep {
-    /// As it is typed.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::NewRoot => "new-root",
-            Self::NewIssuers => "new-issuers",
-            Self::OldRootOut { .. } => "old-root-out",
-        }
-    }
-
-    /// The generations after it; `None` when it was the last step that was done. The error says what is to be done first.
-    fn after(self, now: Generations) -> Result<Option<Generations>, &'static str> {
-        let Generations { newest, issuing, oldest } = now;
-        match self {
-            Self::NewRoot if newest > issuing => Ok(None),
-            Self::NewRoot if oldest < issuing => {
-                Err("the old root is still trusted: end the rollover before with `rollover old-root-out`")
-            }
-            Self::NewRoot => Ok(Some(Generations { newest: newest + 1, ..now })),
-            Self::NewIssuers if newest > issuing => Ok(Some(Generations { issuing: newest, ..now })),
-            Self::NewIssuers if oldest < issuing => Ok(None),
-            Self::NewIssuers => Err("there is no new root for them: begin with `rollover new-root`"),
-            Self::OldRootOut { .. } if newest > issuing => Err(
-                "the issuers are still under the old root: bring the new one into every bundle, then `rollover new-issuers`",
-            ),
-            Self::OldRootOut { .. } if oldest < issuing => Ok(Some(Generations { oldest: issuing, ..now })),
-            Self::OldRootOut { .. } if oldest > 1 => Ok(None),
-            Self::OldRootOut { .. } => Err("there is one root alone: begin with `rollover new-root`"),
-        }
-    }
-}
-
-/// What a step did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RolledOver {
-    /// One line for each key, certificate and file that was made; empty when all of it was done before.
-    pub made: Vec<String>,
-    /// Where the rollover is now.
-    pub status: RolloverStatus,
-}
-
-/// Where a rollover is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RolloverStatus {
-    generations: Generations,
-    /// The roots to trust, who issues first: name and CN.
-    pub roots: Vec<(String, String)>,
-    /// Who issues.
-    pub issuers: Vec<(String, String)>,
-    /// How many certificates under the older of two roots are valid still.
-    pub standing: Option<u64>,
-}
-
-impl fmt::Display for RolloverStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |some: &[(String, String)]| {
-            some.iter().map(|(name, cn)| format!("{name} ({cn})")).collect::<Vec<_>>().join(", ")
-        };
-        writeln!(f, "trusted: {}", list(&self.roots))?;
-        writeln!(f, "issuing: {}", list(&self.issuers))?;
-        if let Some(standing) = self.standing {
-            writeln!(f, "valid under the old root: {standing}")?;
-        }
-        let Generations { newest, issuing, oldest } = self.generations;
-        f.write_str(if newest > issuing {
-            "next: bring bundle.pem to every verifier, start the CA, and when all have it: `rollover new-issuers`"
-        } else if oldest < issuing {
-            "next: have the stations read <issuer>.issuers.pem, start the CA, and when nothing under the old root is needed: \
-             `rollover old-root-out`"
-        } else {
-            "no rollover is under way; `rollover new-root` begins one"
-        })
-    }
-}
-
-/// Why a step was not done. What it made before stands, and is found again.
-#[derive(Debug, thiserror::Error)]
-pub enum RolloverError {
-    /// The settings contradict themselves.
-    #[error("the configuration contradicts itself: {0}")]
-    Contradiction(String),
-    /// Not in this order.
-    #[error("`rollover {step}` is not due: {remedy}")]
-    Order {
-        /// The step.
-        step: &'static str,
-        /// What is to be done.
-        remedy: &'static str,
-    },
-    /// Certificates under the old root are valid still.
-    #[error(
-        "{count} certificates under the old root are valid still, the last until {until}: replace or revoke them first, or \
-         give --abandon, and no verifier accepts them any more"
-    )]
-    Standing {
-        /// How many.
-        count: u64,
-        /// The last end.
-        until: String,
-    },
-    /// The clock is wrong.
-    #[error("{0}. {remedy}", remedy = .0.remedy())]
-    Clock(Wrong),
-    /// The new chain does not carry the profiles.
-    #[error("the new issuers cannot carry every profile: {0}")]
-    Uncarried(String),
-    /// The successor cannot be named.
-    #[error("{0}")]
-    Name(String),
-    /// Key or certificate.
-    #[error(transparent)]
-    Make(#[from] InitError),
-    /// A file.
-    #[error(transparent)]
-    Pki(#[from] PkiError),
-    /// The journal, which a running CA holds.
-    #[error("the CA's journal cannot be opened; a rollover's step is done while the CA does not run")]
-    Journal(#[from] LogError),
-    /// The register.
-    #[error("the CA's register cannot be used: {0}")]
-    Register(String),
-}
-
-impl From<RegisterError> for RolloverError {
-    fn from(error: RegisterError) -> Self {
-        Self::Register(service::in_full(&error))
-    }
-}
+pub use step::{Order, RolledOver, RolloverError, RolloverStatus, RolloverStep};
 
 /// Does a step of a rollover, or what is missing of it. Blocks.
 ///
@@ -180,7 +37,7 @@ pub fn rollover(
     keystore: &mut dyn Keystore,
     clock: Clock,
     step: RolloverStep,
-    claimed_by: &str,
+    by: Order<'_>,
 ) -> Result<RolledOver, RolloverError> {
     let contradictions = contradictions(&settings.root, &settings.issuers, &settings.profiles);
     if !contradictions.is_empty() {
@@ -190,8 +47,9 @@ pub fn rollover(
     let (mut register, log) = open(settings, clock.clone())?;
     let done = match register.clock_wrong()? {
         None => {
-            Rollover { settings, keystore, register: &mut register, now: Timestamp(clock.best()), made: Vec::new() }
-                .run(step, claimed_by)
+            let (now, register) = (Timestamp(clock.best()), &mut register);
+            Rollover { settings, keystore, register, now, brought: by.brought, made: Vec::new() }
+                .run(step, by.claimed_by)
         }
         Some(wrong) => Err(RolloverError::Clock(wrong)),
     };
@@ -261,6 +119,7 @@ struct Rollover<'a> {
     keystore: &'a mut dyn Keystore,
     register: &'a mut JournaledRegister,
     now: Timestamp,
+    brought: &'a [Vec<u8>],
     made: Vec<String>,
 }
 
@@ -305,14 +164,27 @@ impl Rollover<'_> {
                 for issuer in &settings.issuers {
                     of(issuer, next.newest)?;
                 }
-                self.make(&of(&settings.root, next.newest)?, None)?;
+                self.make_root(&of(&settings.root, next.newest)?)?;
                 Ok(0)
             }
             RolloverStep::NewIssuers => {
-                let root = self.make(&of(&settings.root, next.issuing)?, None)?;
-                let mut issuers = Vec::new();
+                let root = self.make_root(&of(&settings.root, next.issuing)?)?;
+                let (mut issuers, mut awaited) = (Vec::new(), Vec::new());
                 for issuer in &settings.issuers {
-                    issuers.push(self.make(&of(issuer, next.issuing)?, Some(&root))?);
+                    let issuer = of(issuer, next.issuing)?;
+                    if !settings.root.offline {
+                        issuers.push(self.make(&issuer, Some(&root))?);
+                        continue;
+                    }
+                    match self.take(&issuer, &root)? {
+                        Ok(taken) => issuers.push(taken),
+                        Err(request) => awaited.push(request),
+                    }
+                }
+                if !awaited.is_empty() {
+                    let command = format!("intermediate-ca rollover {}", step.name());
+                    let words = ceremony::asked(&awaited, self.brought.len(), &command);
+                    return Err(InitError::Awaited(words).into());
                 }
                 let profiles = generation::profiles_of(&settings.profiles, next.issuing);
                 let pairs = profiles.iter().filter_map(|profile| {
@@ -334,14 +206,77 @@ impl Rollover<'_> {
         }
     }
 
-    /// Makes what is missing of one CA of the new generation. `root` is `None` for the root itself.
-    fn make(&mut self, ca: &CaSettings, root: Option<&CaCertificate>) -> Result<CaCertificate, RolloverError> {
-        let (pki, name) = (&self.settings.pki, &ca.name);
-        let (path, location) = (pki::path_of(pki, name), name.key_location());
-        let record = self.register.ca_certificate(name)?;
+    /// The root of the new generation: made, or, where its key is elsewhere, taken from what was brought.
+    fn make_root(&mut self, ca: &CaSettings) -> Result<CaCertificate, RolloverError> {
+        if !ca.offline {
+            return self.make(ca, None);
+        }
+        let taken = match self.recorded(ca, None)? {
+            Some(taken) => taken,
+            None => {
+                let brought = ceremony::root(self.brought, ca)?;
+                let taken = brought.ok_or_else(|| InitError::RootAway { common_name: ca.common_name.to_string() })?;
+                self.record(&taken)?;
+                taken
+            }
+        };
+        self.put(&taken, pki::path_of(&self.settings.pki, &ca.name))?;
+        Ok(taken)
+    }
+
+    /// An issuer under a root whose key is elsewhere; the inner error is the request that awaits its certificate.
+    fn take(&mut self, ca: &CaSettings, root: &CaCertificate) -> Result<Result<CaCertificate, PathBuf>, RolloverError> {
+        let pki = &self.settings.pki;
+        let recorded = self.recorded(ca, Some(root))?;
+        let key = self.key_of(ca, recorded.is_some())?;
+        let taken = match recorded {
+            Some(taken) => taken,
+            None => match ceremony::issuer(self.brought, ca, &key, root)? {
+                Some(taken) => {
+                    self.record(&taken)?;
+                    taken
+                }
+                None => return Ok(Err(ceremony::export(pki, ca, &key, self.keystore)?)),
+            },
+        };
+        taken.require_key(pki, &key)?;
+        self.put(&taken, pki::path_of(pki, &ca.name))?;
+        Ok(Ok(taken))
+    }
+
+    /// What the journal has of a certificate that was brought.
+    fn recorded(&self, ca: &CaSettings, root: Option<&CaCertificate>) -> Result<Option<CaCertificate>, RolloverError> {
+        let Some(record) = self.register.ca_certificate(&ca.name)? else { return Ok(None) };
+        let Some(signature) = record.signature else { return Ok(None) };
+        let der = certificate::assemble(&record.tbs_certificate, &signature)
+            .map_err(|source| InitError::Assemble { name: ca.name.clone(), source })?;
+        let unfit = |problem| InitError::Unfit { name: ca.name.clone(), problem };
+        Ok(Some(CaCertificate::parse(ca, &der, root).map_err(unfit)?))
+    }
+
+    /// Records a certificate that was brought, as if it had been made here.
+    fn record(&mut self, taken: &CaCertificate) -> Result<(), RolloverError> {
+        let ca = taken.name.to_string();
+        let (tbs_certificate, signature) = certificate::taken_apart(&taken.der).ok_or_else(|| InitError::Brought {
+            name: taken.name.clone(),
+            problem: "its two signature algorithms differ".to_owned(),
+        })?;
+        let key_sha256 = taken.public_key.sha256().to_vec();
+        let planned = CaCertificatePlanned { ca: ca.clone(), tbs_certificate, key_sha256 };
+        self.register.record_rollover(Event::CaCertificatePlanned(planned))?;
+        self.register.record_rollover(Event::CaCertificateSigned(CaCertificateSigned { ca, signature }))?;
+        Ok(())
+    }
+
+    /// The key of one CA of the new generation; `is_planned` says that there was one before.
+    fn key_of(&mut self, ca: &CaSettings, is_planned: bool) -> Result<PublicKey, RolloverError> {
+        let (name, location) = (&ca.name, ca.name.key_location());
         let key = match self.keystore.find_key(&location).map_err(InitError::Token)? {
             Some(key) => key,
-            None if record.is_some() => return Err(InitError::KeyGone { path, name: name.clone() }.into()),
+            None if is_planned => {
+                let path = pki::path_of(&self.settings.pki, name);
+                return Err(InitError::KeyGone { path, name: name.clone() }.into());
+            }
             None => {
                 crash::point("ca.rollover.generate.intended");
                 let key = self.keystore.generate_key(&location, ca.key).map_err(InitError::Token)?;
@@ -355,6 +290,15 @@ impl Rollover<'_> {
             let (found, wanted) = (key.algorithm(), ca.key);
             return Err(InitError::OtherAlgorithm { name: name.clone(), found, wanted }.into());
         }
+        Ok(key)
+    }
+
+    /// Makes what is missing of one CA of the new generation. `root` is `None` for the root itself.
+    fn make(&mut self, ca: &CaSettings, root: Option<&CaCertificate>) -> Result<CaCertificate, RolloverError> {
+        let (pki, name) = (&self.settings.pki, &ca.name);
+        let path = pki::path_of(pki, name);
+        let record = self.register.ca_certificate(name)?;
+        let key = self.key_of(ca, record.is_some())?;
         let (tbs, signature) = match record {
             Some(record) => (record.tbs_certificate, record.signature),
             None => {

@@ -17,11 +17,11 @@ use service::{
 use tokio::{net::TcpListener, sync::watch};
 use tonic::server::NamedService as _;
 use tonic_health::{ServingStatus, server::HealthReporter};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::{
     administration::Administration,
-    authority::Authority,
+    authority::{Authority, Problem},
     callers::Door,
     configuration::Listen,
     crl_http,
@@ -182,14 +182,30 @@ impl Server {
     }
 }
 
-/// How often the clock is looked at while nobody asks.
-const CLOCK_EVERY: Duration = Duration::from_secs(1);
+/// How often the CA looks how it is while nobody asks.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Health follows the register and the clock: who cannot record does not serve. When its disk is at fault, the CA starts
-/// anew once `well` finds that it is not; with its clock right again it goes on as it is.
+/// How often it looks at the token: seconds after an HSM went or came back, health says so.
+const TOKEN_EVERY: Duration = Duration::from_secs(3);
+
+/// Health follows what the CA finds wrong with itself: who cannot record or sign does not serve. When its disk is at fault,
+/// the CA starts anew once `well` finds that it is not; for everything else it goes on as it is once that is well.
 async fn report(authority: Authority, reporter: HealthReporter, shutdown: Shutdown, well: impl Well) {
+    let looking = async {
+        loop {
+            authority.look_at_token().await;
+            tokio::time::sleep(TOKEN_EVERY).await;
+        }
+    };
+    tokio::select! {
+        () = looking => {}
+        () = follow(&authority, reporter, shutdown, well) => {}
+    }
+}
+
+async fn follow(authority: &Authority, reporter: HealthReporter, shutdown: Shutdown, well: impl Well) {
     let mut condition = authority.condition();
-    let mut clock_wrong = false;
+    let mut told: Vec<Problem> = Vec::new();
     loop {
         let found = condition.borrow_and_update().clone();
         if found != Condition::Serving {
@@ -206,20 +222,22 @@ async fn report(authority: Authority, reporter: HealthReporter, shutdown: Shutdo
             }
             return;
         }
-        match (authority.clock().now(), clock_wrong) {
-            (Err(wrong), false) => {
-                error!(%wrong, remedy = wrong.remedy(), "the CA records and signs nothing until its clock is right");
-                tell(&reporter, ServingStatus::NotServing).await;
-                clock_wrong = true;
-            }
-            (Ok(_), true) => {
-                info!("the clock is right again: the CA goes on");
-                tell(&reporter, ServingStatus::Serving).await;
-                clock_wrong = false;
-            }
-            _ => {}
+        let problems = authority.problems();
+        let (was, is) = (told.iter().any(|problem| problem.red), problems.iter().any(|problem| problem.red));
+        // By their reasons: what they say of the time changes from second to second.
+        let is_new =
+            |problem: &&Problem| !told.iter().any(|other| (other.reason, other.red) == (problem.reason, problem.red));
+        for Problem { reason, message, red } in problems.iter().filter(is_new) {
+            if *red { error!(reason, "{message}") } else { warn!(reason, "{message}") }
         }
-        if let Ok(Err(_)) = tokio::time::timeout(CLOCK_EVERY, condition.changed()).await {
+        if was != is {
+            tell(&reporter, if is { ServingStatus::NotServing } else { ServingStatus::Serving }).await;
+        }
+        if was && !is {
+            info!("all is well again: the CA goes on");
+        }
+        told = problems;
+        if let Ok(Err(_)) = tokio::time::timeout(LOOK_EVERY, condition.changed()).await {
             return;
         }
     }

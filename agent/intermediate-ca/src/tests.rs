@@ -3,7 +3,9 @@
 mod authorisations;
 mod batches;
 mod broker;
+mod ceremony;
 mod crashes;
+mod flood;
 mod initialising;
 mod listing;
 mod lots;
@@ -14,6 +16,7 @@ mod revoking;
 mod rework;
 mod rollover;
 mod software;
+mod witnessed;
 
 use std::{
     path::Path,
@@ -50,7 +53,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let world = Self::blank();
-        init(&world.settings, &mut world.keystore.clone(), world.now()).unwrap();
+        init(&world.settings, &mut world.keystore.clone(), world.now(), &[]).unwrap();
         world
     }
 
@@ -60,6 +63,8 @@ impl World {
         let settings = AuthoritySettings {
             file: directory.path().join("ca.toml"),
             name: "ca-1".to_owned(),
+            production: false,
+            witnessed: None,
             journal: directory.path().join("journal"),
             checkpoints: LogOptions::beside(&directory.path().join("journal")),
             pki: directory.path().join("pki"),

@@ -21,6 +21,19 @@ pub enum KeyAlgorithm {
     Rsa4096,
 }
 
+/// The hash of a signature algorithm, by its dotted object identifier, where a key of that kind makes it: ECDSA
+/// (RFC 5758 §3.2) or RSASSA-PKCS1-v1_5 (RFC 4055 §5), with SHA-256, SHA-384 or SHA-512. `None` for any other: x509-parser
+/// would accept SHA-1 as well.
+#[must_use]
+pub fn signature_hash(oid: &str, is_rsa: bool) -> Option<Hash> {
+    match (oid, is_rsa) {
+        ("1.2.840.10045.4.3.2", false) | ("1.2.840.113549.1.1.11", true) => Some(Hash::Sha256),
+        ("1.2.840.10045.4.3.3", false) | ("1.2.840.113549.1.1.12", true) => Some(Hash::Sha384),
+        ("1.2.840.10045.4.3.4", false) | ("1.2.840.113549.1.1.13", true) => Some(Hash::Sha512),
+        _ => None,
+    }
+}
+
 /// The hashes that signatures are made over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Hash {

@@ -9,7 +9,7 @@ use crate::{
     CommonName, PublicKey,
     certificate::name_constraints::{GivenName, given_name},
     names::NameError,
-    public_key::{Hash, PublicKeyError},
+    public_key::{PublicKeyError, signature_hash},
 };
 
 /// A certification request whose signature was verified with the key that it asks for.
@@ -88,13 +88,10 @@ impl CertificationRequest {
         }
         let info = &parsed.certification_request_info;
         let public_key = PublicKey::from_der(info.subject_pki.raw).map_err(Error::Key)?;
-        // Allow-listed before anything is verified: x509-parser would accept SHA-1 (HARDWARE.md, traps 2).
+        // Allow-listed before anything is verified.
         let oid = parsed.signature_algorithm.algorithm.to_id_string();
-        let hash = match (oid.as_str(), public_key.algorithm().is_rsa()) {
-            ("1.2.840.10045.4.3.2", false) | ("1.2.840.113549.1.1.11", true) => Hash::Sha256,
-            ("1.2.840.10045.4.3.3", false) | ("1.2.840.113549.1.1.12", true) => Hash::Sha384,
-            ("1.2.840.10045.4.3.4", false) | ("1.2.840.113549.1.1.13", true) => Hash::Sha512,
-            _ => return Err(Error::SignatureAlgorithm(oid)),
+        let Some(hash) = signature_hash(&oid, public_key.algorithm().is_rsa()) else {
+            return Err(Error::SignatureAlgorithm(oid));
         };
         if !public_key.verifies_with(hash, info.raw, &parsed.signature_value.data) {
             return Err(Error::NoProofOfPossession);

@@ -1,5 +1,5 @@
 //! The CA alone, over its real front: certificates a second and the processor's time for each, beside what the token, one
-//! verification and one sync cost in the same run.
+//! verification and one sync cost in the same run, and beside `openssl ca` with the same token.
 
 use std::{
     fs::File,
@@ -20,6 +20,7 @@ use crate::{
     c_sign::{self, Raw},
     drain,
     figure::{Goal, Report, median},
+    openssl,
     process::{self, Times},
     station::Place,
 };
@@ -42,7 +43,7 @@ struct Stage {
 }
 
 /// Measures it.
-pub(crate) async fn measure(binaries: &Path, most: usize, report: &mut Report) -> Result<(), Failed> {
+pub(crate) async fn measure(binaries: &Path, most: usize, openssl: usize, report: &mut Report) -> Result<(), Failed> {
     let mut place = Place::new(binaries).await?;
     let raw = c_sign_of(&place)?;
     let verify = verify()?;
@@ -54,18 +55,22 @@ pub(crate) async fn measure(binaries: &Path, most: usize, report: &mut Report) -
         verify * 1e6,
         sync * 1e3
     );
+    let own = verify + raw.cpu;
+    let plain = openssl::measure(&place.line, openssl)?;
+    report.figure("openssl-ca", plain.rate, raw.rate, "/s", Goal::Told);
+    report.figure("openssl-ca-cpu", plain.cpu * 1e6, own * 1e6, "us", Goal::Told);
     place.line.start_ca().await.map_err(because("start the CA"))?;
     stage(&mut place, "warm", 1, WARM, report).await?;
     let alone = stage(&mut place, "alone", 1, (most / 32).max(WARM), report).await?;
     let some = stage(&mut place, "some", 16, (most / 4).max(WARM), report).await?;
     let many = stage(&mut place, "many", 256, most, report).await?;
-    let own = verify + raw.cpu;
     for (name, stage) in [("ca-cpu-1", &alone), ("ca-cpu-16", &some), ("ca-cpu-256", &many)] {
         report.figure(name, stage.cpu * 1e6, own * 1e6, "us", Goal::AtMost(2.0));
     }
     report.figure("ca-rate-1", alone.rate, raw.rate, "/s", Goal::Told);
     report.figure("ca-rate-16", some.rate, raw.rate, "/s", Goal::Told);
     report.figure("ca-rate-256", many.rate, raw.rate, "/s", Goal::AtLeast(0.3));
+    report.figure("ca-rate-openssl", many.rate, plain.rate, "/s", Goal::Told);
     report.figure("ca-answer-1", alone.answer * 1e3, (sync + raw.wall) * 1e3, "ms", Goal::AtMost(5.0));
     place.line.stop().map_err(because("stop the line"))
 }

@@ -10,6 +10,7 @@ mod drain;
 mod figure;
 mod fixtures;
 mod issuer;
+mod openssl;
 mod past;
 mod process;
 mod ready;
@@ -124,7 +125,8 @@ async fn measure(arguments: &Arguments, binaries: &std::path::Path, report: &mut
         drain::measure(binaries, size(arguments.waiting, 500, 100_000), report).await?;
     }
     if chosen("ca") {
-        ca::measure(binaries, size(arguments.certificates, 512, 8_192), report).await?;
+        let openssl = if arguments.short { 64 } else { 1_000 };
+        ca::measure(binaries, size(arguments.certificates, 512, 8_192), openssl, report).await?;
     }
     Ok(())
 }

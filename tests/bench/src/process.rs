@@ -13,6 +13,20 @@ pub(crate) fn resident(process: u32) -> Result<u64, Failed> {
     kibibytes.map(|kibibytes| kibibytes * 1024).ok_or_else(|| Failed::new(format!("{path} has no VmRSS")))
 }
 
+/// What this program's children that ended have had of the processor so far, in steps of a hundredth of a second.
+pub(crate) fn ended_children() -> Result<Duration, Failed> {
+    /// USER_HZ, the same on every Linux.
+    const TICKS: u64 = 100;
+    let stat = fs::read_to_string("/proc/self/stat").map_err(because("read what the kernel says of a process"))?;
+    // proc_pid_stat(5): cutime and cstime are the 16th and 17th word; the 2nd ends with the last bracket.
+    let times = stat.rsplit_once(')').and_then(|(_, rest)| {
+        let mut words = rest.split_whitespace().skip(13).map(str::parse::<u64>);
+        Some(words.next()?.ok()? + words.next()?.ok()?)
+    });
+    let ticks = times.ok_or_else(|| Failed::new("/proc/self/stat has no times"))?;
+    Ok(Duration::from_millis(ticks * 1_000 / TICKS))
+}
+
 /// The processor's time by thread, of a process and its children.
 #[derive(Debug, Default)]
 pub(crate) struct Times(BTreeMap<(String, u32), u64>);

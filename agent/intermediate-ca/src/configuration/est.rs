@@ -95,11 +95,13 @@ fn offered<'a>(text: &str, profiles: &'a [CaProfile]) -> Result<&'a CaProfile, S
     match profiles.iter().find(|profile| profile.name.as_str() == text) {
         None => Err(format!("no [[profile]] is named {text}; give one that is")),
         Some(profile) if profile.callers.is_some() => Err(format!(
-            "the profile {text} is for its callers alone, and EST's clients are none of them; give another"
+            "the profile {text} is for its callers alone, and EST's clients are none of them: leave callers out of it, or \
+             give a [[profile]] of another name without them"
         )),
-        Some(profile) if profile.endorsement.is_some() => {
-            Err(format!("the profile {text} wants the key's residency proven, which EST cannot; give another"))
-        }
+        Some(profile) if profile.endorsement.is_some() => Err(format!(
+            "the profile {text} wants the key's residency proven, and EST has no place for the proof: have its \
+                 devices issued by a station, or give a [[profile]] of another name without residency"
+        )),
         Some(profile) => Ok(profile),
     }
 }

@@ -1,10 +1,13 @@
 //! Who is enrolling.
 
+use std::time::Instant;
+
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::http::{HeaderMap, StatusCode, header};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use issuance::public_key::sha256;
 use service::tls::Shown;
+use tracing::warn;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::{EstClient, EstLabel, EstMark, Front, Problem};
@@ -39,7 +42,7 @@ pub(super) async fn authenticate<'a>(
     label: &EstLabel,
     headers: &HeaderMap,
 ) -> Result<Who<'a>, Problem> {
-    let by_password = by_password(&front.settings.clients, headers)?;
+    let by_password = by_password(front, headers)?;
     let by_certificate = match &front.shown {
         Some(shown) => by_certificate(front, shown).await?,
         None => None,
@@ -105,7 +108,7 @@ async fn by_certificate<'a>(front: &'a Front, shown: &Shown) -> Result<Option<Wh
 }
 
 /// Basic (RFC 7617); `None` when nothing was sent.
-fn by_password<'a>(clients: &'a [EstClient], headers: &HeaderMap) -> Result<Option<&'a EstClient>, Problem> {
+fn by_password<'a>(front: &'a Front, headers: &HeaderMap) -> Result<Option<&'a EstClient>, Problem> {
     let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
     let wrong = || Problem::unauthorised("user or password is wrong");
     let text = value.to_str().map_err(|_| wrong())?;
@@ -116,11 +119,29 @@ fn by_password<'a>(clients: &'a [EstClient], headers: &HeaderMap) -> Result<Opti
     let credentials = STANDARD.decode(credentials.trim()).map_err(|_| wrong())?;
     let at = credentials.iter().position(|octet| *octet == b':').ok_or_else(wrong)?;
     let (user, password) = (&credentials[..at], sha256(&credentials[at + 1..]));
+    let (address, now) = (front.address, Instant::now());
+    front.attempts.admit(address, user, now).map_err(|wait| {
+        let text =
+            "too many wrong passwords came from this address: wait, and send the right one, or a client certificate";
+        Problem::after(StatusCode::TOO_MANY_REQUESTS, wait, text)
+    })?;
     let fits = |client: &&EstClient| match &client.mark {
         EstMark::Password { user: known, sha256 } => {
             known.as_bytes() == user && verify_slices_are_equal(sha256, &password).is_ok()
         }
         EstMark::Certificate(_) => false,
     };
-    clients.iter().find(fits).map(Some).ok_or_else(wrong)
+    match front.settings.clients.iter().find(fits) {
+        Some(client) => {
+            front.attempts.right(address, user);
+            Ok(Some(client))
+        }
+        None => {
+            front.attempts.wrong(address, user, now);
+            // Whatever was typed, it is no longer than a user of ours.
+            let user: String = String::from_utf8_lossy(user).chars().take(64).collect();
+            warn!(%address, ?user, "EST was sent a wrong user or password");
+            Err(wrong())
+        }
+    }
 }

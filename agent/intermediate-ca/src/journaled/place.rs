@@ -52,9 +52,6 @@ impl JournaledRegister {
                 format!("the device {device} was scrapped out of the lot {lot}: it gets no certificate there");
             return refuse(Reason::DeviceScrapped, message);
         }
-        if let Some(refusal) = self.signed_terms(stage, plan, &row)? {
-            return Ok(Err(refusal));
-        }
         let used = stage.get(LOT_USED, lot.as_bytes())?.as_deref().and_then(records::number).unwrap_or(0);
         let used = u32::try_from(used).map_err(|_| broken("a lot's count cannot be read"))?;
         if let Some(holder) = stage.get(LOT_PLACES, &key)? {
@@ -67,6 +64,10 @@ impl JournaledRegister {
                  rework supersedes it"
             );
             return refuse(Reason::DeviceAlreadyIssued, message);
+        }
+        // Who has a place renews beyond the authorisation's end and the lot's: it takes no other place.
+        if let Some(refusal) = self.signed_terms(stage, plan, &row)? {
+            return Ok(Err(refusal));
         }
         if stage.get(LOT_ENDS, lot.as_bytes())?.is_some() {
             return refuse(Reason::LotClosed, format!("the lot {lot} is closed: use another one"));

@@ -23,7 +23,8 @@ pub(super) struct Stage<'a> {
     word: &'static str,
     /// Whether one of them revokes.
     revokes: bool,
-    changed: HashMap<(&'static str, Vec<u8>), Option<Vec<u8>>>,
+    /// By tree and key.
+    changed: HashMap<&'static str, HashMap<Vec<u8>, Option<Vec<u8>>>>,
 }
 
 impl<'a> Stage<'a> {
@@ -36,7 +37,7 @@ impl<'a> Stage<'a> {
     }
 
     pub(super) fn get(&self, tree: &'static str, key: &[u8]) -> Result<Option<Vec<u8>>, RegisterError> {
-        match self.changed.get(&(tree, key.to_vec())) {
+        match self.changed.get(tree).and_then(|rows| rows.get(key)) {
             Some(value) => Ok(value.clone()),
             None => Ok(self.register.projections.get(tree, key)?),
         }
@@ -45,17 +46,18 @@ impl<'a> Stage<'a> {
     /// [`RegisterError::Unfit`] leaves the stage as it was.
     pub(super) fn add(&mut self, issuance: Option<IssuanceId>, event: Event) -> Result<(), RegisterError> {
         let (word, revokes) = (records::word(&event), matches!(event, Event::Revoked(_)));
-        let entry = self.encode(issuance, event).encode_to_vec();
+        let record = self.encode(issuance, event);
+        let entry = record.encode_to_vec();
         if entry.len() > ENTRY_MAX {
             let wrong = format!("its record would have {} bytes, and one has at most {ENTRY_MAX}", entry.len());
             return Err(RegisterError::Unfit(wrong));
         }
         let index = self.first_index + self.entries.len() as u64;
-        let changes = records::changes(index, &entry).map_err(RegisterError::Unfit)?;
+        let changes = records::changes_of(index, record).map_err(RegisterError::Unfit)?;
         self.name(word);
         self.revokes |= revokes;
         for change in changes {
-            self.changed.insert((change.tree, change.key), change.value);
+            self.changed.entry(change.tree).or_default().insert(change.key, change.value);
         }
         self.entries.push(entry);
         Ok(())

@@ -5,23 +5,23 @@ use issuance::{
     certificate::name_constraints::{GivenName, NameConstraints, given_name},
     public_key::sha256,
 };
-use x509_parser::extensions::{DistributionPointName, GeneralName, ParsedExtension, X509Extension};
+use x509_parser::{
+    extensions::{DistributionPointName, GeneralName, ParsedExtension, X509Extension},
+    oid_registry::{
+        OID_PKIX_AUTHORITY_INFO_ACCESS as AUTHORITY_INFORMATION,
+        OID_X509_EXT_AUTHORITY_KEY_IDENTIFIER as AUTHORITY_KEY_IDENTIFIER,
+        OID_X509_EXT_BASIC_CONSTRAINTS as BASIC_CONSTRAINTS, OID_X509_EXT_CERTIFICATE_POLICIES as CERTIFICATE_POLICIES,
+        OID_X509_EXT_CRL_DISTRIBUTION_POINTS as CRL_DISTRIBUTION_POINTS,
+        OID_X509_EXT_EXTENDED_KEY_USAGE as EXTENDED_KEY_USAGE, OID_X509_EXT_KEY_USAGE as KEY_USAGE,
+        OID_X509_EXT_NAME_CONSTRAINTS as NAME_CONSTRAINTS, OID_X509_EXT_SUBJECT_ALT_NAME as SUBJECT_ALTERNATIVE_NAME,
+        OID_X509_EXT_SUBJECT_KEY_IDENTIFIER as SUBJECT_KEY_IDENTIFIER, Oid,
+    },
+};
 
 use super::{Bytes, Rule, must};
 use crate::{certificate::element, certify::extended_usages};
 
-const BASIC_CONSTRAINTS: &str = "2.5.29.19";
-const KEY_USAGE: &str = "2.5.29.15";
-const EXTENDED_KEY_USAGE: &str = "2.5.29.37";
-const SUBJECT_KEY_IDENTIFIER: &str = "2.5.29.14";
-const AUTHORITY_KEY_IDENTIFIER: &str = "2.5.29.35";
-const SUBJECT_ALTERNATIVE_NAME: &str = "2.5.29.17";
-const NAME_CONSTRAINTS: &str = "2.5.29.30";
-const CRL_DISTRIBUTION_POINTS: &str = "2.5.29.31";
-const CERTIFICATE_POLICIES: &str = "2.5.29.32";
-const AUTHORITY_INFORMATION: &str = "1.3.6.1.5.5.7.1.1";
-
-const KNOWN: [&str; 10] = [
+const KNOWN: [Oid<'_>; 10] = [
     BASIC_CONSTRAINTS,
     KEY_USAGE,
     EXTENDED_KEY_USAGE,
@@ -51,8 +51,8 @@ pub(super) const RULES: [Rule; 14] = [
         name: "extensions-known",
         source: "the profile",
         holds: |tbs, _| {
-            let mut oids = tbs.parsed.extensions().iter().map(|extension| extension.oid.to_id_string());
-            match oids.find(|oid| !KNOWN.contains(&oid.as_str())) {
+            let mut oids = tbs.parsed.extensions().iter().map(|extension| &extension.oid);
+            match oids.find(|oid| !KNOWN.contains(oid)) {
                 None => Ok(()),
                 Some(oid) => Err(format!("it has an extension {oid} that no profile gives")),
             }
@@ -77,7 +77,7 @@ pub(super) const RULES: [Rule; 14] = [
                 // FALSE is the default, and DER leaves defaults out.
                 Purpose::DeviceIdentity | Purpose::Server => vec![0x30, 0],
             };
-            let found = only(tbs, BASIC_CONSTRAINTS);
+            let found = only(tbs, &BASIC_CONSTRAINTS);
             let fits = found.is_some_and(|extension| extension.critical && extension.value == content);
             must(fits, "its BasicConstraints is not the profile's, or not critical")
         },
@@ -86,7 +86,7 @@ pub(super) const RULES: [Rule; 14] = [
         name: "path-length",
         source: "RFC 5280 §4.2.1.9",
         holds: |tbs, expected| {
-            let constraints = only(tbs, BASIC_CONSTRAINTS).and_then(|extension| match extension.parsed_extension() {
+            let constraints = only(tbs, &BASIC_CONSTRAINTS).and_then(|extension| match extension.parsed_extension() {
                 ParsedExtension::BasicConstraints(constraints) if constraints.ca => Some(constraints),
                 _ => None,
             });
@@ -106,7 +106,7 @@ pub(super) const RULES: [Rule; 14] = [
             let bits = expected.profile.extensions.usages.iter().map(|usage| usage.bit());
             let octet = bits.chain([0]).chain(is_ca.then_some(5)).fold(0_u8, |octet, bit| octet | 0x80 >> bit);
             let content = [3, 2, octet.trailing_zeros() as u8, octet];
-            let found = only(tbs, KEY_USAGE);
+            let found = only(tbs, &KEY_USAGE);
             let fits = found.is_some_and(|extension| extension.critical && extension.value == content);
             must(fits, "its KeyUsage is not the profile's, or not critical")
         },
@@ -118,7 +118,7 @@ pub(super) const RULES: [Rule; 14] = [
             let mut wanted: Vec<String> = extended_usages(expected.profile).iter().map(|usage| usage.oid()).collect();
             wanted.sort();
             let critical = expected.profile.extensions.extended_usages_critical;
-            given(tbs, EXTENDED_KEY_USAGE, !wanted.is_empty(), critical, |extension| {
+            given(tbs, &EXTENDED_KEY_USAGE, !wanted.is_empty(), critical, |extension| {
                 purposes(extension).is_some_and(|found| found == wanted)
             })
         },
@@ -130,7 +130,7 @@ pub(super) const RULES: [Rule; 14] = [
             let digest = sha256(expected.public_key.spki());
             given(
                 tbs,
-                SUBJECT_KEY_IDENTIFIER,
+                &SUBJECT_KEY_IDENTIFIER,
                 true,
                 false,
                 |extension| matches!(extension, ParsedExtension::SubjectKeyIdentifier(identifier) if identifier.0 == &digest[..20]),
@@ -141,7 +141,7 @@ pub(super) const RULES: [Rule; 14] = [
         name: "authority-key-identifier",
         source: "RFC 5280 §4.2.1.1",
         holds: |tbs, expected| {
-            given(tbs, AUTHORITY_KEY_IDENTIFIER, true, false, |extension| {
+            given(tbs, &AUTHORITY_KEY_IDENTIFIER, true, false, |extension| {
                 matches!(extension, ParsedExtension::AuthorityKeyIdentifier(identifier)
                     if identifier.authority_cert_issuer.is_none()
                         && identifier.authority_cert_serial.is_none()
@@ -154,7 +154,7 @@ pub(super) const RULES: [Rule; 14] = [
         source: "RFC 5280 §4.2.1.6, the profile",
         holds: |tbs, expected| {
             let (names, rules) = (expected.names, &expected.profile.alternative_names);
-            given(tbs, SUBJECT_ALTERNATIVE_NAME, !names.is_empty(), rules.critical, |extension| {
+            given(tbs, &SUBJECT_ALTERNATIVE_NAME, !names.is_empty(), rules.critical, |extension| {
                 let ParsedExtension::SubjectAlternativeName(found) = extension else { return false };
                 let (mut found, mut wanted): (Vec<GivenName>, Vec<GivenName>) =
                     (found.general_names.iter().map(given_name).collect(), names.names().collect());
@@ -169,7 +169,7 @@ pub(super) const RULES: [Rule; 14] = [
         source: "RFC 5280 §4.2.1.10, the profile",
         holds: |tbs, expected| {
             let wanted = &expected.profile.extensions.name_constraints;
-            given(tbs, NAME_CONSTRAINTS, !wanted.is_empty(), true, |extension| {
+            given(tbs, &NAME_CONSTRAINTS, !wanted.is_empty(), true, |extension| {
                 matches!(extension, ParsedExtension::NameConstraints(found)
                     if NameConstraints::parse(found).is_ok_and(|found| found == *wanted))
             })
@@ -180,7 +180,7 @@ pub(super) const RULES: [Rule; 14] = [
         source: "RFC 5280 §4.2.1.13, the profile",
         holds: |tbs, expected| {
             let wanted = &expected.profile.extensions.crl_distribution_points;
-            given(tbs, CRL_DISTRIBUTION_POINTS, !wanted.is_empty(), false, |extension| {
+            given(tbs, &CRL_DISTRIBUTION_POINTS, !wanted.is_empty(), false, |extension| {
                 let ParsedExtension::CRLDistributionPoints(points) = extension else { return false };
                 let [point] = points.points.as_slice() else { return false };
                 let Some(DistributionPointName::FullName(names)) = &point.distribution_point else { return false };
@@ -193,7 +193,7 @@ pub(super) const RULES: [Rule; 14] = [
         source: "RFC 5280 §4.2.1.4, the profile",
         holds: |tbs, expected| {
             let rules = &expected.profile.extensions;
-            given(tbs, CERTIFICATE_POLICIES, !rules.policies.is_empty(), rules.policies_critical, |extension| {
+            given(tbs, &CERTIFICATE_POLICIES, !rules.policies.is_empty(), rules.policies_critical, |extension| {
                 let ParsedExtension::CertificatePolicies(found) = extension else { return false };
                 let wanted: Vec<String> = rules.policies.iter().map(ToString::to_string).collect();
                 found.iter().all(|policy| policy.policy_qualifiers.is_none())
@@ -207,7 +207,7 @@ pub(super) const RULES: [Rule; 14] = [
         holds: |tbs, expected| {
             let rules = &expected.profile.extensions;
             let is_given = !(rules.ocsp.is_empty() && rules.ca_issuers.is_empty());
-            given(tbs, AUTHORITY_INFORMATION, is_given, false, |extension| {
+            given(tbs, &AUTHORITY_INFORMATION, is_given, false, |extension| {
                 let ParsedExtension::AuthorityInfoAccess(found) = extension else { return false };
                 let of = |method: &str| {
                     let described = found.iter().filter(|one| one.access_method.to_id_string() == method);
@@ -222,14 +222,14 @@ pub(super) const RULES: [Rule; 14] = [
 ];
 
 /// The extension of this OID; the first one, where it stands twice (`extensions-once` tells).
-fn only<'a>(tbs: &'a Bytes<'_>, oid: &str) -> Option<&'a X509Extension<'a>> {
-    tbs.parsed.extensions().iter().find(|extension| extension.oid.to_id_string() == oid)
+fn only<'a>(tbs: &'a Bytes<'_>, oid: &Oid<'_>) -> Option<&'a X509Extension<'a>> {
+    tbs.parsed.extensions().iter().find(|extension| extension.oid == *oid)
 }
 
 /// That an extension is there exactly when the profile gives it, as critical as it gives it, and says what it must.
 fn given(
     tbs: &Bytes<'_>,
-    oid: &str,
+    oid: &Oid<'_>,
     is_given: bool,
     critical: bool,
     says: impl FnOnce(&ParsedExtension<'_>) -> bool,

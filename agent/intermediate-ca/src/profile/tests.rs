@@ -17,6 +17,7 @@ pub(crate) fn ca(name: &str, path_length: Option<u8>, validity_days: u32) -> CaS
         key: KeyAlgorithm::P256,
         validity: End::After(DAY * validity_days),
         path_length,
+        offline: false,
         name_constraints: NameConstraints::default(),
     }
 }

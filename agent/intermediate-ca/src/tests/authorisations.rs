@@ -235,7 +235,8 @@ async fn only_a_newer_signature_widens() {
     authority.close().await.unwrap();
 }
 
-/// Before its time and after it an authorised lot covers nothing new; what was issued is still answered.
+/// Before its time and after it an authorised lot covers nothing new; what was issued is still answered, and a device that
+/// has its place renews there: it takes no other place, and no other device gets its one.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_authorisation_has_its_time() {
     let (world, owner) = signed_world();
@@ -249,6 +250,10 @@ async fn an_authorisation_has_its_time() {
     world.time.fetch_add(DAY * 1_000, Ordering::SeqCst);
     assert_refused(&issue_one(&authority, &in_lot(2, "WO-1")).await, Reason::LotExpired, "has expired");
     assert_eq!(issued(&issue_one(&authority, &first).await), &certificate);
+    let renewed = Submission { supersedes: vec![id(1)], issuance: id(11), ..in_lot(1, "WO-1") };
+    issued(&issue_one(&authority, &renewed).await);
+    let borrowed = Submission { supersedes: vec![id(11)], ..in_lot(2, "WO-1") };
+    assert!(matches!(issue_one(&authority, &borrowed).await, Outcome::Refused(_)), "another device's place");
     assert_eq!(used(&authority, "WO-1").await, 1);
     authority.close().await.unwrap();
 }

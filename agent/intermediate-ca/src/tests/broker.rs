@@ -105,7 +105,7 @@ async fn mosquitto_enforces_the_list() {
     });
     let today = service::clock::Clock::system().unjudged();
     world.time.store(today - 25 * 3_600_000, Ordering::SeqCst);
-    init(&world.settings, &mut world.keystore.clone(), world.now()).unwrap();
+    init(&world.settings, &mut world.keystore.clone(), world.now(), &[]).unwrap();
     let authority = world.open();
     let mut serials = Vec::new();
     for (number, name, profile) in

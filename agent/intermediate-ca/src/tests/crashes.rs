@@ -235,7 +235,7 @@ async fn a_plan_belongs_to_its_issuers_key() {
     let location = world.settings.issuers[0].name.key_location();
     world.keystore.token().keys.retain(|(at, _)| *at != location);
     fs::remove_file(world.path().join("pki/device-ca.pem")).unwrap();
-    init(&world.settings, &mut world.keystore.clone(), world.now()).unwrap();
+    init(&world.settings, &mut world.keystore.clone(), world.now(), &[]).unwrap();
     let authority = world.open();
     let outcomes = issue(&authority, &[&wanted, &submission(2)]).await;
     assert_deferred(&outcomes[0], "no longer has with that name and key");

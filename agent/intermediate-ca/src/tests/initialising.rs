@@ -12,7 +12,7 @@ use super::*;
 use crate::InitError;
 
 fn run(world: &World) -> Result<crate::Initialised, InitError> {
-    init(&world.settings, &mut world.keystore.clone(), world.now())
+    init(&world.settings, &mut world.keystore.clone(), world.now(), &[])
 }
 
 fn files(world: &World) -> BTreeMap<String, Vec<u8>> {
@@ -58,7 +58,7 @@ fn an_interrupted_init_completes() {
     for stop_at in 0..3 {
         let world = World::blank();
         let mut interrupted = Interrupted { keystore: world.keystore.clone(), visits_left: stop_at };
-        let error = init(&world.settings, &mut interrupted, world.now()).unwrap_err();
+        let error = init(&world.settings, &mut interrupted, world.now(), &[]).unwrap_err();
         assert!(matches!(error, InitError::Token(_)), "{error}");
         let before = files(&world);
         assert_eq!(before.len(), stop_at);

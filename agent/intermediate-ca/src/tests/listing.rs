@@ -41,7 +41,7 @@ fn with_crls() -> World {
 }
 
 fn started(world: &World) -> Authority {
-    init(&world.settings, &mut world.keystore.clone(), world.now()).unwrap();
+    init(&world.settings, &mut world.keystore.clone(), world.now(), &[]).unwrap();
     world.open()
 }
 

@@ -28,7 +28,7 @@ async fn openssl_accepts_every_profile_and_key() {
             ca.key = algorithm;
         }
         world.time.store(service::clock::Clock::system().unjudged(), Ordering::SeqCst);
-        init(&world.settings, &mut world.keystore.clone(), world.now()).unwrap();
+        init(&world.settings, &mut world.keystore.clone(), world.now(), &[]).unwrap();
         let authority = world.open();
         let mut number = 0;
         for (profile, issuer) in

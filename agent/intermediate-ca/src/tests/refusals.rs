@@ -191,7 +191,7 @@ async fn names_and_callers_are_the_profiles() {
     server.alternative_names.dns_suffixes = vec!["line.example".to_owned()];
     server.alternative_names.ip_networks = vec![IpNetwork::parse("10.0.0.0/8").unwrap()];
     server.alternative_names.uris = vec![NameTemplate::parse("urn:example:{serial}").unwrap()];
-    init(&world.settings, &mut world.keystore.clone(), world.now()).unwrap();
+    init(&world.settings, &mut world.keystore.clone(), world.now(), &[]).unwrap();
     let authority = world.open();
     let asking =
         |common_name: &str, names: Vec<SanType>| asking("server", common_name, |p| p.subject_alt_names = names);

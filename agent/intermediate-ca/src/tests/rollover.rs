@@ -10,32 +10,38 @@ use journal::{Journal, JournalOptions};
 
 use super::{revoking::serial_of, *};
 use crate::{
-    CrlSettings, Revocation, RevocationReason, RolledOver, RolloverError, RolloverStep, Target,
+    CrlSettings, Order, Revocation, RevocationReason, RolledOver, RolloverError, RolloverStep, Target,
     records::{self, Event},
     rollover, rollover_status,
 };
 
-const OUT: RolloverStep = RolloverStep::OldRootOut { abandon: false };
-const ABANDON: RolloverStep = RolloverStep::OldRootOut { abandon: true };
+pub(super) const OUT: RolloverStep = RolloverStep::OldRootOut { abandon: false };
+pub(super) const ABANDON: RolloverStep = RolloverStep::OldRootOut { abandon: true };
 
 fn step(world: &World, step: RolloverStep) -> Result<RolledOver, RolloverError> {
-    rollover(&world.settings, &mut world.keystore.clone(), world.clock(), step, "B-7")
+    rollover(
+        &world.settings,
+        &mut world.keystore.clone(),
+        world.clock(),
+        step,
+        Order { claimed_by: "B-7", brought: &[] },
+    )
 }
 
 #[track_caller]
-fn assert_order(world: &World, wanted: RolloverStep, words: &str) {
+pub(super) fn assert_order(world: &World, wanted: RolloverStep, words: &str) {
     let error = step(world, wanted).unwrap_err();
     assert!(matches!(error, RolloverError::Order { .. }) && error.to_string().contains(words), "{error}");
 }
 
 /// A device's certificate with the chain that it was answered with.
-struct Device {
-    submission: Submission,
-    outcome: Outcome,
+pub(super) struct Device {
+    pub(super) submission: Submission,
+    pub(super) outcome: Outcome,
     root: &'static str,
 }
 
-async fn device(authority: &Authority, number: u8, root: &'static str) -> Device {
+pub(super) async fn device(authority: &Authority, number: u8, root: &'static str) -> Device {
     let submission = submission(number);
     let outcome = issue_one(authority, &submission).await;
     Device { submission, outcome, root }
@@ -47,7 +53,7 @@ fn pki(world: &World, name: &str) -> String {
 
 /// OpenSSL as three verifiers, with the old root, both, and the new one, where they stand; and as one that follows the
 /// bundle. Each device sends its certificate with its chain.
-fn verify(world: &World, devices: &[&Device]) {
+pub(super) fn verify(world: &World, devices: &[&Device]) {
     let old = pki(world, "root.pem");
     let new = fs::read_to_string(world.settings.pki.join("root.2.pem")).unwrap_or_default();
     let bundle = pki(world, "bundle.pem");
@@ -98,7 +104,8 @@ fn blocks(text: &str) -> usize {
     text.matches("BEGIN CERTIFICATE").count()
 }
 
-fn at_work_today() -> World {
+/// Today, with CRLs, before `init`.
+pub(super) fn at_work() -> World {
     let mut world = World::blank();
     // OpenSSL has a clock of its own.
     world.time.store(service::clock::Clock::system().unjudged(), Ordering::SeqCst);
@@ -112,7 +119,12 @@ fn at_work_today() -> World {
         address: None,
         partitions: Vec::new(),
     });
-    init(&world.settings, &mut world.keystore.clone(), world.now()).unwrap();
+    world
+}
+
+fn at_work_today() -> World {
+    let world = at_work();
+    init(&world.settings, &mut world.keystore.clone(), world.now(), &[]).unwrap();
     world
 }
 
@@ -208,7 +220,7 @@ fn an_interrupted_step_completes() {
                 step(&world, RolloverStep::NewRoot).unwrap();
             }
             let mut interrupted = Interrupted { keystore: world.keystore.clone(), calls_left: stops };
-            let first = rollover(&world.settings, &mut interrupted, world.clock(), wanted, "");
+            let first = rollover(&world.settings, &mut interrupted, world.clock(), wanted, Order::default());
             // A day later a certificate that was made anew would say so.
             world.time.fetch_add(86_400_000, Ordering::SeqCst);
             let again = step(&world, wanted).unwrap();

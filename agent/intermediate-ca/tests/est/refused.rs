@@ -79,6 +79,31 @@ fn forged_client_certificates_are_refused() {
     assert!(shop.output().contains("refused a connection"), "{}", shop.output());
 }
 
+/// After five wrong passwords even the right one is told to come back later, with the time as a number of seconds; another
+/// user at the same address and a client certificate go on, and so does everybody after a restart.
+#[test]
+fn guessing_passwords_is_slowed_down() {
+    let mut shop = Shop::new();
+    let (_, request) = shop::request("SN-1.line.example", |_| ());
+    let body = STANDARD.encode(&request);
+    for number in 0..5 {
+        let reply = shop.post("line-1/simpleenroll", &body, &["-u", &format!("line-user:wrong-password-{number}")]);
+        assert!(reply.status == 401 && reply.header("www-authenticate").starts_with("Basic"), "{reply:?}");
+    }
+    let reply = shop.post("line-1/simpleenroll", &body, &["-u", shop::USER]);
+    assert!(reply.status == 429 && reply.body.contains("too many wrong passwords"), "{reply:?}");
+    let wait: u32 = reply.header("retry-after").parse().unwrap();
+    assert!((1..=30).contains(&wait), "{reply:?}");
+    assert_eq!(shop.post("line-1/simpleenroll", &body, &["-u", "other-user:x"]).status, 401);
+    let with = ["--cert", "bootstrap.pem", "--key", "bootstrap.key"];
+    assert_eq!(shop.get("line-1/csrattrs", &with).status, 200);
+    let (_, other) = shop::request("SN-2.line.example", |_| ());
+    let reply = shop.post("line-7/simpleenroll", &STANDARD.encode(other), &with);
+    assert_eq!(reply.status, 403, "by its label, not by its address: {reply:?}");
+    shop.restart();
+    assert_eq!(shop.post("line-1/simpleenroll", &body, &["-u", shop::USER]).status, 200);
+}
+
 /// What is no request, too large a body, another type, an unknown label or operation and the wrong method: a 4xx each with
 /// words; and a refusal of the CA's has its reason.
 #[test]

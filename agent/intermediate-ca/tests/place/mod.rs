@@ -132,6 +132,22 @@ keys = ["P-256"]
         place
     }
 
+    pub(crate) fn token(&self) -> &SoftHsm {
+        &self.token
+    }
+
+    /// Has the CA reach its token by another module, in that environment.
+    pub(crate) fn reach_token_by(&self, module: &Path, environment: &[(&str, &str)]) {
+        let text = fs::read_to_string(self.configuration()).unwrap();
+        let environment: Vec<String> = environment.iter().map(|(key, value)| format!("{key} = {value:?}")).collect();
+        let lines = text.lines().map(|line| match line.split_once(" = ") {
+            Some(("module", _)) => format!("module = {module:?}"),
+            Some(("environment", _)) => format!("environment = {{ {} }}", environment.join(", ")),
+            _ => line.to_owned(),
+        });
+        fs::write(self.configuration(), lines.collect::<Vec<_>>().join("\n") + "\n").unwrap();
+    }
+
     /// Where everything but the token is.
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()

@@ -19,6 +19,9 @@ const WAITING_BYTES: usize = 64 * 1024 * 1024;
 const BATCH_ROWS: usize = 4096;
 /// What was not flushed is replayed after a crash, no more: a second's work is little.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
+/// What comes within this is written together: a batch has a cost of its own, and what is made and soon removed again never
+/// reaches sled. Readers see it above sled, and a crash replays it as it does what was not flushed.
+const GATHER: Duration = Duration::from_millis(200);
 /// A sled that does not take a batch for so long hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -42,6 +45,7 @@ impl Change {
 #[derive(Default)]
 struct Waiting {
     changes: VecDeque<Change>,
+    rows: usize,
     bytes: usize,
     written: u64,
     /// Grows as long as the thread is alive.
@@ -122,10 +126,16 @@ impl Follower {
     pub(super) fn push(&self, change: Change) {
         let mut waiting = lock(&self.shared.waiting);
         if waiting.end.is_none() {
+            // Who gathers is told when there is a batch, and before that only of the first.
+            let first = waiting.changes.is_empty();
             waiting.bytes += change.bytes();
+            waiting.rows += change.rows.len();
             waiting.changes.push_back(change);
+            let told = first || waiting.rows >= BATCH_ROWS;
             drop(waiting);
-            self.shared.changed.notify_all();
+            if told {
+                self.shared.changed.notify_all();
+            }
         }
     }
 
@@ -220,7 +230,7 @@ impl Thread<'_> {
             if self.journal.wait_for(end, FLUSH_EVERY).is_err() {
                 return Ok(End::Journal);
             }
-            let batch = take_synced(&mut lock(&self.shared.waiting).changes, self.journal.synced());
+            let batch = self.gather();
             self.write(batch)?;
             let due = *flush_due.get_or_insert_with(|| Instant::now() + FLUSH_EVERY);
             if due <= Instant::now() {
@@ -242,6 +252,16 @@ impl Thread<'_> {
             }
         };
         Ok(waiting.changes.front().map(|change| change.end))
+    }
+
+    /// What is synced of what comes within [`GATHER`], up to a batch.
+    fn gather(&self) -> Vec<Change> {
+        let more = |waiting: &mut Waiting| waiting.rows < BATCH_ROWS && !waiting.closing;
+        let waiting = self.shared.changed.wait_timeout_while(lock(&self.shared.waiting), GATHER, more);
+        let mut waiting = waiting.unwrap_or_else(PoisonError::into_inner).0;
+        let batch = take_synced(&mut waiting.changes, self.journal.synced());
+        waiting.rows -= batch.iter().map(|change| change.rows.len()).sum::<usize>();
+        batch
     }
 
     fn write(&mut self, batch: Vec<Change>) -> Result<(), String> {

@@ -141,15 +141,18 @@ impl Generation {
         let mut meta = Meta { applied, last_entry, ..self.meta.clone() };
         let mut batch = sled::Batch::default();
         for (key, value) in rows {
-            if let Some(old) = self.rows.get(key)? {
-                meta.checksum.remove(key, &old);
+            let old = self.rows.get(key)?;
+            if let Some(old) = &old {
+                meta.checksum.remove(key, old);
             }
             match value {
                 Some(value) => {
                     meta.checksum.add(key, value);
                     batch.insert(key.as_slice(), value.as_ref());
                 }
-                None => batch.remove(key.as_slice()),
+                None if old.is_some() => batch.remove(key.as_slice()),
+                // Made and removed again before sled had it.
+                None => {}
             }
         }
         batch.insert(META, meta.encode());

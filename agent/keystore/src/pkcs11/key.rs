@@ -10,6 +10,7 @@ use issuance::{Fault, FaultKind, KeyAlgorithm, PublicKey, ResidencyEvidence};
 use super::{
     Place,
     fault::{Failure, failed},
+    token::Token,
 };
 use crate::der;
 
@@ -109,9 +110,26 @@ pub(super) fn evidence(session: &Session, place: Place<'_>) -> Result<ResidencyE
     Ok(ResidencyEvidence::Token { local, sensitive, always_sensitive, extractable, never_extractable })
 }
 
-pub(super) fn sign(session: &Session, place: Place<'_>, messages: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Failure> {
-    let private = must_be_there(session, place)?;
-    let algorithm = public_key(session, place, private)?.algorithm();
+/// A private key as it is in one session.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SigningKey {
+    private: ObjectHandle,
+    algorithm: KeyAlgorithm,
+}
+
+impl SigningKey {
+    fn find(session: &Session, place: Place<'_>) -> Result<Self, Failure> {
+        let private = must_be_there(session, place)?;
+        Ok(Self { private, algorithm: public_key(session, place, private)?.algorithm() })
+    }
+}
+
+pub(super) fn sign(token: &mut Token, place: Place<'_>, messages: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Failure> {
+    let (session, known) = token.signing();
+    let SigningKey { private, algorithm } = match known.get(place.cka_id) {
+        Some(key) => *key,
+        None => *known.entry(place.cka_id.to_vec()).or_insert(SigningKey::find(session, place)?),
+    };
     let act = || format!("could not sign with the private key with {place}");
     messages
         .iter()

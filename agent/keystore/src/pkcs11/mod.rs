@@ -83,7 +83,7 @@ impl Pkcs11 {
     }
 
     /// Looks at the slots anew, and logs in.
-    fn connect(&mut self) -> Result<&Token, Fault> {
+    fn connect(&mut self) -> Result<&mut Token, Fault> {
         // All sessions first: one that outlives C_Finalize would later close another one that has its number.
         self.token = None;
         let module = match &mut self.module {
@@ -102,14 +102,19 @@ impl Pkcs11 {
 
     /// Runs `act` in a session. A lost session heals once.
     fn in_session<T>(&mut self, mut act: impl FnMut(&Session) -> Result<T, Failure>) -> Result<T, Fault> {
-        let token = match &self.token {
+        self.at_token(|token| act(token.session()))
+    }
+
+    /// The same with the token, which knows what was looked up in this session.
+    fn at_token<T>(&mut self, mut act: impl FnMut(&mut Token) -> Result<T, Failure>) -> Result<T, Fault> {
+        let token = match &mut self.token {
             Some(token) => token,
             None => self.connect()?,
         };
-        match act(token.session()) {
+        match act(token) {
             Err(failure) if failure.is_of_a_lost_session() => {
                 tracing::warn!(fault = %failure.into_fault(), token = %self.label, "session lost; connecting anew");
-                let outcome = act(self.connect()?.session()).map_err(Failure::into_fault);
+                let outcome = act(self.connect()?).map_err(Failure::into_fault);
                 if outcome.is_err() {
                     self.token = None;
                 }
@@ -144,7 +149,7 @@ impl Keystore for Pkcs11 {
 
     fn sign(&mut self, location: &KeyLocation, messages: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Fault> {
         let place = Place::of_key(location)?;
-        self.in_session(|session| key::sign(session, place, messages))
+        self.at_token(|token| key::sign(token, place, messages))
     }
 
     fn read_certificate(&mut self, location: &CertificateLocation) -> Result<Option<Vec<u8>>, Fault> {

@@ -1,6 +1,9 @@
 //! The module, its token, and the session that is logged in.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use cryptoki::{
     context::{CInitializeArgs, CInitializeFlags, Pkcs11 as Library},
@@ -11,7 +14,7 @@ use cryptoki::{
 use issuance::{DeviceIdentity, Fault, FaultKind};
 use secrecy::SecretString;
 
-use super::fault::during;
+use super::{fault::during, key::SigningKey};
 
 /// A loaded module, initialised for as long as this lives.
 #[derive(Debug)]
@@ -61,11 +64,19 @@ impl Drop for Module {
 pub(super) struct Token {
     session: Session,
     info: TokenInfo,
+    /// By CKA_ID, what signed in this session. A handle is worth nothing in another one, and ends with its object: then
+    /// the module says so, and the next session looks it up again.
+    signing: BTreeMap<Vec<u8>, SigningKey>,
 }
 
 impl Token {
     pub(super) fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// The session, and what signed in it.
+    pub(super) fn signing(&mut self) -> (&Session, &mut BTreeMap<Vec<u8>, SigningKey>) {
+        (&self.session, &mut self.signing)
     }
 
     pub(super) fn serial_number(&self) -> &str {
@@ -119,7 +130,7 @@ pub(super) fn open(module: &Module, label: &str, visited: &Option<String>, login
             }
         }
     }
-    Ok(Token { session, info })
+    Ok(Token { session, info, signing: BTreeMap::new() })
 }
 
 fn find(module: &Module, label: &str) -> Result<(Slot, TokenInfo), Fault> {
