@@ -111,6 +111,12 @@ impl Hsm {
         Ok(Self { asks })
     }
 
+    /// How much waits for the next visit.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.asks.max_capacity() - self.asks.capacity()
+    }
+
     /// Looks for a key, after what waits to be signed.
     pub(crate) async fn look(&self, location: KeyLocation) -> Result<Option<PublicKey>, Fault> {
         let (reply, answer) = oneshot::channel();

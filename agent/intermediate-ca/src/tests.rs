@@ -16,6 +16,8 @@ mod revoking;
 mod rework;
 mod rollover;
 mod software;
+mod standing;
+mod visits;
 mod witnessed;
 
 use std::{

@@ -40,6 +40,24 @@ fn a_lost_session_heals_once_unseen() {
     assert_eq!(module.count("load"), 0);
 }
 
+/// A key is looked up by the first signature of a session and by no other; a new session looks it up anew.
+#[test]
+fn a_key_is_looked_up_once_in_a_session() {
+    let (_token, module, mut worker) = start();
+    let made = worker.generate_key(&key(0), KeyAlgorithm::P256).unwrap();
+    let mut sign = |message: u8| {
+        module.forget();
+        let signatures = worker.sign(&key(0), &[vec![message]]).unwrap();
+        assert!(made.verifies(&[message], &signatures[0]));
+        module.count("C_FindObjectsInit")
+    };
+    assert!(sign(1) > 0);
+    assert_eq!(sign(2), 0);
+    module.inject(returns(ckr::SESSION_CLOSED).only("C_SignInit"));
+    assert!(sign(3) > 0);
+    assert_eq!(sign(4), 0);
+}
+
 /// A session that is lost again right after it was healed is told, after two tries and no more.
 #[test]
 fn a_session_that_stays_lost_is_told() {

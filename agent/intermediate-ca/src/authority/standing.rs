@@ -45,6 +45,12 @@ impl Authority {
         self.inner.turns.waiting(caller)
     }
 
+    /// How many calls wait for the token's next visit.
+    #[cfg(test)]
+    pub(crate) fn waiting_for_token(&self) -> usize {
+        self.inner.hsm.waiting()
+    }
+
     /// All that is wrong; none when all is well. What it says of the token is what [`Authority::look_at_token`] found last.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {

@@ -41,7 +41,7 @@ impl StatusArguments {
             return Ok(());
         }
         let red = status.problems.iter().filter(|problem| problem.red).count();
-        Err(Failed::InPart(format!("{} does not serve: {red} of its problems are red", status.name)))
+        Err(Failed::Not(Some(format!("{} does not serve: {red} of its problems are red", status.name))))
     }
 }
 

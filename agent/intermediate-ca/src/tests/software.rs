@@ -21,6 +21,8 @@ pub(super) struct Token {
     pub(super) failing: usize,
     /// Signatures are made over other bytes.
     pub(super) lying: bool,
+    /// A visit with a message that has these octets in it is refused as one that the token cannot do.
+    pub(super) unsupported: Option<&'static [u8]>,
     /// Messages signed so far.
     pub(super) signed: usize,
     /// Sees the messages of each visit before they are signed.
@@ -78,6 +80,11 @@ impl Keystore for SoftwareKeystore {
         if token.failing > 0 {
             token.failing -= 1;
             return Err(Fault::new(FaultKind::WorkerCrashed, "the token was told to fail"));
+        }
+        if let Some(octets) = token.unsupported
+            && messages.iter().any(|message| message.windows(octets.len()).any(|window| window == octets))
+        {
+            return Err(Fault::new(FaultKind::Unsupported, "the token was told not to know this"));
         }
         token.signed += messages.len();
         let (_, key) = token.keys.iter().find(|(at, _)| at == location).expect("no such key");
