@@ -9,7 +9,7 @@ use rcgen::{
 };
 use service::tls::{TlsFiles, channel};
 use tokio_stream::StreamExt as _;
-use tonic::{Code, transport::Channel};
+use tonic::{Code, Status, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_reflection::pb::v1::{
     ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
@@ -50,6 +50,67 @@ async fn callers_do_what_their_role_allows() {
     strangers_are_refused(&line).await;
     assert_eq!(journal_length(&line).await, before, "a refused caller left a record");
     health_and_reflection_answer(&line).await;
+}
+
+/// The table that people read, `deploy/roles.md`: each RPC as `service/method`, with the roles that may call it.
+fn table() -> Vec<(String, Vec<String>)> {
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/roles.md")).unwrap();
+    let cells = |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
+    let head = cells(text.lines().find(|line| line.starts_with("| RPC |")).unwrap());
+    let rows = text.lines().filter(|line| line.starts_with("| `")).map(cells);
+    let may = |row: &[String]| {
+        head.iter().zip(row).skip(1).filter(|(_, may)| *may == "yes").map(|(role, _)| role.clone()).collect()
+    };
+    rows.map(|row| (row[0].trim_matches('`').to_owned(), may(&row))).collect()
+}
+
+/// Every RPC of station and CA is called with a certificate of every role, as the table for people has it: those that it
+/// names come to the handler, all others are refused before it.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_rpc_is_for_the_roles_of_the_table() {
+    let callers: Vec<(&str, &str)> =
+        CALLERS.iter().map(|caller| (caller.common_name, caller.role)).chain([("station-1", "station")]).collect();
+    let known = |wanted: &[&str]| -> String {
+        let wanted = callers.iter().filter(|(_, role)| wanted.contains(role));
+        wanted.map(|(name, role)| format!("[[caller]]\ncommon_name = \"{name}\"\nrole = \"{role}\"\n")).collect()
+    };
+    let mut options = line_of(0, 1);
+    options.station_extra = known(&["station"]);
+    options.ca_extra = known(&["kiosk", "operator", "mes", "auditor"]);
+    let line = start(options).await;
+    let before = journal_length(&line).await;
+    let table = table();
+    assert!(table.len() > 25, "{table:?}");
+    for (rpc, roles) in table {
+        for (name, role) in &callers {
+            let channel = match rpc.starts_with("station.") {
+                true => station_channel(&line, name),
+                false => line.authority_as(name).unwrap(),
+            };
+            let answered = bounded(&rpc, call(channel, &rpc)).await;
+            let told = answered.map_err(|status| refusal(&status));
+            if roles.iter().any(|may| may == role) {
+                let refused =
+                    matches!(told, Err((Code::PermissionDenied | Code::Unauthenticated | Code::Unimplemented, ..)));
+                assert!(!refused, "{rpc} by {role}: {told:?}");
+            } else {
+                let expected = (Code::PermissionDenied, "ROLE_NOT_ALLOWED".to_owned(), String::new());
+                assert_eq!(told, Err(expected), "{rpc} by {role}");
+            }
+        }
+    }
+    let unknown = call(station_channel(&line, "supervisor-1"), "station.v1.StationService/FormatDisk").await;
+    assert_eq!(unknown.unwrap_err().code(), Code::Unimplemented);
+    assert_eq!(journal_length(&line).await, before, "an empty request left a record");
+}
+
+/// Calls an RPC with an empty message, until its answer begins.
+async fn call(channel: Channel, rpc: &str) -> Result<(), Status> {
+    let mut client = tonic::client::Grpc::new(channel);
+    client.ready().await.unwrap();
+    let path = format!("/{rpc}").parse().unwrap();
+    let codec = tonic_prost::ProstCodec::<(), ()>::default();
+    client.server_streaming(tonic::Request::new(()), path, codec).await.map(drop)
 }
 
 async fn strangers_are_refused(line: &Line) {

@@ -4,11 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use issuance::{DeviceSerial, IssuanceId, ProfileName, Timestamp, public_key::hex};
 use proto::ca::v1::{self as wire, administration_service_server::AdministrationService, revoke_request};
-use service::{
-    roles::{Caller, Role},
-    status,
-    tls::Peer,
-};
+use service::{gate, roles::Caller, status};
 use tonic::{Code, Request, Response, Status};
 use tracing::{info, warn};
 
@@ -19,10 +15,8 @@ use crate::{
     pki::CaCertificate,
     publication::Crl,
     revocation::{NotRevoked, Revocation, RevocationReason, Revoked, Target},
+    rules::DECIDERS,
 };
-
-const DECIDERS: &[Role] = &[Role::Supervisor, Role::Administrator];
-const READERS: &[Role] = &[Role::Supervisor, Role::Administrator, Role::Auditor];
 
 /// How long a call waits for its CRL: a signature takes milliseconds, and a token that is away is not waited for.
 const CRL_WITHIN: Duration = Duration::from_secs(10);
@@ -38,16 +32,10 @@ pub(crate) struct Administration {
     pub(crate) est_clients: Vec<String>,
 }
 
-impl Administration {
-    fn authorise<T>(&self, request: &Request<T>, roles: &[Role]) -> Result<Caller, Status> {
-        self.callers.authorise(request.extensions().get::<Peer>(), roles)
-    }
-}
-
 #[tonic::async_trait]
 impl AdministrationService for Administration {
     async fn revoke(&self, request: Request<wire::RevokeRequest>) -> Result<Response<wire::RevokeResponse>, Status> {
-        let caller = self.authorise(&request, DECIDERS)?;
+        let caller = gate::caller(&request)?;
         let revocation = revocation(request.into_inner())?;
         let target = revocation.target.to_string();
         let revoked =
@@ -79,7 +67,10 @@ impl AdministrationService for Administration {
         request: Request<wire::GetCrlsRequest>,
     ) -> Result<Response<wire::GetCrlsResponse>, Status> {
         let renew = request.get_ref().renew;
-        self.authorise(&request, if renew { DECIDERS } else { READERS })?;
+        let caller = gate::caller(&request)?;
+        if renew {
+            caller.must_be(DECIDERS)?;
+        }
         if self.authority.crl_names().next().is_none() {
             let message = "this CA makes no CRLs: its configuration has no [crl]";
             return Err(status::refused(Code::FailedPrecondition, "NO_CRLS", message));
@@ -98,7 +89,7 @@ impl AdministrationService for Administration {
         &self,
         request: Request<wire::DisableCallerRequest>,
     ) -> Result<Response<wire::Caller>, Status> {
-        let by = self.authorise(&request, DECIDERS)?;
+        let by = gate::caller(&request)?;
         let wire::DisableCallerRequest { name, reason } = request.into_inner();
         if name == by.name {
             let message = "nobody disables themselves: ask another supervisor or administrator";
@@ -111,16 +102,15 @@ impl AdministrationService for Administration {
         &self,
         request: Request<wire::EnableCallerRequest>,
     ) -> Result<Response<wire::Caller>, Status> {
-        let by = self.authorise(&request, DECIDERS)?;
+        let by = gate::caller(&request)?;
         let wire::EnableCallerRequest { name, reason } = request.into_inner();
         self.tell(by, name, reason, false).await
     }
 
     async fn list_callers(
         &self,
-        request: Request<wire::ListCallersRequest>,
+        _: Request<wire::ListCallersRequest>,
     ) -> Result<Response<wire::ListCallersResponse>, Status> {
-        self.authorise(&request, READERS)?;
         let disabled = self.authority.disabled_callers();
         let known = self.known();
         let gone = disabled.keys().filter(|name| !known.contains_key(*name));
@@ -133,11 +123,7 @@ impl AdministrationService for Administration {
         Ok(Response::new(wire::ListCallersResponse { callers }))
     }
 
-    async fn get_status(
-        &self,
-        request: Request<wire::GetStatusRequest>,
-    ) -> Result<Response<wire::AuthorityStatus>, Status> {
-        self.authorise(&request, READERS)?;
+    async fn get_status(&self, _: Request<wire::GetStatusRequest>) -> Result<Response<wire::AuthorityStatus>, Status> {
         let problems = self.authority.problems();
         let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
         let validity = |one: &CaCertificate| wire::CaValidity {

@@ -9,6 +9,7 @@ use std::{
 
 use issuance::Timestamp;
 use service::{
+    gate,
     roles::{Caller, Callers, Role},
     status,
     tls::Peer,
@@ -90,9 +91,9 @@ pub(crate) struct Door {
     pub(crate) authority: Authority,
 }
 
-impl Door {
-    /// Who is calling, when their role is one of `allowed` and nobody disabled them.
-    pub(crate) fn authorise(&self, peer: Option<&Peer>, allowed: &[Role]) -> Result<Caller, Status> {
+impl gate::Door for Door {
+    /// Besides, nobody disabled them.
+    fn admit(&self, peer: Option<&Peer>, allowed: &[Role]) -> Result<Caller, Status> {
         let caller = self.callers.authorise(peer, allowed)?;
         match self.authority.disabled_caller(&caller.name) {
             None => Ok(caller),

@@ -1,6 +1,7 @@
 //! The commands that call a running CA: they are gRPC clients like any other, with the certificate of `[client]`.
 
 mod caller;
+mod check;
 pub(crate) mod client;
 mod crl;
 mod revoke;
@@ -8,6 +9,7 @@ mod rollover;
 mod status;
 
 pub use caller::CallerArguments;
+pub use check::CheckArguments;
 pub use crl::CrlArguments;
 pub use revoke::RevokeArguments;
 pub use rollover::{RolloverCommand, run as run_rollover};

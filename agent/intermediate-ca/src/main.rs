@@ -14,7 +14,9 @@ use std::{
 use clap::{Parser, Subcommand};
 use intermediate_ca::{
     Authority, Configuration, LotCommand, OpenError, Server, Story, check,
-    commands::{CallerArguments, CrlArguments, RevokeArguments, RolloverCommand, StatusArguments, run_rollover},
+    commands::{
+        CallerArguments, CheckArguments, CrlArguments, RevokeArguments, RolloverCommand, StatusArguments, run_rollover,
+    },
     init, open_token, read_certificates, run_lot_command,
 };
 use issuance::Timestamp;
@@ -54,6 +56,7 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = "ca.toml")]
         config: PathBuf,
     },
+    Check(CheckArguments),
     Revoke(RevokeArguments),
     Crl(CrlArguments),
     Caller(CallerArguments),
@@ -105,9 +108,12 @@ enum ProfileCommand {
 type Run = dyn FnOnce(Configuration) -> Result<(), Box<dyn Error>>;
 
 pub(crate) fn main() -> ExitCode {
+    // Some commands read the PIN. A system that refuses is told by `serve`.
+    let _ = telemetry::harden();
     let Arguments { log_json, command } = Arguments::parse();
     let (config, command): (PathBuf, Box<Run>) = match command {
         Command::KeystoreWorker => return keystore::worker::run(),
+        Command::Check(arguments) => return arguments.run(),
         Command::Revoke(arguments) => return arguments.run(),
         Command::Crl(arguments) => return arguments.run(),
         Command::Caller(arguments) => return arguments.run(),

@@ -8,6 +8,7 @@ use proto::ca::v1::{
 };
 use service::{
     crash,
+    gate::Gate,
     grpc::server,
     restart,
     roles::Callers,
@@ -30,6 +31,7 @@ use crate::{
     http,
     lots::grpc::Lots,
     register::Condition,
+    rules::RULES,
 };
 
 /// Says what is still wrong with the disk and the configuration, if anything. May block.
@@ -150,12 +152,14 @@ impl Server {
                 .with_service_name("grpc.health.v1.Health")
         };
         let callers = Door { callers, authority: authority.clone() };
-        let lots = LotServiceServer::new(Lots { authority: authority.clone(), callers: callers.clone() });
-        let administration = Administration { authority: authority.clone(), callers: callers.clone(), est_clients };
+        let gate = Gate::new(callers.clone(), RULES);
+        let lots = LotServiceServer::new(Lots { authority: authority.clone() });
+        let administration = Administration { authority: authority.clone(), callers, est_clients };
         let administration = AdministrationServiceServer::new(administration);
-        let service = CertificateAuthorityServiceServer::new(Service { authority: authority.clone(), callers })
+        let service = CertificateAuthorityServiceServer::new(Service { authority: authority.clone() })
             .max_decoding_message_size(REQUEST_BYTES_MAX);
         let served = server()
+            .layer(gate)
             .add_service(health)
             .add_service(reflection().build_v1().map_err(ServeError::Reflection)?)
             .add_service(reflection().build_v1alpha().map_err(ServeError::Reflection)?)

@@ -14,17 +14,14 @@ const CALLS_PER_CONNECTION: usize = 128;
 /// Names, tokens and trace contexts are under 4 KiB; RFC 9113 §10.5.1 leaves the bound to us.
 const HEADER_BYTES_MAX: u32 = 16 * 1024;
 
-/// Until the answer begins; a stream may go on after it. Beyond the time that any call of ours may block.
-const ANSWER_TIME: Duration = Duration::from_secs(60);
-
 /// Below the minute or so after which firewalls forget a silent connection.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(20);
 
 /// A client that is alive answers a ping in milliseconds; a page's machine may be asleep.
 const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(10);
 
-/// A server with limits on calls, headers, times and dead connections; add services, health and reflection, and serve a
-/// [`crate::tls::Listener`]'s connections.
+/// A server with limits on calls, headers and dead connections; add a [`crate::gate::Gate`], which bounds the time of calls,
+/// services, health and reflection, and serve a [`crate::tls::Listener`]'s connections.
 pub fn server() -> Server {
     Server::builder()
         .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
@@ -32,5 +29,4 @@ pub fn server() -> Server {
         .http2_max_header_list_size(HEADER_BYTES_MAX)
         .http2_keepalive_interval(Some(KEEP_ALIVE_EVERY))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_ANSWER))
-        .timeout(ANSWER_TIME)
 }

@@ -3,7 +3,7 @@
 //!
 //! The order in which a process uses them at its start:
 //! [`telemetry::init`] → [`configuration::File::read`] → [`roles::Callers::from_table`] → [`shutdown::Shutdown::listen`]
-//! → [`tls::Listener::bind`] → [`grpc::server`].
+//! → [`tls::Listener::bind`] → [`grpc::server`] with its [`gate::Gate`].
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod causes;
@@ -11,6 +11,8 @@ pub mod clock;
 pub mod command;
 pub mod configuration;
 pub mod crash;
+pub mod doctor;
+pub mod gate;
 pub mod grpc;
 pub mod restart;
 pub mod roles;

@@ -191,11 +191,21 @@ impl Callers {
                 format!("the certificate {name:?} has no role here; add a [[caller]] for it to the configuration");
             return Err(status::refused(Code::Unauthenticated, "UNKNOWN_CALLER", message));
         };
-        if allowed.contains(&caller.role) {
-            return Ok(caller);
+        caller.must_be(allowed).map(|()| caller)
+    }
+}
+
+impl Caller {
+    /// Refuses whoever has another role.
+    ///
+    /// # Errors
+    /// `PERMISSION_DENIED`.
+    pub fn must_be(&self, allowed: &[Role]) -> Result<(), Status> {
+        let Self { name, role } = self;
+        if allowed.contains(role) {
+            return Ok(());
         }
-        let Caller { name, role } = caller;
-        tracing::warn!(peer = %peer.address, name, %role, "refused a call: the role may not do this");
+        tracing::warn!(name, %role, "refused a call: the role may not do this");
         let allowed = allowed.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(", ");
         let message =
             format!("{name:?} has the role {role}, and this needs one of: {allowed}; ask somebody who has it");

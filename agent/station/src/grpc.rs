@@ -9,12 +9,7 @@ use std::{
 use issuance::{DeviceSerial, FixtureName, IssuanceId, LotName, ProfileName, rule::Ruling};
 use proto::station::v1::{self as wire, station_service_server::StationService};
 use secrecy::SecretString;
-use service::{
-    crash, restart,
-    roles::{Caller, Callers, Role},
-    status,
-    tls::Peer,
-};
+use service::{crash, gate, restart, roles::Caller, status};
 use tokio_stream::Stream;
 use tonic::{Code, Request, Response, Status};
 
@@ -30,21 +25,13 @@ use crate::{
 
 mod device;
 mod fields;
+mod rules;
 mod start;
+
+pub use rules::RULES;
 
 use fields::{issuance_name, lot_name, next_page, page_size, page_token, short, stated};
 
-/// Everyone who may look.
-const READERS: &[Role] =
-    &[Role::Kiosk, Role::Operator, Role::Supervisor, Role::Mes, Role::Auditor, Role::Administrator];
-/// Who may start issuances.
-const STARTERS: &[Role] = &[Role::Kiosk, Role::Operator, Role::Supervisor, Role::Mes];
-/// Who may open and close lots.
-const PLANNERS: &[Role] = &[Role::Supervisor, Role::Mes];
-/// Who may decide on what was set aside.
-const SUPERVISORS: &[Role] = &[Role::Supervisor];
-/// Whose screens a supervisor may use, with a PIN.
-const SCREENS: &[Role] = &[Role::Kiosk, Role::Operator];
 /// A label on a million devices is the largest work order that anybody could mean.
 const QUANTITY_MOST: u32 = 10_000_000;
 /// The CA takes no longer one (`ca.v1`).
@@ -61,7 +48,6 @@ pub struct StationApi {
     ledger: Arc<Ledger>,
     fixtures: Arc<Fixtures>,
     board: Arc<Board>,
-    callers: Arc<Callers>,
     supervisors: Arc<Supervisors>,
     lots: Arc<dyn LotAuthority>,
     starting: Arc<Mutex<()>>,
@@ -74,36 +60,30 @@ impl StationApi {
         ledger: Arc<Ledger>,
         fixtures: Arc<Fixtures>,
         board: Arc<Board>,
-        callers: Callers,
         supervisors: Supervisors,
         lots: Arc<dyn LotAuthority>,
     ) -> Self {
-        let (callers, supervisors) = (Arc::new(callers), Arc::new(supervisors));
-        Self { ledger, fixtures, board, callers, supervisors, lots, starting: Arc::default() }
+        Self { ledger, fixtures, board, supervisors: Arc::new(supervisors), lots, starting: Arc::default() }
     }
 
     /// Who decides, as `claimed_by`, and the caller, when it is a supervisor: by the certificate, or at somebody else's screen
     /// by badge and PIN.
     async fn supervised(
         &self,
-        peer: Option<Peer>,
+        caller: Caller,
         badge: String,
         supervisor: Option<wire::Supervisor>,
     ) -> Result<(String, Caller), Status> {
         short("badge", &badge)?;
         let Some(wire::Supervisor { badge, pin }) = supervisor else {
-            return Ok((badge, self.callers.authorise(peer.as_ref(), SUPERVISORS)?));
+            caller.must_be(rules::SUPERVISORS)?;
+            return Ok((badge, caller));
         };
         let pin = SecretString::from(pin);
         short("supervisor.badge", &badge)?;
-        let caller = self.callers.authorise(peer.as_ref(), &[SUPERVISORS, SCREENS].concat())?;
         self.supervisors.verify(&badge, pin).await.map_err(|refused| not_verified(&refused))?;
         let name = format!("{} with the PIN of {badge}", caller.name);
         Ok((badge, Caller { name, ..caller }))
-    }
-
-    fn authorise<T>(&self, request: &Request<T>, allowed: &[Role]) -> Result<Caller, Status> {
-        self.callers.authorise(request.extensions().get::<Peer>(), allowed)
     }
 
     fn accepting(&self) -> Result<(), Status> {
@@ -156,7 +136,7 @@ impl StationService for StationApi {
         &self,
         request: Request<wire::StartIssuanceRequest>,
     ) -> Result<Response<wire::Issuance>, Status> {
-        let caller = self.authorise(&request, STARTERS)?;
+        let caller = gate::caller(&request)?;
         self.accepting()?;
         let id = self.start(request.into_inner(), &caller).await?;
         // Accepted is what is on the disk, and nothing else.
@@ -170,7 +150,7 @@ impl StationService for StationApi {
         &self,
         request: Request<wire::BatchStartIssuancesRequest>,
     ) -> Result<Response<wire::BatchStartIssuancesResponse>, Status> {
-        let caller = self.authorise(&request, STARTERS)?;
+        let caller = gate::caller(&request)?;
         self.accepting()?;
         let results = self.start_all(request.into_inner().requests, &caller).await?;
         crash::point("station.scan.synced");
@@ -181,9 +161,9 @@ impl StationService for StationApi {
         &self,
         request: Request<wire::ReleaseIssuanceRequest>,
     ) -> Result<Response<wire::Issuance>, Status> {
-        let peer = request.extensions().get::<Peer>().cloned();
+        let caller = gate::caller(&request)?;
         let wire::ReleaseIssuanceRequest { name, badge, supervisor } = request.into_inner();
-        let (badge, caller) = self.supervised(peer, badge, supervisor).await?;
+        let (badge, caller) = self.supervised(caller, badge, supervisor).await?;
         self.rule(&name, Ruling::Release, badge, caller).await
     }
 
@@ -191,9 +171,9 @@ impl StationService for StationApi {
         &self,
         request: Request<wire::CancelIssuanceRequest>,
     ) -> Result<Response<wire::Issuance>, Status> {
-        let peer = request.extensions().get::<Peer>().cloned();
+        let caller = gate::caller(&request)?;
         let wire::CancelIssuanceRequest { name, reason, badge, supervisor } = request.into_inner();
-        let (badge, caller) = self.supervised(peer, badge, supervisor).await?;
+        let (badge, caller) = self.supervised(caller, badge, supervisor).await?;
         stated(&reason)?;
         self.rule(&name, Ruling::Cancel { reason }, badge, caller).await
     }
@@ -202,9 +182,9 @@ impl StationService for StationApi {
         &self,
         request: Request<wire::ReworkIssuanceRequest>,
     ) -> Result<Response<wire::Issuance>, Status> {
-        let peer = request.extensions().get::<Peer>().cloned();
+        let caller = gate::caller(&request)?;
         let wire::ReworkIssuanceRequest { name, reason, badge, fixture, new_key, supervisor } = request.into_inner();
-        let (badge, caller) = self.supervised(peer, badge, supervisor).await?;
+        let (badge, caller) = self.supervised(caller, badge, supervisor).await?;
         self.accepting()?;
         let of = issuance_name(&name)?;
         stated(&reason)?;
@@ -237,7 +217,6 @@ impl StationService for StationApi {
         &self,
         request: Request<wire::GetIssuanceRequest>,
     ) -> Result<Response<wire::Issuance>, Status> {
-        self.authorise(&request, READERS)?;
         let id = issuance_name(&request.into_inner().name)?;
         Ok(Response::new(self.issuance(id)?))
     }
@@ -246,7 +225,6 @@ impl StationService for StationApi {
         &self,
         request: Request<wire::ListIssuancesRequest>,
     ) -> Result<Response<wire::ListIssuancesResponse>, Status> {
-        self.authorise(&request, READERS)?;
         let request = request.into_inner();
         let of = match (request.lot.as_str(), request.device_serial.as_str()) {
             ("", "") if request.in_doubt => Listed::InDoubt,
@@ -275,7 +253,6 @@ impl StationService for StationApi {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<wire::Event, Status>> + Send>>;
 
     async fn watch(&self, request: Request<wire::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        self.authorise(&request, READERS)?;
         let after = request.into_inner().after_sequence;
         let length = self.ledger.journal().synced();
         if after.is_some_and(|after| after > length) {
@@ -295,7 +272,7 @@ impl StationService for StationApi {
     }
 
     async fn open_lot(&self, request: Request<wire::OpenLotRequest>) -> Result<Response<wire::Lot>, Status> {
-        let caller = self.authorise(&request, PLANNERS)?;
+        let caller = gate::caller(&request)?;
         self.accepting()?;
         let request = request.into_inner();
         let lot = status::parsed("lot", &request.lot, LotName::parse)?;
@@ -309,7 +286,7 @@ impl StationService for StationApi {
     }
 
     async fn authorise_lot(&self, request: Request<wire::AuthoriseLotRequest>) -> Result<Response<wire::Lot>, Status> {
-        let caller = self.authorise(&request, PLANNERS)?;
+        let caller = gate::caller(&request)?;
         self.accepting()?;
         let authorisation = request.into_inner().authorisation;
         if authorisation.trim().is_empty() || authorisation.len() > AUTHORISATION_MOST {
@@ -323,7 +300,7 @@ impl StationService for StationApi {
     }
 
     async fn close_lot(&self, request: Request<wire::CloseLotRequest>) -> Result<Response<wire::Lot>, Status> {
-        let caller = self.authorise(&request, PLANNERS)?;
+        let caller = gate::caller(&request)?;
         self.accepting()?;
         let lot = lot_name(&request.into_inner().name)?;
         let closed = self.ledger.close_lot(&lot, &caller.name).map_err(refused)?;
@@ -331,7 +308,6 @@ impl StationService for StationApi {
     }
 
     async fn get_lot(&self, request: Request<wire::GetLotRequest>) -> Result<Response<wire::Lot>, Status> {
-        self.authorise(&request, READERS)?;
         let lot = lot_name(&request.into_inner().name)?;
         let row = self.ledger.lot(&lot).map_err(refused)?.ok_or_else(|| unknown("lot", lot.as_str()))?;
         settled(&self.ledger)?;
@@ -342,7 +318,6 @@ impl StationService for StationApi {
         &self,
         request: Request<wire::ListLotsRequest>,
     ) -> Result<Response<wire::ListLotsResponse>, Status> {
-        self.authorise(&request, READERS)?;
         let request = request.into_inner();
         let size = page_size(request.page_size)?;
         let before = page_token(&request.page_token)?;
@@ -353,8 +328,7 @@ impl StationService for StationApi {
         Ok(Response::new(wire::ListLotsResponse { lots, next_page_token }))
     }
 
-    async fn get_station(&self, request: Request<wire::GetStationRequest>) -> Result<Response<wire::Station>, Status> {
-        self.authorise(&request, READERS)?;
+    async fn get_station(&self, _: Request<wire::GetStationRequest>) -> Result<Response<wire::Station>, Status> {
         Ok(Response::new(view::station(&self.ledger, &self.fixtures, &self.board)))
     }
 }

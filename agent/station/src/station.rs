@@ -18,7 +18,9 @@ use journal::{Appended, Journal, JournalError, LogError, Projections, Transparen
 use keystore::worker::{Deadlines, Worker, WorkerSettings};
 use proto::station::v1::station_service_server::StationServiceServer;
 use service::{
-    crash, grpc as grpc_server,
+    crash,
+    gate::Gate,
+    grpc as grpc_server,
     grpc::MESSAGE_BYTES_MAX,
     restart,
     shutdown::Shutdown,
@@ -34,7 +36,7 @@ use crate::{
     connector::grpc::GrpcConnector,
     driver::{Driver, Halted, Records},
     fixtures::{self, Fixtures, Task},
-    grpc::StationApi,
+    grpc::{RULES, StationApi},
     inspection,
     ledger::{Change, Ledger, LedgerRefused},
     rows::StationRows,
@@ -167,14 +169,7 @@ pub async fn run(
     let watchman = tokio::spawn(watchman.watch(shutdown.clone()));
     let supervisors = Supervisors::new(configuration.supervisors.clone(), &configuration.journal)
         .map_err(|source| StationError::Start { what: "the count of supervisors' tries", source })?;
-    let api = StationApi::new(
-        Arc::clone(&ledger),
-        Arc::clone(&fixtures),
-        Arc::clone(&board),
-        callers.clone(),
-        supervisors,
-        lots,
-    );
+    let api = StationApi::new(Arc::clone(&ledger), Arc::clone(&fixtures), Arc::clone(&board), supervisors, lots);
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -189,6 +184,7 @@ pub async fn run(
     crash::point("station.start.serving");
     ready(address);
     let served = grpc_server::server()
+        .layer(Gate::new(callers.clone(), RULES))
         .add_service(health_service)
         .add_service(reflection)
         .add_service(StationServiceServer::new(api).max_decoding_message_size(MESSAGE_BYTES_MAX))

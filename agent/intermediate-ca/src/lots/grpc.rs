@@ -4,27 +4,16 @@ use std::pin::Pin;
 
 use issuance::{DeviceSerial, LotName, ProfileName, Timestamp};
 use proto::ca::v1::{self as wire, lot_service_server::LotService};
-use service::{roles::Role, status, tls::Peer};
+use service::{gate, status};
 use tokio_stream::Stream;
 use tonic::{Code, Request, Response, Status};
 
 use super::{Lot, LotRefused, LotRefusedKind as Kind, QUANTITY_MAX};
 use crate::{
     authority::{Authority, Caller, ReportError},
-    callers::Door,
     grpc::unavailable,
 };
 
-/// Who may look.
-const READERS: &[Role] = &[Role::Supervisor, Role::Mes, Role::Auditor, Role::Administrator, Role::Station];
-/// Who may open and close.
-const PLANNERS: &[Role] = &[Role::Supervisor, Role::Mes];
-/// Who may bring what the brand owner signed.
-const BEARERS: &[Role] = &[Role::Supervisor, Role::Mes, Role::Station];
-/// Who may widen, open again and scrap.
-const SUPERVISORS: &[Role] = &[Role::Supervisor];
-/// Who may have a report signed.
-const REPORTERS: &[Role] = &[Role::Supervisor, Role::Mes, Role::Auditor, Role::Administrator];
 /// A reason is read by people.
 const REASON_MAX: usize = 500;
 /// A page of more would be slow to make and to read.
@@ -37,20 +26,12 @@ const PART_CHARACTERS: usize = 1 << 20;
 /// The lots of one authority.
 pub(crate) struct Lots {
     pub(crate) authority: Authority,
-    pub(crate) callers: Door,
-}
-
-impl Lots {
-    fn caller<T>(&self, request: &Request<T>, allowed: &[Role]) -> Result<Caller, Status> {
-        let caller = self.callers.authorise(request.extensions().get::<Peer>(), allowed)?;
-        Ok(Caller { authenticated_by: caller.name, claimed_by: String::new() })
-    }
 }
 
 #[tonic::async_trait]
 impl LotService for Lots {
     async fn open_lot(&self, request: Request<wire::OpenLotRequest>) -> Result<Response<wire::Lot>, Status> {
-        let caller = self.caller(&request, PLANNERS)?;
+        let caller = caller(&request)?;
         let request = request.into_inner();
         let lot = status::parsed("lot", &request.lot, LotName::parse)?;
         let profile = status::parsed("profile", &request.profile, ProfileName::parse)?;
@@ -59,19 +40,19 @@ impl LotService for Lots {
     }
 
     async fn authorise_lot(&self, request: Request<wire::AuthoriseLotRequest>) -> Result<Response<wire::Lot>, Status> {
-        let caller = self.caller(&request, BEARERS)?;
+        let caller = caller(&request)?;
         let jws = request.into_inner().authorisation;
         answer(self.authority.authorise_lot(caller, jws).await.map_err(unavailable)?)
     }
 
     async fn close_lot(&self, request: Request<wire::CloseLotRequest>) -> Result<Response<wire::Lot>, Status> {
-        let caller = self.caller(&request, PLANNERS)?;
+        let caller = caller(&request)?;
         let lot = status::parsed("lot", &request.into_inner().lot, LotName::parse)?;
         answer(self.authority.close_lot(caller, lot).await.map_err(unavailable)?)
     }
 
     async fn amend_lot(&self, request: Request<wire::AmendLotRequest>) -> Result<Response<wire::Lot>, Status> {
-        let caller = self.caller(&request, SUPERVISORS)?;
+        let caller = caller(&request)?;
         let request = request.into_inner();
         let lot = status::parsed("lot", &request.lot, LotName::parse)?;
         let quantity = quantity(request.quantity)?;
@@ -80,7 +61,7 @@ impl LotService for Lots {
     }
 
     async fn scrap_device(&self, request: Request<wire::ScrapDeviceRequest>) -> Result<Response<wire::Lot>, Status> {
-        let caller = self.caller(&request, SUPERVISORS)?;
+        let caller = caller(&request)?;
         let request = request.into_inner();
         let lot = status::parsed("lot", &request.lot, LotName::parse)?;
         let device_serial = status::parsed("device_serial", &request.device_serial, DeviceSerial::parse)?;
@@ -89,7 +70,6 @@ impl LotService for Lots {
     }
 
     async fn get_lot(&self, request: Request<wire::GetLotRequest>) -> Result<Response<wire::Lot>, Status> {
-        self.caller(&request, READERS)?;
         let lot = status::parsed("lot", &request.into_inner().lot, LotName::parse)?;
         let found = self.authority.lot(lot.clone()).await.map_err(unavailable)?;
         answer(found.ok_or_else(|| LotRefused::unknown(&lot)))
@@ -99,7 +79,6 @@ impl LotService for Lots {
         &self,
         request: Request<wire::ListLotsRequest>,
     ) -> Result<Response<wire::ListLotsResponse>, Status> {
-        self.caller(&request, READERS)?;
         let wire::ListLotsRequest { page_size, page_token } = request.into_inner();
         let size = match page_size {
             0 => PAGE_DEFAULT,
@@ -127,7 +106,7 @@ impl LotService for Lots {
         &self,
         request: Request<wire::ReportLotRequest>,
     ) -> Result<Response<Self::ReportLotStream>, Status> {
-        let caller = self.caller(&request, REPORTERS)?;
+        let caller = caller(&request)?;
         let lot = status::parsed("lot", &request.into_inner().lot, LotName::parse)?;
         let report = self.authority.report_lot(caller, lot).await.map_err(|error| match error {
             ReportError::Refused(error) => refused(error),
@@ -142,6 +121,10 @@ impl LotService for Lots {
             .collect();
         Ok(Response::new(Box::pin(tokio_stream::iter(parts))))
     }
+}
+
+fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
+    Ok(Caller { authenticated_by: gate::caller(request)?.name, claimed_by: String::new() })
 }
 
 fn quantity(quantity: u32) -> Result<u32, Status> {

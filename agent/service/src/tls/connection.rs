@@ -1,23 +1,35 @@
 //! An accepted connection, and who it is from.
 
 use std::{
+    future::Future,
     io,
     net::SocketAddr,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use aws_lc_rs::digest;
-use rustls::pki_types::CertificateDer;
+use rustls::{
+    pki_types::{CertificateDer, UnixTime},
+    server::danger::ClientCertVerifier as _,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    sync::watch,
+    time::{sleep, timeout},
 };
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
+use tracing::info;
 use x509_parser::prelude::GeneralName;
 
-use super::material::parse;
+use super::{
+    material::parse,
+    trust::{ClientsOf, error_in_words},
+};
 
 /// Who the other end proved to be; an extension of every tonic request (`request.extensions().get::<Peer>()`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,14 +70,53 @@ impl Peer {
     }
 }
 
-/// An mTLS connection whose other end is known.
-#[derive(Debug)]
+/// An mTLS connection whose other end is known. It ends, with all that goes over it, when the other end's certificate does.
 pub struct Connection {
-    pub(super) stream: TlsStream<TcpStream>,
-    pub(super) peer: Peer,
+    stream: TlsStream<TcpStream>,
+    peer: Peer,
+    /// Ends when its certificate is accepted no more, and says why.
+    unfit: Pin<Box<dyn Future<Output = String> + Send>>,
+}
+
+/// The clock is looked at so often: a certificate is used no longer than that after its end.
+const CLOCK_EVERY: Duration = Duration::from_secs(10);
+
+/// Ends when a client's certificate is accepted no more, and says why. `clients` changes with the files; the clock is looked
+/// at `every` so often.
+pub(super) async fn unfit(
+    certificate: CertificateDer<'static>,
+    mut clients: watch::Receiver<Arc<ClientsOf>>,
+    every: Duration,
+    now: impl Fn() -> UnixTime,
+) -> String {
+    loop {
+        let accepted = clients.borrow_and_update().clone();
+        if let Err(error) = accepted.verify_client_cert(&certificate, &[], now()) {
+            return error_in_words(&error);
+        }
+        if let Ok(Err(_)) = timeout(every, clients.changed()).await {
+            // The listener is gone, and its files are looked at no more.
+            sleep(every).await;
+        }
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("peer", &self.peer).finish_non_exhaustive()
+    }
 }
 
 impl Connection {
+    pub(super) fn new(
+        stream: TlsStream<TcpStream>,
+        peer: Peer,
+        certificate: CertificateDer<'static>,
+        clients: watch::Receiver<Arc<ClientsOf>>,
+    ) -> Self {
+        Self { stream, peer, unfit: Box::pin(unfit(certificate, clients, CLOCK_EVERY, UnixTime::now)) }
+    }
+
     /// Who is at the other end.
     pub fn peer(&self) -> &Peer {
         &self.peer
@@ -82,6 +133,12 @@ impl Connected for Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        // A server always reads, also while it only writes.
+        if let Poll::Ready(why) = self.unfit.as_mut().poll(cx) {
+            info!(peer = %self.peer.address, common_name = %self.peer.common_name, "closed a connection: {why}");
+            self.unfit = Box::pin(std::future::pending());
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::PermissionDenied, why)));
+        }
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }

@@ -5,9 +5,9 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use rustls::ServerConfig;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
@@ -17,7 +17,7 @@ use super::{
     Connection, GRPC_VERSIONS, Peer, TlsError, TlsFiles,
     material::Material,
     reload::{LOOK_EVERY, Reloading},
-    trust::in_words,
+    trust::{ClientsOf, in_words},
 };
 
 /// A whole line of fixtures and pages is some dozens of callers; 256 leaves room for their reconnecting all at once
@@ -42,8 +42,24 @@ pub struct Listener {
 }
 
 struct Acceptor {
-    config: Reloading<ServerConfig>,
+    config: Reloading<Accepting>,
+    /// As of the newest files, for the connections that stand.
+    clients: watch::Sender<Arc<ClientsOf>>,
+    look_every: Duration,
     handshake_time: Duration,
+}
+
+/// What is made of the files.
+struct Accepting {
+    server: Arc<ServerConfig>,
+    clients: Arc<ClientsOf>,
+}
+
+impl Accepting {
+    fn of(files: &TlsFiles) -> Result<Self, TlsError> {
+        let material = Material::read(files)?;
+        Ok(Self { server: Arc::new(material.server_config(GRPC_VERSIONS)?), clients: Arc::new(material.clients()) })
+    }
 }
 
 impl Listener {
@@ -61,11 +77,14 @@ impl Listener {
         look_every: Duration,
         handshake_time: Duration,
     ) -> Result<Self, TlsError> {
-        let config = Reloading::new(files, look_every, |files| Material::read(files)?.server_config(GRPC_VERSIONS))?;
+        let config = Reloading::new(files, look_every, Accepting::of)?;
+        let clients = watch::Sender::new(Arc::clone(&config.current().clients));
         let failed = |source: io::Error| TlsError::Bind { address, problem: bind_problem(&source), source };
         let socket = TcpListener::bind(address).await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
-        Ok(Self { socket, address, acceptor: Arc::new(Acceptor { config, handshake_time }) })
+        // Not zero, as a test has it.
+        let look_every = look_every.max(Duration::from_millis(10));
+        Ok(Self { socket, address, acceptor: Arc::new(Acceptor { config, clients, look_every, handshake_time }) })
     }
 
     /// The address that was bound, with the port that port 0 became.
@@ -87,9 +106,12 @@ impl Listener {
         let permits = Arc::new(Semaphore::new(HANDSHAKES_MAX));
         // Ends them all when it is dropped.
         let mut handshakes = JoinSet::new();
+        let mut look = interval(self.acceptor.look_every);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = ready.closed() => return,
+                _ = look.tick() => self.acceptor.look(),
                 // Takes the finished ones out.
                 Some(_) = handshakes.join_next() => {}
                 (permit, accepted) = self.accept(&permits) => match accepted {
@@ -116,6 +138,18 @@ impl Listener {
 }
 
 impl Acceptor {
+    /// Has the connections that stand held against the files as they are now.
+    fn look(&self) {
+        let current = self.config.current();
+        self.clients.send_if_modified(|clients| {
+            let changed = !Arc::ptr_eq(clients, &current.clients);
+            if changed {
+                *clients = Arc::clone(&current.clients);
+            }
+            changed
+        });
+    }
+
     async fn shake_hands(
         self: Arc<Self>,
         stream: TcpStream,
@@ -127,7 +161,7 @@ impl Acceptor {
         if let Err(error) = stream.set_nodelay(true) {
             debug!(peer = %address, %error, "could not switch off Nagle's algorithm");
         }
-        let handshake = TlsAcceptor::from(self.config.current()).accept(stream);
+        let handshake = TlsAcceptor::from(Arc::clone(&self.config.current().server)).accept(stream);
         let stream = match timeout(self.handshake_time, handshake).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return info!(peer = %address, "refused a connection: {}", in_words(&error)),
@@ -135,14 +169,19 @@ impl Acceptor {
         };
         drop(permit);
         let peer = match stream.get_ref().1.peer_certificates() {
-            Some([certificate, ..]) => Peer::of(certificate, address),
+            Some([certificate, ..]) => {
+                Peer::of(certificate, address).map(|peer| (peer, certificate.clone().into_owned()))
+            }
             _ => Err("is missing"),
         };
         match peer {
-            Ok(peer) => {
+            Ok((peer, certificate)) => {
                 debug!(peer = %address, common_name = %peer.common_name, "accepted a connection");
                 // Fails when the server has stopped taking connections: then this one ends.
-                let _ = ready.send(Ok(Connection { stream, peer })).await;
+                // It is held against nothing older than what it was accepted by.
+                self.look();
+                let connection = Connection::new(stream, peer, certificate, self.clients.subscribe());
+                let _ = ready.send(Ok(connection)).await;
             }
             Err(problem) => info!(peer = %address, "refused a connection: its certificate {problem}"),
         }

@@ -5,7 +5,7 @@ use std::{fs, io::Read, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 use rustls::{
     ClientConfig, ServerConfig, SupportedProtocolVersion,
     client::Resumption,
-    pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
+    pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem, pem::PemObject},
     server::NoServerSessionStorage,
     sign::{CertifiedKey, SingleCertAndKey},
 };
@@ -18,7 +18,8 @@ use super::{
     trust::{Anchors, ClientsOf, ServersOf},
 };
 
-/// A chain of RSA-4096 certificates is under 10 KiB; more than this is not a PEM file of ours.
+/// A chain of RSA-4096 certificates is under 10 KiB, and a CRL of a thousand certificates under 64 KiB; more than this is not
+/// a PEM file of ours.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
 
 /// Long enough before the end for a technician's next visit.
@@ -51,7 +52,7 @@ impl Material {
                 format!("does not match the certificate in {certificate}; name the key that it was issued for"),
             )
         })?;
-        let anchors = Anchors::new(&files.trust, read_certificates(&files.trust)?)?;
+        let anchors = Anchors::new(&files.trust, read_certificates(&files.trust)?, read_crls(&files.trust)?)?;
         Ok(Self { identity: Arc::new(identity), anchors })
     }
 
@@ -60,7 +61,12 @@ impl Material {
         &self,
         versions: &[&'static SupportedProtocolVersion],
     ) -> Result<ServerConfig, TlsError> {
-        self.listening(versions, ALPN_H2, ClientsOf::new(self.anchors.clone(), &provider()))
+        self.listening(versions, ALPN_H2, self.clients())
+    }
+
+    /// Which clients are accepted.
+    pub(super) fn clients(&self) -> ClientsOf {
+        ClientsOf::new(self.anchors.clone(), &provider())
     }
 
     /// A client may show a certificate.
@@ -68,7 +74,7 @@ impl Material {
         &self,
         versions: &[&'static SupportedProtocolVersion],
     ) -> Result<ServerConfig, TlsError> {
-        self.listening(versions, ALPN_HTTP1, ClientsOf::new(self.anchors.clone(), &provider()).or_nobody())
+        self.listening(versions, ALPN_HTTP1, self.clients().or_nobody())
     }
 
     fn listening(
@@ -131,6 +137,12 @@ fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErr
         })?;
     }
     Ok(certificates)
+}
+
+fn read_crls(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    CertificateRevocationListDer::pem_slice_iter(&read_file(path)?)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| TlsError::content(path, format!("is damaged PEM ({error}); write the CRL again")))
 }
 
 pub(super) fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, &'static str> {

@@ -4,8 +4,9 @@
 //! intermediates that it sends are ignored, so a CA further down the same tree (a device's, say) can vouch for nobody.
 //! It must not be a CA itself, and must say `clientAuth` or `serverAuth` for its part.
 //!
-//! Files are re-read when they change, looked at when a connection is made and at most once a second; a bad new file
-//! keeps the old one, with one warning. Sessions are never resumed: every connection proves itself anew.
+//! Files are re-read when they change, looked at once a second by a listener, and by a channel when it connects; a bad new
+//! file keeps the old one, with one warning. Sessions are never resumed: every connection proves itself anew, and an accepted
+//! one is closed once its client's certificate has expired, was revoked, or is of an issuer that is trusted no more.
 
 mod channel;
 mod connection;
@@ -51,7 +52,7 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// Its private key: PKCS#8, SEC1 or PKCS#1.
     pub key: PathBuf,
-    /// The issuers of acceptable certificates.
+    /// The issuers of acceptable certificates; their CRLs may stand beside them (PEM sections `X509 CRL`).
     pub trust: PathBuf,
 }
 

@@ -10,14 +10,18 @@ use rustls::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime},
     server::{
         WebPkiClientVerifier,
         danger::{ClientCertVerified, ClientCertVerifier},
     },
 };
 use tracing::warn;
-use x509_parser::prelude::Validity;
+use x509_parser::{
+    certificate::{Validity, X509Certificate},
+    prelude::FromDer as _,
+    revocation_list::CertificateRevocationList,
+};
 
 use super::{TlsError, material::parse};
 
@@ -34,11 +38,18 @@ struct Anchor {
     not_before: u64,
     not_after: u64,
     store: Arc<RootCertStore>,
+    /// Whom it revoked.
+    crls: Vec<CertificateRevocationListDer<'static>>,
 }
 
 impl Anchors {
-    pub(super) fn new(path: &Path, certificates: Vec<CertificateDer<'static>>) -> Result<Self, TlsError> {
+    pub(super) fn new(
+        path: &Path,
+        certificates: Vec<CertificateDer<'static>>,
+        crls: Vec<CertificateRevocationListDer<'static>>,
+    ) -> Result<Self, TlsError> {
         let mut anchors = Vec::with_capacity(certificates.len());
+        let mut of_nobody = crls;
         for certificate in certificates {
             let parsed = parse(&certificate).map_err(|problem| TlsError::content(path, problem))?;
             let subject = parsed.subject().to_string();
@@ -48,11 +59,17 @@ impl Anchors {
                 return Err(TlsError::content(path, problem));
             }
             let (not_before, not_after) = bounds(parsed.validity());
+            let (its_own, others) = of_nobody.into_iter().partition(|crl| is_signed_by(crl, &parsed));
+            of_nobody = others;
             let mut store = RootCertStore::empty();
             store.add(certificate).map_err(|_| {
                 TlsError::content(path, format!("holds {subject:?}, which cannot be used as an issuer; write it again"))
             })?;
-            anchors.push(Anchor { not_before, not_after, store: Arc::new(store) });
+            anchors.push(Anchor { not_before, not_after, store: Arc::new(store), crls: its_own });
+        }
+        if !of_nobody.is_empty() {
+            let problem = "holds a CRL that none of its certificates signed; put there the CRLs of these issuers alone";
+            return Err(TlsError::content(path, problem));
         }
         let now = UnixTime::now();
         let expired = anchors.iter().filter(|anchor| !anchor.valid(now)).count();
@@ -68,10 +85,10 @@ impl Anchors {
     }
 
     /// The first answer of the anchors that are valid now, or the error that says most.
-    fn ask<V>(&self, now: UnixTime, verify: impl Fn(&Arc<RootCertStore>) -> Result<V, Error>) -> Result<V, Error> {
+    fn ask<V>(&self, now: UnixTime, verify: impl Fn(&Anchor) -> Result<V, Error>) -> Result<V, Error> {
         let mut refused = Error::InvalidCertificate(CertificateError::UnknownIssuer);
         for anchor in self.0.iter().filter(|anchor| anchor.valid(now)) {
-            match verify(&anchor.store) {
+            match verify(anchor) {
                 Ok(verified) => return Ok(verified),
                 Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {}
                 Err(error) => refused = error,
@@ -85,6 +102,12 @@ impl Anchor {
     fn valid(&self, now: UnixTime) -> bool {
         (self.not_before..=self.not_after).contains(&now.as_secs())
     }
+}
+
+/// By name and by signature: what another one signed under its name revokes nobody.
+fn is_signed_by(crl: &CertificateRevocationListDer<'_>, issuer: &X509Certificate<'_>) -> bool {
+    CertificateRevocationList::from_der(crl)
+        .is_ok_and(|(_, crl)| crl.issuer() == issuer.subject() && crl.verify_signature(issuer.public_key()).is_ok())
 }
 
 fn bounds(validity: &Validity) -> (u64, u64) {
@@ -179,8 +202,11 @@ impl ClientCertVerifier for ClientsOf {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         fit(end_entity, Part::Client)?;
-        self.anchors.ask(now, |store| {
-            WebPkiClientVerifier::builder_with_provider(store.clone(), self.provider.clone())
+        self.anchors.ask(now, |anchor| {
+            WebPkiClientVerifier::builder_with_provider(anchor.store.clone(), self.provider.clone())
+                .with_crls(anchor.crls.iter().cloned())
+                .only_check_end_entity_revocation()
+                .allow_unknown_revocation_status()
                 .build()
                 .map_err(|error| Error::General(error.to_string()))?
                 .verify_client_cert(end_entity, NO_INTERMEDIATES, now)
@@ -237,8 +263,11 @@ impl ServerCertVerifier for ServersOf {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         fit(end_entity, Part::Server)?;
-        self.anchors.ask(now, |store| {
-            WebPkiServerVerifier::builder_with_provider(store.clone(), self.provider.clone())
+        self.anchors.ask(now, |anchor| {
+            WebPkiServerVerifier::builder_with_provider(anchor.store.clone(), self.provider.clone())
+                .with_crls(anchor.crls.iter().cloned())
+                .only_check_end_entity_revocation()
+                .allow_unknown_revocation_status()
                 .build()
                 .map_err(|error| Error::General(error.to_string()))?
                 .verify_server_cert(end_entity, NO_INTERMEDIATES, server_name, ocsp_response, now)
@@ -270,12 +299,17 @@ impl ServerCertVerifier for ServersOf {
 
 /// What went wrong in a handshake, in words for a log or an error.
 pub(super) fn in_words(error: &std::io::Error) -> String {
-    let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
-        return match error.kind() {
-            std::io::ErrorKind::UnexpectedEof => "the other end closed the connection during the handshake".to_owned(),
-            _ => error.to_string(),
-        };
-    };
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        Some(error) => error_in_words(error),
+        None if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            "the other end closed the connection during the handshake".to_owned()
+        }
+        None => error.to_string(),
+    }
+}
+
+/// Why a certificate or a handshake was refused.
+pub(super) fn error_in_words(error: &Error) -> String {
     match error {
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
             "its certificate is not issued directly by a trusted issuer".to_owned()
@@ -286,6 +320,7 @@ pub(super) fn in_words(error: &std::io::Error) -> String {
         Error::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) => {
             "its certificate is not valid yet; check both clocks".to_owned()
         }
+        Error::InvalidCertificate(CertificateError::Revoked) => "its certificate was revoked".to_owned(),
         Error::InvalidCertificate(CertificateError::BadSignature) => {
             "its certificate is not signed by the issuer that it names".to_owned()
         }

@@ -125,6 +125,8 @@ fn places(config: Option<&Path>) -> Result<Places, String> {
 /// Runs the command line.
 #[must_use]
 pub fn main() -> ExitCode {
+    // Every command reads the PINs with the configuration. A system that refuses is told by `serve`.
+    let _ = service::telemetry::harden();
     match Arguments::parse().command {
         Command::Serve { config, json } => serve::run(&config.path, json),
         Command::Check { config, json } => check::run(&config.path, json),

@@ -2,7 +2,7 @@
 
 use issuance::{DeviceSerial, inspection::Question};
 use proto::station::v1::{self as wire, device_check::Question as WireQuestion};
-use service::{roles::Role, status};
+use service::{gate, status};
 use tonic::{Code, Request, Status};
 
 use super::{StationApi, fields::short, refused};
@@ -11,15 +11,12 @@ use crate::{
     inspection::{Asked, Inspection},
 };
 
-/// Who may have a device looked at: whoever has one in hand, and who checks on them.
-const CHECKERS: &[Role] = &[Role::Kiosk, Role::Operator, Role::Supervisor, Role::Mes, Role::Auditor];
-
 impl StationApi {
     pub(super) async fn verify(
         &self,
         request: Request<wire::VerifyDeviceRequest>,
     ) -> Result<wire::DeviceVerification, Status> {
-        let caller = self.authorise(&request, CHECKERS)?;
+        let caller = gate::caller(&request)?;
         self.accepting()?;
         let wire::VerifyDeviceRequest { fixture, device_serial, badge } = request.into_inner();
         short("badge", &badge)?;

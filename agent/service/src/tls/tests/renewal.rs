@@ -2,12 +2,20 @@
 
 use std::{
     fs, io,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
-use super::authority::{Authority, End, Server, client, server, write};
-use crate::tls::{material::Material, reload::Reloading};
+use rcgen::date_time_ymd;
+use rustls::pki_types::{CertificateDer, UnixTime, pem::PemObject as _};
+use tokio::sync::watch;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+use super::authority::{Authority, End, PATIENCE, Server, client, server, write};
+use crate::tls::{connection::unfit, material::Material, reload::Reloading};
 
 /// Certificates renewed on both ends, and then the root itself, are taken up by new connections without a restart.
 #[tokio::test]
@@ -125,4 +133,66 @@ fn files_are_not_looked_at_all_the_time() {
     write(&end.files.certificate, &certificate);
     write(&end.files.key, &key);
     assert!(Arc::ptr_eq(&before, &reloading.current()));
+}
+
+/// A call over a connection that stands, and how it ends once the server's files change: a stream that waits for ever.
+async fn ends_with(serving: &Server, end: &End, change: impl FnOnce()) -> bool {
+    let channel = serving.channel(&end.files);
+    super::authority::call(channel.clone()).await.unwrap();
+    let request = HealthCheckRequest { service: String::new() };
+    let mut changes = HealthClient::new(channel).watch(request).await.unwrap().into_inner();
+    changes.message().await.unwrap();
+    change();
+    let ended = tokio::time::timeout(PATIENCE, changes.message()).await;
+    matches!(ended, Ok(Err(_)))
+}
+
+/// A connection that stands ends, and its streams with it, once its client's certificate is revoked by a CRL beside its
+/// issuer, or its issuer is trusted no more; another client's goes on, and a CRL that another one signed changes nothing.
+#[tokio::test]
+async fn a_connection_ends_with_its_clients_certificate() {
+    let (root, other) = (Authority::root("root"), Authority::root("other"));
+    let both = format!("{}{}", root.pem, other.pem);
+    let server_end = End::new(root.issue(&server()), &both);
+    let serving = Server::start(&server_end.files).await;
+    let revoked = End::new(root.issue(&client("revoked")), &root.pem);
+    let stays = serving.channel(&End::new(root.issue(&client("stays")), &root.pem).files);
+    super::authority::call(stays.clone()).await.unwrap();
+    let trust = &server_end.files.trust;
+
+    let forged = Authority::root("root").crl(&[&revoked]);
+    write(trust, &format!("{both}{forged}"));
+    serving.call(&revoked.files).await.unwrap();
+    let crl = root.crl(&[&revoked]);
+    assert!(ends_with(&serving, &revoked, || write(trust, &format!("{both}{crl}"))).await, "revoked");
+    serving.call(&revoked.files).await.unwrap_err();
+
+    let gone = End::new(other.issue(&client("gone")), &root.pem);
+    assert!(
+        ends_with(&serving, &gone, || write(trust, &format!("{}{crl}", root.pem))).await,
+        "of an issuer that is gone"
+    );
+    serving.call(&gone.files).await.unwrap_err();
+    super::authority::call(stays).await.unwrap();
+    assert_eq!(serving.names().iter().filter(|name| *name == "stays").count(), 2, "over one connection");
+}
+
+/// A connection ends when its client's certificate expires: shown with a clock that comes to its end at the third look.
+#[tokio::test]
+async fn a_connection_ends_when_its_clients_certificate_expires() {
+    let root = Authority::root("root");
+    let mut params = client("short");
+    params.not_after = date_time_ymd(2100, 1, 1);
+    let end = End::new(root.issue(&params), &root.pem);
+    let material = Material::read(&end.files).unwrap();
+    let certificate = CertificateDer::from_pem_file(&end.files.certificate).unwrap();
+    let (_clients, watched) = watch::channel(Arc::new(material.clients()));
+    let looks = AtomicU64::new(0);
+    let now = || match looks.fetch_add(1, Ordering::Relaxed) {
+        0 | 1 => UnixTime::now(),
+        // Some day in 2200; the root stands longer.
+        _ => UnixTime::since_unix_epoch(Duration::from_secs(7_260_000_000)),
+    };
+    let why = tokio::time::timeout(PATIENCE, unfit(certificate, watched, Duration::from_millis(1), now)).await;
+    assert_eq!((why.as_deref(), looks.load(Ordering::Relaxed)), (Ok("its certificate expired"), 3));
 }
