@@ -6,7 +6,7 @@ use std::{fmt, num::NonZeroU32};
 use aws_lc_rs::{pbkdf2, rand};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use issuance::public_key::sha256;
+use issuance::public_key::{hex, octets, sha256};
 
 /// OWASP's number for PBKDF2-HMAC-SHA256; a fifth of a second of one core.
 const ROUNDS: u32 = 600_000;
@@ -86,7 +86,7 @@ impl PinHash {
     /// As the file keeps it.
     #[must_use]
     pub fn to_text(&self) -> String {
-        format!("$pbkdf2-sha256$i={}${}${}", self.rounds, text(&self.salt), text(&self.hash))
+        format!("$pbkdf2-sha256$i={}${}${}", self.rounds, hex(&self.salt), hex(&self.hash))
     }
 
     /// Whether it is the hash of this PIN; takes as long whether it is or not.
@@ -98,12 +98,7 @@ impl PinHash {
 
     /// What its tries are counted by: another PIN begins anew.
     pub(super) fn fingerprint(&self) -> String {
-        use fmt::Write as _;
-        sha256(self.to_text().as_bytes()).iter().fold(String::new(), |mut text, octet| {
-            // Writing to a string does not fail.
-            let _ = write!(text, "{octet:02x}");
-            text
-        })
+        hex(&sha256(self.to_text().as_bytes()))
     }
 }
 
@@ -111,18 +106,4 @@ impl fmt::Debug for PinHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PinHash(..)")
     }
-}
-
-fn text(octets: &[u8]) -> String {
-    octets
-        .iter()
-        .flat_map(|octet| [octet >> 4, octet & 15])
-        .filter_map(|digit| char::from_digit(digit.into(), 16))
-        .collect()
-}
-
-fn octets(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> = text.chars().map(|digit| u8::try_from(digit.to_digit(16)?).ok()).collect();
-    let (pairs, []) = digits.as_ref()?.as_chunks::<2>() else { return None };
-    Some(pairs.iter().map(|[high, low]| high << 4 | low).collect())
 }

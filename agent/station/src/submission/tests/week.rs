@@ -1,6 +1,6 @@
 //! The real sender over a simulated week.
 
-use super::*;
+use super::{link::PROBES_MOST, *};
 use crate::ledger::LedgerRefused;
 
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
