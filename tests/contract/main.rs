@@ -2,7 +2,7 @@
 //!
 //! [`suite`] holds what all of them promise and is run for a TPM in this process, a TPM behind a worker and a token
 //! behind a worker (a process loads a PKCS#11 module once, so that tokens are never in this one). [`tpm`], [`attest`], [`pkcs11`] and
-//! [`process`] hold what only one of them can show, and [`faults`] what becomes of each when its hardware is in trouble.
+//! [`process`] hold what only one of them can show, [`imported`] what other programs put into them, and [`faults`] what becomes of each when its hardware is in trouble.
 //! Devices are swtpm and SoftHSM.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -10,6 +10,7 @@ mod attest;
 mod bench;
 mod ca;
 mod faults;
+mod imported;
 mod pkcs11;
 mod process;
 mod suite;

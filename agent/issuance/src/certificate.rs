@@ -197,6 +197,14 @@ pub fn public_key(der: &[u8]) -> Option<PublicKey> {
     PublicKey::from_der(certificate.tbs_certificate.subject_pki.raw).ok()
 }
 
+/// What the BIT STRING of a certificate's SubjectPublicKeyInfo holds, of whichever algorithm; `None` when these bytes are not
+/// one.
+#[must_use]
+pub fn subject_public_key(der: &[u8]) -> Option<Vec<u8>> {
+    let certificate = parse(der, "certificate").ok()?;
+    Some(certificate.tbs_certificate.subject_pki.subject_public_key.data.to_vec())
+}
+
 /// The CN of a certificate's subject; `None` when these bytes are not one or it has none.
 #[must_use]
 pub fn subject_common_name(der: &[u8]) -> Option<String> {

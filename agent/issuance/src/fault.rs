@@ -39,6 +39,8 @@ pub enum FaultKind {
     HardwareFailure,
     /// What was read, signed or answered does not fit what was asked.
     Mismatch,
+    /// What came back over a guarded link is not what the device sent.
+    AnswerAltered,
     /// The key's residency was not proven.
     ResidencyUnproven,
     /// The configuration of this keystore cannot work: such as a module that does not load.
@@ -74,6 +76,7 @@ impl FaultKind {
             Self::Unsupported => "UNSUPPORTED",
             Self::HardwareFailure => "HARDWARE_FAILURE",
             Self::Mismatch => "MISMATCH",
+            Self::AnswerAltered => "ANSWER_ALTERED",
             Self::ResidencyUnproven => "RESIDENCY_UNPROVEN",
             Self::Misconfigured => "MISCONFIGURED",
             Self::CertificateRejected => "CERTIFICATE_REJECTED",
@@ -124,6 +127,9 @@ impl FaultKind {
             }
             Self::HardwareFailure => Quarantine("The device reports that it is broken: set it aside."),
             Self::Mismatch => Quarantine("The device's answers do not fit together: set it aside for a supervisor."),
+            Self::AnswerAltered => Quarantine(
+                "Something between the station and the device changes what it says: set the device aside for a supervisor.",
+            ),
             Self::ResidencyUnproven => {
                 Quarantine("The key is not proven to live in the hardware: set the device aside for a supervisor.")
             }

@@ -38,6 +38,10 @@ pub mod command {
     pub const NV_WRITE: u32 = 0x137;
     /// TPM2_Shutdown.
     pub const SHUTDOWN: u32 = 0x145;
+    /// TPM2_ActivateCredential.
+    pub const ACTIVATE_CREDENTIAL: u32 = 0x147;
+    /// TPM2_Certify.
+    pub const CERTIFY: u32 = 0x148;
     /// TPM2_NV_Read.
     pub const NV_READ: u32 = 0x14E;
     /// TPM2_Create.
@@ -52,6 +56,8 @@ pub mod command {
     pub const NV_READ_PUBLIC: u32 = 0x169;
     /// TPM2_ReadPublic.
     pub const READ_PUBLIC: u32 = 0x173;
+    /// TPM2_StartAuthSession.
+    pub const START_AUTH_SESSION: u32 = 0x176;
     /// TPM2_GetCapability.
     pub const GET_CAPABILITY: u32 = 0x17A;
 }

@@ -74,6 +74,8 @@ struct State {
     injections: Vec<TpmInjection>,
     commands: Vec<u32>,
     struck: Vec<(u32, TpmFault)>,
+    /// Every octet that passed, once somebody listens.
+    heard: Option<Vec<u8>>,
     latency: Duration,
     busy: Duration,
     data: PathBuf,
@@ -110,6 +112,7 @@ impl Relay {
             injections: Vec::new(),
             commands: Vec::new(),
             struck: Vec::new(),
+            heard: None,
             latency: Duration::ZERO,
             busy: Duration::ZERO,
             data: tpm.socket(),
@@ -189,6 +192,17 @@ impl Relay {
     #[must_use]
     pub fn struck(&self) -> Vec<(u32, TpmFault)> {
         self.told.state().struck.clone()
+    }
+
+    /// Keeps every octet that passes from now on.
+    pub fn listen(&self) {
+        self.told.state().heard.get_or_insert_default();
+    }
+
+    /// The octets of all commands and responses since somebody [listens](Self::listen), in order.
+    #[must_use]
+    pub fn heard(&self) -> Vec<u8> {
+        self.told.state().heard.clone().unwrap_or_default()
     }
 
     /// Begins to count anew.
@@ -334,6 +348,9 @@ fn pass_commands(told: &Told, near: &mut Stream) -> io::Result<()> {
         }
         far.write_all(&command)?;
         let mut response = frame::read(&mut far)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        if let Some(heard) = &mut told.state().heard {
+            heard.extend([command.as_slice(), &response].concat());
+        }
         match fault {
             Some(TpmFault::LoseResponse) => return Ok(()),
             Some(TpmFault::CutResponse) => return near.write_all(&response[..response.len() / 2]),

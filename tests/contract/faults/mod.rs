@@ -3,6 +3,7 @@
 //! The trouble is put in by `hsm_sim`: a [`hsm_sim::Relay`] before a TPM, a [`hsm_sim::FaultModule`] before a token. Both
 //! count calls, so that a fault strikes the same call in every run.
 
+mod guarded;
 mod swap;
 mod token;
 mod token_sessions;

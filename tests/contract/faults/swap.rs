@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use hsm_sim::{Relay, Swtpm, SwtpmOptions, TpmFault, TpmInjection, relay::command};
-use issuance::{Fault, FaultKind, KeyAlgorithm, Keystore};
+use issuance::{
+    Fault, FaultKind, KeyAlgorithm, Keystore,
+    residency::{Challenge, credential::Credential},
+};
 use keystore::Tpm;
 
 use super::tpm::{key, place, start, start_worker};
@@ -15,11 +18,17 @@ fn another(tpm: &Swtpm) -> Swtpm {
 
 type Call = (&'static str, fn(&mut dyn Keystore) -> Result<(), Fault>);
 
-const CALLS: [Call; 6] = [
+const CALLS: [Call; 9] = [
     ("find", |keystore| keystore.find_key(&key(0)).map(drop)),
     ("generate", |keystore| keystore.generate_key(&key(1), KeyAlgorithm::P256).map(drop)),
     ("evidence", |keystore| keystore.residency_evidence(&key(0)).map(drop)),
     ("sign", |keystore| keystore.sign(&key(0), &[vec![1]]).map(drop)),
+    ("attestation key", |keystore| keystore.attestation_key().map(drop)),
+    ("activate", |keystore| {
+        let nothing = Credential { blob: vec![0; 70], encrypted_secret: vec![0; 256] };
+        keystore.activate_credential(&nothing).map(drop)
+    }),
+    ("attest", |keystore| keystore.attest(&key(0), Challenge([7; 32])).map(drop)),
     ("read", |keystore| keystore.read_certificate(&place(0)).map(drop)),
     ("write", |keystore| keystore.write_certificate(&place(0), &ca::certificate(&ca::key(), 700))),
 ];

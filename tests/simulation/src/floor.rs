@@ -39,6 +39,7 @@ const GRAVE: &[FaultKind] = &[
     FaultKind::Unsupported,
     FaultKind::HardwareFailure,
     FaultKind::Mismatch,
+    FaultKind::AnswerAltered,
     FaultKind::ResidencyUnproven,
 ];
 

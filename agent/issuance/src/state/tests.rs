@@ -212,7 +212,7 @@ fn failed_goes_on_from_where_it_stopped() {
     }
 }
 
-const KINDS: [FaultKind; 22] = [
+const KINDS: [FaultKind; 23] = [
     FaultKind::DeviceAbsent,
     FaultKind::LinkLost,
     FaultKind::DeadlineExceeded,
@@ -229,6 +229,7 @@ const KINDS: [FaultKind; 22] = [
     FaultKind::Unsupported,
     FaultKind::HardwareFailure,
     FaultKind::Mismatch,
+    FaultKind::AnswerAltered,
     FaultKind::ResidencyUnproven,
     FaultKind::Misconfigured,
     FaultKind::CertificateRejected,

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! Endorsement hierarchy
-//!   ├ EK, by the TCG's template for the algorithm of its certificate (transient)
+//!   ├ EK, where it is kept, or by the TCG's template for the algorithm of its certificate (transient)
 //!   └ AK, ECC P-256, restricted, ECDSA with SHA-256 (transient)
 //! ```
 //!
@@ -17,65 +17,81 @@ use issuance::{
 };
 use tss_esapi::{
     Context,
-    abstraction::{AsymmetricAlgorithmSelection, ek::create_ek_public_from_default_template_2},
     constants::SessionType,
     handles::{AuthHandle, KeyHandle, TpmHandle},
     interface_types::{
         algorithm::{HashingAlgorithm, PublicAlgorithm},
         ecc::EccCurve,
-        resource_handles::Hierarchy,
         session_handles::{AuthSession, PolicySession},
     },
     structures::{
         Data, EccPoint, EccScheme, EncryptedSecret, HashScheme, IdObject, KeyDerivationFunctionScheme, Nonce, Public,
-        PublicBuilder, PublicEccParameters, Signature, SignatureScheme, SymmetricDefinition, SymmetricDefinitionObject,
+        PublicBuilder, PublicEccParameters, Signature, SignatureScheme, SymmetricDefinitionObject,
     },
     traits::Marshall as _,
     tss2_esys::TPM2B_DIGEST,
 };
 
 use super::{
-    fault, identity, key,
-    link::{Held, handles},
+    endorsement::primary,
+    fault, key,
+    link::{Held, Link, handles},
     nv,
+    session::{self, authorisation, authorised},
 };
 use crate::der;
 
 /// The intermediates that a TPM may keep beside its EK certificates (TCG EK Credential Profile, 2.2.1.5.2).
 const EK_CHAIN: std::ops::RangeInclusive<u32> = 0x01C0_0100..=0x01C0_01FF;
-/// The EK that stands for a TPM without an EK certificate.
-const UNCERTIFIED: AsymmetricAlgorithmSelection = AsymmetricAlgorithmSelection::Ecc(EccCurve::NistP256);
 
-/// The TPM's EK, with its certificate when it keeps one, and its AK.
-pub(super) fn attestation_key(context: &mut Context) -> Result<AttestationKey, Fault> {
-    let (certificate, algorithm) = match identity::ek_certificate(context)? {
-        Some((certificate, algorithm)) => (Some(certificate), algorithm),
-        None => (None, UNCERTIFIED),
-    };
-    let chain = chain(context)?;
-    let (_, public_area) = ek(context, algorithm)?;
-    let (_, ak_public_area) = ak(context)?;
-    Ok(AttestationKey { endorsement: Endorsement { certificate, chain, public_area }, ak_public_area })
+/// The EK that the link's session is salted to, with its certificate when the TPM keeps one, and the AK.
+pub(super) fn attestation_key(link: &mut Link) -> Result<AttestationKey, Fault> {
+    let ek = link.ek()?.clone();
+    let chain = chain(link.context())?;
+    let (_, ak_public_area) = ak(link.context())?;
+    let endorsement = Endorsement { certificate: ek.certificate, chain, public_area: ek.public_area };
+    Ok(AttestationKey { endorsement, ak_public_area })
 }
 
 /// The secret of a credential that was made for this TPM's EK and AK.
-pub(super) fn activate(context: &mut Context, credential: &Credential) -> Result<Vec<u8>, Fault> {
+pub(super) fn activate(link: &mut Link, credential: &Credential) -> Result<Vec<u8>, Fault> {
     const ACT: &str = "could not activate the credential: it is for another TPM or another attestation key";
-    let algorithm = identity::ek_certificate(context)?.map_or(UNCERTIFIED, |(_, algorithm)| algorithm);
-    let (mut ak, _) = ak(context)?;
+    let known = link.ek()?.clone();
+    let (mut ak, _) = ak(link.context())?;
     let ak_handle = KeyHandle::from(ak.handle());
-    let (mut ek, _) = ek(ak.context(), algorithm)?;
+    let mut ek = known.load(ak.context())?;
     let ek_handle = KeyHandle::from(ek.handle());
     let context = ek.context();
+    let policy = match known.wants_policy().map_err(fault::during(ACT))? {
+        true => Some(endorsement_session(context).map_err(fault::during(ACT))?),
+        false => None,
+    };
     let mut act = || -> Result<_, tss_esapi::Error> {
         let blob = IdObject::try_from(credential.blob.clone())?;
         let secret = EncryptedSecret::try_from(credential.encrypted_secret.clone())?;
-        let session = endorsement_session(context, algorithm)?;
-        let sessions = (Some(AuthSession::Password), Some(session), None);
+        let sessions = (Some(authorisation(context)), Some(policy.unwrap_or(AuthSession::Password)), None);
         context
             .execute_with_sessions(sessions, |context| context.activate_credential(ak_handle, ek_handle, blob, secret))
     };
-    let digest = act().map_err(|error| Fault::caused(FaultKind::ResidencyUnproven, ACT, error))?;
+    let released = act();
+    if let Some(policy) = policy {
+        session::end(context, policy);
+    }
+    let digest = released.map_err(|error| match fault::during(ACT)(error) {
+        // The TPM's own word on the credential: INTEGRITY, VALUE, SIZE and their like, and libtpms says FAILURE to a seed that
+        // was encrypted to another RSA key.
+        Fault {
+            kind:
+                FaultKind::NotSameDevice
+                | FaultKind::Unsupported
+                | FaultKind::Mismatch
+                | FaultKind::Misconfigured
+                | FaultKind::HardwareFailure,
+            act,
+            cause,
+        } => Fault { kind: FaultKind::ResidencyUnproven, act, cause },
+        passing => passing,
+    })?;
     Ok(digest.value().to_vec())
 }
 
@@ -86,7 +102,7 @@ pub(super) fn certify(context: &mut Context, handle: u32, challenge: Challenge) 
     let (mut ak, _) = ak(context)?;
     let ak_handle = KeyHandle::from(ak.handle());
     let (statement, signature) = key::with_key(ak.context(), handle, |context, key| {
-        let sessions = (Some(AuthSession::Password), Some(AuthSession::Password), None);
+        let sessions = (Some(authorisation(context)), Some(AuthSession::Password), None);
         Data::try_from(challenge.0.to_vec())
             .and_then(|challenge| {
                 context.execute_with_sessions(sessions, |context| {
@@ -127,27 +143,9 @@ fn chain(context: &mut Context) -> Result<Vec<Vec<u8>>, Fault> {
     Ok(chain)
 }
 
-fn ek(context: &mut Context, algorithm: AsymmetricAlgorithmSelection) -> Result<(Held<'_>, Vec<u8>), Fault> {
-    const ACT: &str = "could not re-create the endorsement key";
-    let template = create_ek_public_from_default_template_2(algorithm, None).map_err(fault::during(ACT))?;
-    primary(context, template, ACT)
-}
-
 fn ak(context: &mut Context) -> Result<(Held<'_>, Vec<u8>), Fault> {
     const ACT: &str = "could not re-create the attestation key";
     primary(context, ak_template().map_err(fault::during(ACT))?, ACT)
-}
-
-/// A primary key of the endorsement hierarchy, with its marshalled public area.
-fn primary<'c>(context: &'c mut Context, template: Public, act: &'static str) -> Result<(Held<'c>, Vec<u8>), Fault> {
-    let created = context
-        .execute_with_session(Some(AuthSession::Password), |context| {
-            context.create_primary(Hierarchy::Endorsement, template, None, None, None, None)
-        })
-        .map_err(fault::during(act))?;
-    let held = Held::transient(context, created.key_handle.into());
-    let public_area = created.out_public.marshall().map_err(fault::during(act))?;
-    Ok((held, public_area))
 }
 
 /// Signs only what this TPM itself made, and never leaves it.
@@ -167,30 +165,12 @@ fn ak_template() -> Result<Public, tss_esapi::Error> {
         .build()
 }
 
-/// What authorises the use of an EK: the endorsement hierarchy's authorisation, by policy where the template says so
-/// (TCG EK Credential Profile, B.6: PolicyA), else the EK's own, which is empty.
-fn endorsement_session(
-    context: &mut Context,
-    algorithm: AsymmetricAlgorithmSelection,
-) -> Result<AuthSession, tss_esapi::Error> {
-    let template = create_ek_public_from_default_template_2(algorithm, None)?;
-    if template.object_attributes().user_with_auth() {
-        return Ok(AuthSession::Password);
-    }
-    let session = context.execute_without_session(|context| {
-        context.start_auth_session(
-            None,
-            None,
-            None,
-            SessionType::Policy,
-            SymmetricDefinition::AES_128_CFB,
-            HashingAlgorithm::Sha256,
-        )
-    })?;
-    let session = session.ok_or(tss_esapi::Error::WrapperError(tss_esapi::WrapperErrorKind::WrongValueFromTpm))?;
+/// What authorises the use of an EK by policy: the endorsement hierarchy's authorisation, which is empty.
+fn endorsement_session(context: &mut Context) -> Result<AuthSession, tss_esapi::Error> {
+    let session = session::start(context, None, SessionType::Policy)?;
     let policy = PolicySession::try_from(session)?;
     let nothing = TPM2B_DIGEST::default();
-    context.execute_with_session(Some(AuthSession::Password), |context| {
+    authorised(context, |context| {
         context.policy_secret(
             policy,
             AuthHandle::Endorsement,

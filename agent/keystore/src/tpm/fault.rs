@@ -50,8 +50,10 @@ fn kind_of(code: u32) -> FaultKind {
         0 | 11 | 12 => kind_of_response(response),
         // ESAPI and SAPI: what they could not read was cut off or garbled on its way (TSS2_BASE_RC_*).
         7..=9 => match response {
-            // BAD_SEQUENCE, IO_ERROR, MALFORMED_RESPONSE, INSUFFICIENT_RESPONSE, RSP_AUTH_FAILED, NO_CONNECTION
-            7 | 8 | 10 | 20 | 22 => FaultKind::LinkLost,
+            // BAD_SEQUENCE, NO_CONNECTION, IO_ERROR, MALFORMED_RESPONSE, INSUFFICIENT_RESPONSE
+            7 | 8 | 10 | 17 | 19 => FaultKind::LinkLost,
+            // RSP_AUTH_FAILED: its HMAC is not that of the TPM at the other end of the session.
+            27 => FaultKind::AnswerAltered,
             _ => FaultKind::Mismatch,
         },
         // The TCTI.
@@ -147,7 +149,8 @@ mod tests {
             (0x9A2, Misconfigured),
             (0xA_000A, LinkLost),
             (0xA_0008, LinkLost),
-            (0x8_0016, LinkLost),
+            (0x8_0011, LinkLost),
+            (0x7_001B, AnswerAltered),
             // An ESAPI error of the same number as TPM_RC_FAILURE is not the TPM's.
             (0x7_0001, Mismatch),
         ] {

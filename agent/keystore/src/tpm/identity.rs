@@ -3,26 +3,23 @@
 use issuance::{DeviceIdentity, Fault, FaultKind};
 use tss_esapi::{
     Context,
-    abstraction::AsymmetricAlgorithmSelection,
     constants::{CapabilityType, PropertyTag},
-    interface_types::{ecc::EccCurve, key_bits::RsaKeyBits},
     structures::CapabilityData,
 };
 
-use super::{fault, key, link, nv};
+use super::{
+    fault, key,
+    link::{self, Link},
+    nv,
+};
 use crate::der;
 
-/// Where EK certificates stand (TCG EK Credential Profile, 2.2.1.4 and 2.2.1.5), each with the EK that it is of.
-const EK_CERTIFICATES: [(u32, AsymmetricAlgorithmSelection); 6] = [
-    (0x01C0_0002, AsymmetricAlgorithmSelection::Rsa(RsaKeyBits::Rsa2048)),
-    (0x01C0_0016, AsymmetricAlgorithmSelection::Ecc(EccCurve::NistP384)),
-    (0x01C0_000A, AsymmetricAlgorithmSelection::Ecc(EccCurve::NistP256)),
-    (0x01C0_0018, AsymmetricAlgorithmSelection::Ecc(EccCurve::NistP521)),
-    (0x01C0_001C, AsymmetricAlgorithmSelection::Rsa(RsaKeyBits::Rsa3072)),
-    (0x01C0_001E, AsymmetricAlgorithmSelection::Rsa(RsaKeyBits::Rsa4096)),
-];
+/// Where EK certificates stand (TCG EK Credential Profile, 2.2.1.4 and 2.2.1.5).
+const EK_CERTIFICATES: [u32; 6] = [0x01C0_0002, 0x01C0_0016, 0x01C0_000A, 0x01C0_0018, 0x01C0_001C, 0x01C0_001E];
 
-pub(super) fn identify(context: &mut Context) -> Result<DeviceIdentity, Fault> {
+pub(super) fn identify(link: &mut Link) -> Result<DeviceIdentity, Fault> {
+    let claimed = link.ek()?.certificate.clone();
+    let context = link.context();
     check_lockout(context)?;
     let manufacturer = property(context, PropertyTag::Manufacturer)?.unwrap_or_default().to_be_bytes();
     let versions = [PropertyTag::FirmwareVersion1, PropertyTag::FirmwareVersion2];
@@ -31,26 +28,17 @@ pub(super) fn identify(context: &mut Context) -> Result<DeviceIdentity, Fault> {
         let value = property(context, version)?.unwrap_or_default();
         firmware.extend([(value >> 16).to_string(), (value & 0xFFFF).to_string()]);
     }
+    // It was read before the link was guarded.
+    if ek_certificate(context)? != claimed {
+        let act = "the TPM's EK certificate is another one than its link said before";
+        return Err(Fault::new(FaultKind::AnswerAltered, act));
+    }
     Ok(DeviceIdentity::Tpm {
-        ek_certificate: ek_certificate(context)?.map(|(certificate, _)| certificate),
+        ek_certificate: claimed,
         srk_name: key::srk_name(context)?,
         manufacturer: String::from_utf8_lossy(&manufacturer).trim_matches(['\0', ' ']).to_owned(),
         firmware: firmware.join("."),
     })
-}
-
-/// Makes sure that the TPM behind a new connection is the one that was visited: by its EK certificate, which costs a few
-/// reads, or by its storage root key where it keeps none.
-pub(super) fn expect(context: &mut Context, visited: &DeviceIdentity) -> Result<(), Fault> {
-    let DeviceIdentity::Tpm { ek_certificate: expected, srk_name, .. } = visited else { return Ok(()) };
-    let same = match expected {
-        Some(expected) => ek_certificate(context)?.is_some_and(|(certificate, _)| certificate == *expected),
-        None => key::srk_name(context)? == *srk_name,
-    };
-    match same {
-        true => Ok(()),
-        false => Err(Fault::new(FaultKind::NotSameDevice, "another TPM is there than was identified")),
-    }
 }
 
 /// Asked anew at each visit: tss-esapi's `get_tpm_property` would answer from its cache.
@@ -83,15 +71,15 @@ pub(super) fn property(context: &mut Context, tag: PropertyTag) -> Result<Option
     }
 }
 
-/// The first EK certificate there is and the EK that it is of, without the padding that some makers leave after it.
-pub(super) fn ek_certificate(context: &mut Context) -> Result<Option<(Vec<u8>, AsymmetricAlgorithmSelection)>, Fault> {
-    for (index, algorithm) in EK_CERTIFICATES {
+/// The first EK certificate there is, without the padding that some makers leave after it.
+pub(super) fn ek_certificate(context: &mut Context) -> Result<Option<Vec<u8>>, Fault> {
+    for index in EK_CERTIFICATES {
         if !link::is_there(context, index)? {
             continue;
         }
         let Some(padded) = nv::read(context, index)? else { continue };
         return match der::leading_sequence(&padded) {
-            Some(certificate) => Ok(Some((certificate.to_vec(), algorithm))),
+            Some(certificate) => Ok(Some(certificate.to_vec())),
             // Absent is not corrupt.
             None => Err(Fault::new(
                 FaultKind::Mismatch,

@@ -12,7 +12,6 @@ use tss_esapi::{
         ecc::EccCurve,
         key_bits::RsaKeyBits,
         resource_handles::{Hierarchy, Provision},
-        session_handles::AuthSession,
     },
     structures::{
         Digest, EccParameter, EccPoint, EccScheme, HashScheme, HashcheckTicket, KeyDerivationFunctionScheme, Public,
@@ -27,6 +26,7 @@ use super::{
     fault,
     link::{Held, is_there},
     patience::Patience,
+    session::authorised,
 };
 use crate::der;
 
@@ -77,7 +77,6 @@ pub(super) fn generate(
         true => return Err(occupied(handle, "an object stands there already")),
         false => *was_absent = true,
     }
-    let password = Some(AuthSession::Password);
     let mut srk = srk(context)?;
     if let Some(expected) = expected_srk
         && srk.name()? != expected
@@ -89,12 +88,10 @@ pub(super) fn generate(
     }
     let parent = KeyHandle::from(srk.handle());
     let context = srk.context();
-    let created = context
-        .execute_with_session(password, |context| context.create(parent, template, None, None, None, None))
+    let created = authorised(context, |context| context.create(parent, template, None, None, None, None))
         .map_err(fault::during(format!("could not generate a {algorithm} key")))?;
     let public = created.out_public;
-    let loaded = context
-        .execute_with_session(password, |context| context.load(parent, created.out_private, public.clone()))
+    let loaded = authorised(context, |context| context.load(parent, created.out_private, public.clone()))
         .map_err(fault::during("could not load the generated key"))?;
     let mut loaded = Held::transient(context, loaded.into());
     let object = loaded.handle();
@@ -102,7 +99,7 @@ pub(super) fn generate(
     let persistent = PersistentTpmHandle::new(handle).map_err(|error| fault::during(act())(error))?;
     let mut patience = Patience::new();
     let mut standing = loop {
-        let persisted = loaded.context().execute_with_session(password, |context| {
+        let persisted = authorised(loaded.context(), |context| {
             context.evict_control(Provision::Owner, object, Persistent::Persistent(persistent))
         });
         match persisted {
@@ -141,7 +138,7 @@ pub(super) fn sign(
             let algorithm = public.algorithm();
             let signature = sign_digest(context, key, algorithm, algorithm.digest(message))
                 .map_err(|error| fault::during(act())(error))?;
-            // No session protects what comes back. A verification is nothing beside a TPM's signature.
+            // Whatever came back, and whoever sent it. A verification is nothing beside a TPM's signature.
             if !public.verifies(message, &signature) {
                 return Err(Fault::new(FaultKind::Mismatch, format!("{}: what came back does not verify", act())));
             }
@@ -171,8 +168,7 @@ fn sign_digest(
     // The key is not restricted, so that it signs digests that the TPM did not make: a NULL ticket.
     let ticket = TPMT_TK_HASHCHECK { tag: TPM2_ST_HASHCHECK, hierarchy: TPM2_RH_NULL, digest: Default::default() };
     let (digest, ticket) = (Digest::try_from(digest)?, HashcheckTicket::try_from(ticket)?);
-    let signature = context
-        .execute_with_session(Some(AuthSession::Password), |context| context.sign(key, digest, scheme, ticket))?;
+    let signature = authorised(context, |context| context.sign(key, digest, scheme, ticket))?;
     match signature {
         Signature::EcDsa(pair) => Ok(der::ecdsa_signature(pair.signature_r().value(), pair.signature_s().value())),
         Signature::RsaSsa(signature) => Ok(signature.signature().value().to_vec()),
@@ -189,11 +185,9 @@ pub(super) fn srk_name(context: &mut Context) -> Result<Vec<u8>, Fault> {
 fn srk(context: &mut Context) -> Result<Held<'_>, Fault> {
     const ACT: &str = "could not re-create the storage root key";
     let template = srk_template().map_err(fault::during(ACT))?;
-    let created = context
-        .execute_with_session(Some(AuthSession::Password), |context| {
-            context.create_primary(Hierarchy::Owner, template, None, None, None, None)
-        })
-        .map_err(fault::during(ACT))?;
+    let created =
+        authorised(context, |context| context.create_primary(Hierarchy::Owner, template, None, None, None, None))
+            .map_err(fault::during(ACT))?;
     Ok(Held::transient(context, created.key_handle.into()))
 }
 

@@ -2,17 +2,21 @@
 
 use std::str::FromStr as _;
 
-use issuance::{Fault, FaultKind};
+use issuance::{DeviceIdentity, Fault, FaultKind};
 use tss_esapi::{
     Context, TctiNameConf,
     constants::{CapabilityType, StartupType},
     handles::{ObjectHandle, TpmHandle},
+    interface_types::session_handles::AuthSession,
     structures::CapabilityData,
 };
 
 use super::{
+    endorsement::Ek,
     fault::{self, INITIALIZE, code_of},
+    key,
     relay::Relay,
+    session,
     tcti::Tcti,
 };
 
@@ -26,6 +30,7 @@ const EVERY: u32 = 64;
 #[derive(Debug)]
 pub(super) struct Link {
     context: Context,
+    guard: Option<(AuthSession, Ek)>,
     _relay: Option<Relay>,
 }
 
@@ -37,7 +42,7 @@ impl Link {
         let (known, relay) = way(tcti, ACT)?;
         // Whatever keeps a TCTI from opening, there is no TPM that answers.
         let context = Context::new(known).map_err(|error| Fault::caused(FaultKind::DeviceAbsent, ACT, error))?;
-        let mut link = Self { context, _relay: relay };
+        let mut link = Self { context, guard: None, _relay: relay };
         link.start().map_err(|fault| match fault.kind {
             FaultKind::LinkLost => Fault { kind: FaultKind::DeviceAbsent, ..fault },
             _ => fault,
@@ -50,8 +55,42 @@ impl Link {
         &mut self.context
     }
 
+    /// Makes sure, once, that the TPM of this visit is there, and has what follows run in a session that only it can be at
+    /// the other end of.
+    pub(super) fn guard(&mut self, visited: Option<&DeviceIdentity>) -> Result<(), Fault> {
+        if self.guard.is_none() {
+            let (ek, mut held) = Ek::find(&mut self.context, visited)?;
+            let session = session::guard(&mut held)?;
+            drop(held);
+            self.guard = Some((session, ek));
+            // The first answer in it shows that the EK's TPM is there. Nothing here needs an authorisation: an HMAC that the
+            // TPM does not accept was not made for the session that it began.
+            handles(&mut self.context, TRANSIENT_FIRST, 1).map_err(|fault| match fault.kind {
+                FaultKind::Misconfigured => Fault { kind: FaultKind::AnswerAltered, ..fault },
+                _ => fault,
+            })?;
+            // Where no certificate says which EK it is, the storage root key tells TPMs apart.
+            if let Some(DeviceIdentity::Tpm { ek_certificate: None, srk_name, .. }) = visited
+                && key::srk_name(&mut self.context)? != *srk_name
+            {
+                return Err(Fault::new(FaultKind::NotSameDevice, "another TPM is there than was identified"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The EK at the other end of the session.
+    pub(super) fn ek(&self) -> Result<&Ek, Fault> {
+        let unguarded = || Fault::new(FaultKind::Mismatch, "the link to the TPM is not guarded");
+        self.guard.as_ref().map(|(_, ek)| ek).ok_or_else(unguarded)
+    }
+
     /// Closes in order. A TPM that loses its power without TPM2_Shutdown may count that as an attack.
     pub(super) fn close(mut self) {
+        if let Some((session, _)) = self.guard.take() {
+            self.context.clear_sessions();
+            session::end(&mut self.context, session);
+        }
         if let Err(error) = self.context.execute_without_session(|context| context.shutdown(StartupType::Clear)) {
             tracing::debug!(%error, "TPM2_Shutdown failed");
         }

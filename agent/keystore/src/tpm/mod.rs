@@ -11,9 +11,11 @@
 //! starts by flushing what is left there, and everything that is loaded is flushed by the guard that holds it.
 //!
 //! A busy TPM is waited for, and a lost link or a full slot heals by a new connection, once. Each connection after
-//! [`identify`](Keystore::identify) makes sure that the same TPM is still there, until the next one.
+//! [`identify`](Keystore::identify) makes sure that the same TPM is still there, until the next one: what is asked of it runs
+//! in a session that only the owner of its EK can answer in.
 
 mod attest;
+mod endorsement;
 mod fault;
 mod identity;
 mod key;
@@ -22,17 +24,16 @@ mod lock;
 mod nv;
 mod patience;
 mod relay;
+mod session;
 mod tcti;
 
+use self::{link::Link, patience::Patience, tcti::Tcti};
 use issuance::{
     CertificateLocation, DeviceIdentity, Fault, FaultKind, KeyAlgorithm, KeyLocation, Keystore, PublicKey,
     ResidencyEvidence, ValidatedCertificate,
     device::{AttestationKey, Statement},
     residency::{Challenge, credential::Credential},
 };
-use tss_esapi::Context;
-
-use self::{link::Link, patience::Patience, tcti::Tcti};
 
 /// The keys and certificates of one TPM.
 ///
@@ -74,25 +75,24 @@ impl Tpm {
         }
     }
 
-    fn connect(&mut self) -> Result<&mut Context, Fault> {
+    fn connect(&mut self) -> Result<&mut Link, Fault> {
         let link = match self.link.take() {
             Some(link) => link,
-            None => {
-                let mut link = Link::connect(&Tcti::parse(&self.tcti)?)?;
-                if let Some(visited) = &self.visited
-                    && let Err(fault) = identity::expect(link.context(), visited)
-                {
-                    link.close();
-                    return Err(fault);
-                }
-                link
-            }
+            None => Link::connect(&Tcti::parse(&self.tcti)?)?,
         };
-        Ok(self.link.insert(link).context())
+        let link = self.link.insert(link);
+        // What is asked afterwards has a patience of its own.
+        let mut patience = Patience::new();
+        loop {
+            match link.guard(self.visited.as_ref()) {
+                Err(fault) if fault.kind == FaultKind::DeviceBusy && patience.wait() => {}
+                guarded => return guarded.map(|()| link),
+            }
+        }
     }
 
     /// Runs `act` on the TPM of this visit: when it is gone, its link is lost.
-    fn visit<T>(&mut self, act: impl FnMut(&mut Context) -> Result<T, Fault>) -> Result<T, Fault> {
+    fn visit<T>(&mut self, act: impl FnMut(&mut Link) -> Result<T, Fault>) -> Result<T, Fault> {
         self.meet(act).map_err(lost)
     }
 
@@ -106,7 +106,7 @@ impl Tpm {
     }
 
     /// Runs `act` on a connected TPM.
-    fn meet<T>(&mut self, mut act: impl FnMut(&mut Context) -> Result<T, Fault>) -> Result<T, Fault> {
+    fn meet<T>(&mut self, mut act: impl FnMut(&mut Link) -> Result<T, Fault>) -> Result<T, Fault> {
         self.heal(|tpm| tpm.connect().and_then(&mut act))
     }
 
@@ -119,7 +119,12 @@ impl Tpm {
             let kind = outcome.as_ref().err().map(|fault| fault.kind);
             match kind {
                 // A connection that may be broken is not used again.
-                Some(FaultKind::DeviceAbsent | FaultKind::LinkLost | FaultKind::HardwareFailure) => self.link = None,
+                Some(
+                    FaultKind::DeviceAbsent
+                    | FaultKind::LinkLost
+                    | FaultKind::HardwareFailure
+                    | FaultKind::AnswerAltered,
+                ) => self.link = None,
                 // The next connection flushes the slots.
                 Some(FaultKind::SessionLost) => self.release(),
                 Some(FaultKind::DeviceBusy) if patience.wait() => continue,
@@ -174,14 +179,14 @@ impl Keystore for Tpm {
 
     fn find_key(&mut self, location: &KeyLocation) -> Result<Option<PublicKey>, Fault> {
         let handle = key::handle(location)?;
-        self.visit(|context| key::find(context, handle))
+        self.visit(|link| key::find(link.context(), handle))
     }
 
     fn generate_key(&mut self, location: &KeyLocation, algorithm: KeyAlgorithm) -> Result<PublicKey, Fault> {
         let handle = key::handle(location)?;
         let srk = self.visited_srk();
         let mut was_absent = false;
-        self.visit(|context| key::generate(context, handle, algorithm, srk.as_deref(), &mut was_absent))
+        self.visit(|link| key::generate(link.context(), handle, algorithm, srk.as_deref(), &mut was_absent))
     }
 
     fn attestation_key(&mut self) -> Result<Option<AttestationKey>, Fault> {
@@ -189,29 +194,29 @@ impl Keystore for Tpm {
     }
 
     fn activate_credential(&mut self, credential: &Credential) -> Result<Vec<u8>, Fault> {
-        self.visit(|context| attest::activate(context, credential))
+        self.visit(|link| attest::activate(link, credential))
     }
 
     fn residency_evidence(&mut self, location: &KeyLocation) -> Result<ResidencyEvidence, Fault> {
         let handle = key::handle(location)?;
-        self.visit(|context| key::evidence(context, handle))
+        self.visit(|link| key::evidence(link.context(), handle))
     }
 
     fn attest(&mut self, location: &KeyLocation, challenge: Challenge) -> Result<Statement, Fault> {
         let handle = key::handle(location)?;
-        self.visit(|context| attest::certify(context, handle, challenge))
+        self.visit(|link| attest::certify(link.context(), handle, challenge))
     }
 
     fn sign(&mut self, location: &KeyLocation, messages: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Fault> {
         let handle = key::handle(location)?;
         let mut signatures = Vec::with_capacity(messages.len());
-        self.visit(|context| key::sign(context, handle, messages, &mut signatures))?;
+        self.visit(|link| key::sign(link.context(), handle, messages, &mut signatures))?;
         Ok(signatures)
     }
 
     fn read_certificate(&mut self, location: &CertificateLocation) -> Result<Option<Vec<u8>>, Fault> {
         let index = nv::index(location)?;
-        self.visit(|context| nv::read(context, index))
+        self.visit(|link| nv::read(link.context(), index))
     }
 
     fn write_certificate(
@@ -220,9 +225,9 @@ impl Keystore for Tpm {
         certificate: &ValidatedCertificate,
     ) -> Result<(), Fault> {
         let index = nv::index(location)?;
-        if self.visit(|context| nv::write(context, index, certificate.der()))? == nv::Lock::Open {
+        if self.visit(|link| nv::write(link.context(), index, certificate.der()))? == nv::Lock::Open {
             self.write_lock(index)?;
-            if self.visit(|context| nv::lock(context, index))? == nv::Lock::Open {
+            if self.visit(|link| nv::lock(link.context(), index))? == nv::Lock::Open {
                 return Err(lock::not_locked(index));
             }
         }
@@ -231,6 +236,6 @@ impl Keystore for Tpm {
 
     fn remove_certificate(&mut self, location: &CertificateLocation, certificate: &[u8]) -> Result<(), Fault> {
         let index = nv::index(location)?;
-        self.visit(|context| nv::remove(context, index, certificate))
+        self.visit(|link| nv::remove(link.context(), index, certificate))
     }
 }

@@ -9,7 +9,6 @@ use tss_esapi::{
     interface_types::{
         algorithm::HashingAlgorithm,
         resource_handles::{NvAuth, Provision},
-        session_handles::AuthSession,
     },
     structures::{MaxNvBuffer, NvPublic, NvPublicBuilder},
 };
@@ -17,6 +16,7 @@ use tss_esapi::{
 use super::{
     fault, identity,
     link::{Held, is_there},
+    session::authorised,
 };
 
 /// NV indexes that an owner may define (TCG registry of reserved handles).
@@ -138,9 +138,7 @@ fn define(context: &mut Context, index: u32, length: usize) -> Result<(), Fault>
     });
     public
         .and_then(|public| {
-            let defined = context.execute_with_session(Some(AuthSession::Password), |context| {
-                context.nv_define_space(Provision::Owner, None, public)
-            })?;
+            let defined = authorised(context, |context| context.nv_define_space(Provision::Owner, None, public))?;
             context.tr_close(&mut defined.into())
         })
         .map_err(|error| fault::during(act())(error))
@@ -201,11 +199,7 @@ impl<'c> Open<'c> {
         };
         // Both fit: an index has at most 65,535 octets.
         let (count, offset) = (count as u16, offset as u16);
-        self.held
-            .context()
-            .execute_with_session(Some(AuthSession::Password), |context| {
-                context.nv_read(authorisation, handle, count, offset)
-            })
+        authorised(self.held.context(), |context| context.nv_read(authorisation, handle, count, offset))
             .map(|read| read.value().to_vec())
             .map_err(fault::during(act()))
     }
@@ -259,7 +253,7 @@ impl<'c> Open<'c> {
             let act = format!("could not write the NV index {:#010x}", self.index);
             MaxNvBuffer::try_from(octets)
                 .and_then(|octets| {
-                    self.held.context().execute_with_session(Some(AuthSession::Password), |context| {
+                    authorised(self.held.context(), |context| {
                         context.nv_write(NvAuth::Owner, handle, octets, offset as u16)
                     })
                 })
@@ -271,11 +265,7 @@ impl<'c> Open<'c> {
     fn undefine(mut self) -> Result<(), Fault> {
         let handle = NvIndexHandle::from(self.held.handle());
         let act = format!("could not remove the NV index {:#010x}", self.index);
-        self.held
-            .context()
-            .execute_with_session(Some(AuthSession::Password), |context| {
-                context.nv_undefine_space(Provision::Owner, handle)
-            })
+        authorised(self.held.context(), |context| context.nv_undefine_space(Provision::Owner, handle))
             .map_err(fault::during(act))?;
         self.held.forget();
         Ok(())
