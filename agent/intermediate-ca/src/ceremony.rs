@@ -7,7 +7,6 @@ use std::{
 };
 
 use issuance::{Keystore, PublicKey, request::CertificationRequest};
-use service::crash;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 use crate::{
@@ -88,7 +87,6 @@ pub(crate) fn export(
     }
     let assemble = |source| InitError::Assemble { name: ca.name.clone(), source };
     let unsigned = certificate::request_info(&pki::request_params(ca), key).map_err(assemble)?;
-    crash::point("ca.ceremony.sign.intended");
     let signed = hsm::sign_verified(keystore, &ca.name.key_location(), key, std::slice::from_ref(&unsigned.info));
     let signature = signed.map_err(InitError::Token)?.into_iter().next().map(VerifiedSignature::into_bytes);
     let config = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
