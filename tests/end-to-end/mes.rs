@@ -203,7 +203,7 @@ impl Python {
         let mut protoc = Command::new(&python);
         protoc.args(["-m", "grpc_tools.protoc", "-I"]).arg(root.join("proto"));
         protoc.arg(format!("--python_out={}", stubs.display())).arg(format!("--grpc_python_out={}", stubs.display()));
-        protoc.arg("station/v1/station.proto");
+        protoc.args(["station/v1/station.proto", "evidence/v1/evidence.proto"]);
         let made = run(protoc);
         assert!(stubs.join("station/v1/station_pb2_grpc.py").is_file(), "{}\n{}", made.text(), made.err);
 
