@@ -87,13 +87,35 @@ impl Reader {
         Ok(next)
     }
 
+    /// The place of the segment that holds this entry, or would.
+    pub(crate) fn segment_of(&self, index: u64) -> usize {
+        self.segments.partition_point(|(first, _)| *first <= index).saturating_sub(1)
+    }
+
+    /// Shows every entry of one segment with its index, up to the first that is not whole.
+    ///
+    /// # Errors
+    /// A segment that cannot be read.
+    pub(crate) fn visit_segment(&self, at: usize, mut visit: impl FnMut(u64, &[u8])) -> Result<(), JournalError> {
+        let Some((first_index, path)) = self.segments.get(at) else { return Ok(()) };
+        let read = |error| JournalError::file("read", path)(error);
+        let file = File::open(path).map_err(JournalError::file("open", path))?;
+        let Ok(header) = Header::read(&file).map_err(read)? else { return Ok(()) };
+        let mut walk = Walk::new(&file, header.seed, FIRST_FRAME);
+        let mut index = *first_index;
+        while let Step::Frame { entry, .. } = walk.step().map_err(read)? {
+            visit(index, entry);
+            index += 1;
+        }
+        Ok(())
+    }
+
     /// One entry, or `None` when it is not there. Walks over the segment that holds it, from its beginning.
     ///
     /// # Errors
     /// As [`Reader::visit`].
     pub fn entry(&self, index: u64) -> Result<Option<Vec<u8>>, JournalError> {
-        let at = self.segments.partition_point(|(first, _)| *first <= index).saturating_sub(1);
-        let (first_index, path) = &self.segments[at];
+        let (first_index, path) = &self.segments[self.segment_of(index)];
         let read = |error| JournalError::file("read", path)(error);
         let file = File::open(path).map_err(JournalError::file("open", path))?;
         let Ok(header) = Header::read(&file).map_err(read)? else { return Ok(None) };

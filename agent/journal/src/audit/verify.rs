@@ -375,7 +375,7 @@ impl Work<'_> {
                 let wrong = format!("{wrong}; no checkpoint covers it");
                 self.found.remarks.push(Finding { path, record: None, wrong });
             } else if let Some(index) = record.filter(|index| self.is_altered(reader, *index)) {
-                let at = reader.segments().partition_point(|(first, _)| *first <= index).saturating_sub(1);
+                let at = reader.segment_of(index);
                 let wrong = format!("it is not what was signed; {} holds its hash", path.display());
                 self.find(&reader.segments()[at].1, Some(index), wrong);
             } else {

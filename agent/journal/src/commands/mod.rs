@@ -53,6 +53,8 @@ pub trait Words {
     fn needle(&self, wanted: &Wanted) -> Result<Vec<u8>, String>;
     /// Whether the entry says that its issuance is the wanted one.
     fn names(&self, entry: &[u8], wanted: &Wanted) -> bool;
+    /// Whether the entry is the first of its issuance, or every one before it would name its issuance too.
+    fn begins(&self, entry: &[u8], wanted: &Wanted) -> bool;
     /// The certificate that the entries of one issuance end in, DER.
     fn certificate(&self, entries: &[&[u8]]) -> Option<Vec<u8>>;
 }
