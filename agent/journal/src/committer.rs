@@ -168,6 +168,10 @@ impl Committer {
         lock(&self.queue).synced
     }
 
+    pub(crate) fn is_busy(&self) -> bool {
+        lock(&self.queue).entries > 0
+    }
+
     pub(crate) fn failure(&self) -> Option<Arc<JournalError>> {
         lock(&self.queue).failure.clone()
     }

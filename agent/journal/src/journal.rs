@@ -200,6 +200,11 @@ impl Journal {
         self.handle.committer.synced()
     }
 
+    /// Whether something is queued or being written.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.handle.committer.is_busy()
+    }
+
     /// Waits (blocking) until everything queued so far is on the disk.
     ///
     /// # Errors

@@ -11,9 +11,6 @@ use std::{
 use super::LogError;
 use crate::tree::note::{Purpose, SigningKey};
 
-/// So many files are synced one by one, at about 0.3 ms each; more of them with one call for the whole file system.
-const SYNCED_ALONE: usize = 32;
-
 /// Creates a directory and syncs what it was made in, so that it outlasts a power cut.
 pub(super) fn make_directory(path: &Path) -> Result<(), LogError> {
     if path.is_dir() {
@@ -49,44 +46,43 @@ fn put(path: &Path, bytes: &[u8], mode: u32, synced: bool) -> Result<(), LogErro
     fs::rename(&passing, path).map_err(LogError::file("rename", &passing))
 }
 
-/// Tiles that are written one after another and synced together.
+/// Tiles that are written one after another, synced a few at a time, and their directories all together. Never the whole file
+/// system with one call: that waits for what every other program has written, and so do the journal's own syncs beside it.
 #[derive(Debug)]
 pub(super) struct Unsynced {
     directory: PathBuf,
     files: Vec<PathBuf>,
-    many: bool,
+    parents: BTreeSet<PathBuf>,
 }
 
 impl Unsynced {
     pub(super) fn new(directory: &Path) -> Self {
-        Self { directory: directory.to_owned(), files: Vec::new(), many: false }
+        Self { directory: directory.to_owned(), files: Vec::new(), parents: BTreeSet::new() }
     }
 
     /// Puts a file in its place. It is whole there, but a power cut may take or empty it until [`Unsynced::sync`].
     pub(super) fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), LogError> {
         let path = self.directory.join(name);
-        if let Some(parent) = path.parent() {
+        if let Some(parent) = path.parent()
+            && !self.parents.contains(parent)
+        {
             make_directory(parent)?;
+            self.parents.insert(parent.to_owned());
         }
         put(&path, bytes, 0o644, false)?;
         self.files.push(path);
-        if self.files.len() > SYNCED_ALONE {
-            (self.many, self.files) = (true, Vec::new());
-        }
         Ok(())
+    }
+
+    /// Syncs the files so far, whose directories may still not tell of them after a power cut.
+    pub(super) fn sync_files(&mut self) -> Result<(), LogError> {
+        std::mem::take(&mut self.files).iter().try_for_each(|file| sync(file))
     }
 
     /// Makes everything outlast a power cut.
     pub(super) fn sync(&mut self) -> Result<(), LogError> {
-        if std::mem::take(&mut self.many) {
-            let failed = |error: io::Error| LogError::file("sync", &self.directory)(error);
-            let directory = File::open(&self.directory).map_err(failed)?;
-            rustix::fs::syncfs(&directory).map_err(|error| failed(error.into()))?;
-        }
-        let files = std::mem::take(&mut self.files);
-        files.iter().try_for_each(|file| sync(file))?;
-        let parents: BTreeSet<&Path> = files.iter().filter_map(|file| file.parent()).collect();
-        parents.into_iter().try_for_each(sync)
+        self.sync_files()?;
+        std::mem::take(&mut self.parents).iter().try_for_each(|parent| sync(parent))
     }
 }
 

@@ -8,7 +8,9 @@
 //! ```
 //!
 //! A thread of its own reads what is synced, cuts it into tiles and signs a checkpoint at each interval and at close. It is
-//! never in the path of an acknowledgement. Tiles are synced before the checkpoint that covers them takes its place, and
+//! never in the path of an acknowledgement, and gives way to it: while the journal has something to write, the thread rests
+//! for [`REST`] times as long as it worked. What it is behind then, it makes up for when the journal is idle, or when somebody
+//! asks for a checkpoint. Tiles are synced before the checkpoint that covers them takes its place, and
 //! are written anew from the last checkpoint on after a crash: what the checkpoint covers is always whole.
 
 mod cutter;
@@ -46,6 +48,9 @@ use crate::{
 
 /// Full tiles are cut at least this often, so that a checkpoint has little left to do.
 const CUT_EVERY: Duration = Duration::from_secs(1);
+/// How many times as long as it worked the thread rests while the journal has something to write: so the tree costs the
+/// acknowledgements a tenth at most, of the processor and of the disk.
+const REST: u32 = 9;
 /// A checkpoint costs some syncs: more than ten a second say no more.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
 const CHECKPOINT: &str = "checkpoint";
@@ -287,10 +292,10 @@ impl Shared {
             let waited = self.asked.wait_timeout_while(state, patience, idle);
             let state = waited.unwrap_or_else(PoisonError::into_inner).0;
             let (wanted, stopping) = (state.wanted, state.stopping);
-            let due = stopping || wanted > state.done || signed.elapsed() >= self.options.interval.max(INTERVAL_MIN);
+            let awaited = stopping || wanted > state.done;
             drop(state);
-            let outcome = self.round(&mut cutter, due);
-            if due {
+            let outcome = self.round(&mut cutter, awaited, signed + self.options.interval.max(INTERVAL_MIN));
+            if !matches!(outcome, Ok(false)) {
                 signed = Instant::now();
             }
             let mut state = lock(&self.state);
@@ -312,17 +317,31 @@ impl Shared {
         }
     }
 
-    fn round(&self, cutter: &mut Option<Cutter>, due: bool) -> Result<(), LogError> {
+    /// Cuts what is synced, and signs a checkpoint of it when that is due. Returns whether it was. When nobody awaits it, it
+    /// may cover less than is synced.
+    fn round(&self, cutter: &mut Option<Cutter>, awaited: bool, due_at: Instant) -> Result<bool, LogError> {
         let newest = lock(&self.state).newest.0.clone();
         let mut open = match cutter.take() {
             Some(open) => open,
             None => Cutter::open(&self.options.directory, &self.journal, &newest)?,
         };
-        let stop = || {
-            let state = lock(&self.state);
-            !due && (state.stopping || state.wanted > state.done)
+        let mut began = Instant::now();
+        let mut goes_on = || {
+            if awaited {
+                return true;
+            }
+            let worked = began.elapsed();
+            let mut state = lock(&self.state);
+            if self.journal.is_busy() {
+                let idle = |state: &mut State| state.wanted == state.done && !state.stopping;
+                let rested = self.asked.wait_timeout_while(state, worked * REST, idle);
+                state = rested.unwrap_or_else(PoisonError::into_inner).0;
+            }
+            began = Instant::now();
+            !state.stopping && state.wanted == state.done && began < due_at
         };
-        open.cut(&self.journal, u64::MAX, &stop)?;
+        open.cut(&self.journal, u64::MAX, &mut goes_on)?;
+        let due = awaited || Instant::now() >= due_at;
         if due && open.size() > newest.size {
             let root = open.settle()?;
             let checkpoint = Checkpoint { origin: newest.origin, size: open.size(), root };
@@ -336,7 +355,7 @@ impl Shared {
             open.prune();
         }
         *cutter = Some(open);
-        Ok(())
+        Ok(due)
     }
 }
 
