@@ -14,6 +14,7 @@ mod doctors;
 mod doubt;
 mod forgetting;
 mod hardware;
+mod hardware_key;
 mod killing;
 mod looking;
 mod mending;

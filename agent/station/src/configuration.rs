@@ -21,7 +21,6 @@ use service::{
     command::{self, Client},
     configuration::{File, Mistakes, Table},
     roles::Callers,
-    secrets,
     tls::TlsFiles,
 };
 
@@ -31,6 +30,8 @@ use crate::{
 };
 
 mod authority;
+mod hardware;
+pub use hardware::HardwareKeySettings;
 
 /// A station's configuration.
 #[derive(Debug)]
@@ -47,6 +48,8 @@ pub struct StationConfiguration {
     pub journal: PathBuf,
     /// Where checkpoints of the journal are kept and what signs them.
     pub checkpoints: LogOptions,
+    /// The station's own TPM or token that signs them too, when it has one.
+    pub hardware_key: Option<HardwareKeySettings>,
     /// Where the devices' files go.
     pub devices: PathBuf,
     /// Where gRPC is served.
@@ -159,6 +162,7 @@ impl StationConfiguration {
         let part_revision = root.optional_string("part_revision").unwrap_or_default();
         let journal = root.path("journal");
         let checkpoints = journal.as_deref().map(|journal| parse_checkpoints(root, journal));
+        let hardware_key = hardware::hardware_key(root);
         let devices = root.path("devices");
         let listen = root.table("listen").and_then(|table| listen(&table));
         let callers = Callers::from_table(root);
@@ -176,6 +180,11 @@ impl StationConfiguration {
             part_revision,
             journal: journal?,
             checkpoints: checkpoints?,
+            // One that was given wrong was reported.
+            hardware_key: match hardware_key {
+                Some(settings) => Some(settings?),
+                None => None,
+            },
             devices: devices?,
             listen: listen?,
             callers,
@@ -404,37 +413,7 @@ fn fixtures(root: &Table<'_>) -> Vec<FixtureSettings> {
 
 fn fixture(table: &Table<'_>) -> Option<FixtureSettings> {
     let name = table.parsed("name", FixtureName::parse);
-    let kind = table.parsed("keystore", |text| match text {
-        "tpm" => Ok(KeystoreKind::Tpm),
-        "pkcs11" => Ok(KeystoreKind::Pkcs11),
-        _ => Err(format!("{text:?} is no keystore: use tpm or pkcs11")),
-    });
-    let environment = table.string_map("environment");
-    let Some(kind) = kind else {
-        // Which keys belong here hangs on the keystore: only its own mistake is told.
-        for key in ["tcti", "module", "token", "pin_file"] {
-            let _ = table.optional_string(key);
-        }
-        return None;
-    };
-    let keystore = match kind {
-        KeystoreKind::Tpm => KeystoreSettings::Tpm { tcti: table.string("tcti")? },
-        KeystoreKind::Pkcs11 => {
-            let module = table.path("module");
-            if let Some(module) = module.as_ref().filter(|module| !module.is_file()) {
-                table.mistake("module", format!("{} is no file: give the PKCS#11 module's library", module.display()));
-            }
-            let token = table.string("token");
-            let pin = table.path("pin_file").and_then(|path| match secrets::read(&path) {
-                Ok(pin) => Some(pin),
-                Err(error) => {
-                    table.mistake("pin_file", service::in_full(&error));
-                    None
-                }
-            });
-            KeystoreSettings::Pkcs11 { module: module?, token: token?, pin: pin? }
-        }
-    };
+    let (keystore, environment) = hardware::read(table)?;
     Some(FixtureSettings { name: name?, keystore, environment })
 }
 

@@ -14,7 +14,7 @@ use issuance::{
     Action, DeviceIdentity, DeviceSerial, Fault, FixtureName, Input, Issuance, IssuanceId, KeyLocation, Keystore as _,
     PublicKey, ValidatedCertificate, profile::KeystoreKind, record::Provenance, submission::Repeats,
 };
-use journal::{Appended, Journal, JournalError, LogError, Projections, TransparencyLog};
+use journal::{Appended, Journal, JournalError, LogError, LogOptions, Projections, TransparencyLog};
 use keystore::worker::{Deadlines, Worker, WorkerSettings};
 use proto::station::v1::station_service_server::StationServiceServer;
 use service::{
@@ -31,7 +31,8 @@ use tracing::{info, warn};
 
 use crate::{
     board::Board,
-    configuration::{FixtureSettings, StationConfiguration},
+    checkpoint_key::CheckpointKey,
+    configuration::{FixtureSettings, HardwareKeySettings, StationConfiguration},
     confirmation,
     connector::grpc::GrpcConnector,
     driver::{Driver, Halted, Records},
@@ -226,7 +227,7 @@ fn open_ledger(
     let directory = &configuration.journal;
     let failed = |source| StationError::Journal { directory: directory.clone(), source };
     let (journal, log, recovery) =
-        TransparencyLog::open(&configuration.journal_options(), configuration.checkpoints.clone()).map_err(failed)?;
+        TransparencyLog::open(&configuration.journal_options(), checkpoints(configuration)?).map_err(failed)?;
     let failed = |source: JournalError| failed(source.into());
     if let Some(torn) = &recovery.torn {
         warn!(%torn, "the journal had a torn tail, which was never acknowledged and is cut");
@@ -242,6 +243,28 @@ fn open_ledger(
     let ledger = Ledger::new(journal, rows, configuration.profiles.clone(), configuration.queue.bound, changes);
     let ledger = ledger.map(|ledger| ledger.with_authority(&authority.name, authority.terms)).map_err(failed)?;
     Ok((ledger, log))
+}
+
+/// The checkpoints as configured, with the station's own hardware key beside the one in the file.
+fn checkpoints(configuration: &StationConfiguration) -> Result<LogOptions, StationError> {
+    let mut checkpoints = configuration.checkpoints.clone();
+    if let Some(HardwareKeySettings { keystore, environment, location }) = &configuration.hardware_key {
+        let worker = Worker::new(WorkerSettings {
+            program: this_program()?,
+            arguments: vec!["keystore-worker".into()],
+            keystore: keystore.clone(),
+            environment: environment.clone(),
+            lock: Some(configuration.journal.join("checkpoint-key.lock")),
+            deadlines: Deadlines::default(),
+        });
+        let (origin, file) = (configuration.journal_options().origin, checkpoints.hardware_key_file());
+        checkpoints.signers.push(Arc::new(CheckpointKey::new(worker, location.clone(), &origin, file)));
+    }
+    Ok(checkpoints)
+}
+
+fn this_program() -> Result<PathBuf, StationError> {
+    std::env::current_exe().map_err(|source| StationError::Start { what: "this program's path", source })
 }
 
 fn provenance(configuration: &StationConfiguration) -> Provenance {
@@ -278,8 +301,7 @@ fn start_fixtures(
     ledger: &Arc<Ledger>,
     board: &Arc<Board>,
 ) -> Result<(Arc<Fixtures>, Vec<JoinHandle<()>>), StationError> {
-    let program =
-        std::env::current_exe().map_err(|source| StationError::Start { what: "this program's path", source })?;
+    let program = this_program()?;
     let mut places = Vec::with_capacity(settings.len());
     for fixture in settings {
         let last = ledger.last_at(&fixture.name).map_err(StationError::Open)?;

@@ -51,6 +51,7 @@ pub(crate) fn measure(records: usize, report: &mut Report) -> Result<(), Failed>
         journal: directory.clone(),
         tlog: directory.join("tlog"),
         key: key.clone(),
+        hardware: None,
         witness: None,
         kept: None,
         tiles,

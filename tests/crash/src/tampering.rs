@@ -100,6 +100,7 @@ impl Place {
             journal: self.journal(),
             tlog: self.journal().join("tlog"),
             key: self.key.clone(),
+            hardware: None,
             witness: Some(self.witness.clone()),
             kept,
             tiles: true,

@@ -5,8 +5,10 @@ package main
 
 import (
 	"bytes"
+	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
@@ -29,16 +31,17 @@ func main() {
 	directory := flag.String("tlog", "", "the log's directory")
 	keyFile := flag.String("key", "", "the file of the key that signs checkpoints")
 	witnessFile := flag.String("witness", "", "the file of the witness's key; the checkpoint must then be cosigned")
+	hardwareFile := flag.String("hardware", "", "the file of the TPM's or HSM's key; the checkpoint must then bear its signature too")
 	older := flag.String("older", "", "a directory of older checkpoints")
 	proofs := flag.String("proofs", "", "a directory of proof files")
 	flag.Parse()
-	if err := audit(*directory, *keyFile, *witnessFile, *older, *proofs); err != nil {
+	if err := audit(*directory, *keyFile, *hardwareFile, *witnessFile, *older, *proofs); err != nil {
 		fmt.Fprintln(os.Stderr, "journal-audit:", err)
 		os.Exit(1)
 	}
 }
 
-func audit(directory, keyFile, witnessFile, older, proofs string) error {
+func audit(directory, keyFile, hardwareFile, witnessFile, older, proofs string) error {
 	log, err := readKey(keyFile)
 	if err != nil {
 		return err
@@ -60,6 +63,14 @@ func audit(directory, keyFile, witnessFile, older, proofs string) error {
 	tree, err := readCheckpoint(filepath.Join(directory, "checkpoint"), verifier, witness)
 	if err != nil {
 		return err
+	}
+	// Until here its signature was one of an unknown key, and was passed over.
+	hardware := ""
+	if hardwareFile != "" {
+		if err := checkHardware(filepath.Join(directory, "checkpoint"), hardwareFile); err != nil {
+			return err
+		}
+		hardware = ", by the hardware key too"
 	}
 	reader := &files{directory: directory}
 	entries, err := checkEntries(tree, reader)
@@ -87,9 +98,9 @@ func audit(directory, keyFile, witnessFile, older, proofs string) error {
 	if witness != nil {
 		cosigned = " and cosigned"
 	}
-	fmt.Printf("journal-audit: a checkpoint of %d records, signed%s; %d entries and %d tiles hold, %d inclusion proofs, "+
+	fmt.Printf("journal-audit: a checkpoint of %d records, signed%s%s; %d entries and %d tiles hold, %d inclusion proofs, "+
 		"%d older checkpoints consistent, %d records in proof files; %d changed tiles refused\n",
-		tree.N, cosigned, len(entries), tiles, included, consistent, proven, refused)
+		tree.N, hardware, cosigned, len(entries), tiles, included, consistent, proven, refused)
 	return nil
 }
 
@@ -139,6 +150,61 @@ func parseCheckpoint(text []byte, log, witness note.Verifier) (tlog.Tree, error)
 	}
 	tree.Hash, err = tlog.ParseHash(lines[2])
 	return tree, err
+}
+
+// checkHardware opens the note with the key of a TPM or an HSM alone: ECDSA over the text, signature type 0x02.
+func checkHardware(path, keyFile string) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	key, err := readKey(keyFile)
+	if err != nil {
+		return err
+	}
+	verifier, err := newHardware(key)
+	if err != nil {
+		return fmt.Errorf("%s: %w", keyFile, err)
+	}
+	if _, err := note.Open(text, note.VerifierList(verifier)); err != nil {
+		return fmt.Errorf("%s: by the hardware key: %w", path, err)
+	}
+	return nil
+}
+
+type hardware struct {
+	name string
+	hash uint32
+	key  *ecdsa.PublicKey
+}
+
+func newHardware(text string) (note.Verifier, error) {
+	parts := strings.SplitN(text, "+", 3)
+	if len(parts) != 3 {
+		return nil, errors.New("not name+id+key")
+	}
+	typed, err := base64.StdEncoding.DecodeString(parts[2])
+	if err != nil || len(typed) < 2 || typed[0] != 0x02 {
+		return nil, errors.New("not a key of type 0x02")
+	}
+	parsed, err := x509.ParsePKIXPublicKey(typed[1:])
+	if err != nil {
+		return nil, err
+	}
+	key, isECDSA := parsed.(*ecdsa.PublicKey)
+	sum := sha256.Sum256(typed[1:])
+	if !isECDSA || parts[1] != hex.EncodeToString(sum[:4]) {
+		return nil, errors.New("not an ECDSA key with its id")
+	}
+	return &hardware{parts[0], binary.BigEndian.Uint32(sum[:4]), key}, nil
+}
+
+func (h *hardware) Name() string    { return h.name }
+func (h *hardware) KeyHash() uint32 { return h.hash }
+
+func (h *hardware) Verify(text, signature []byte) bool {
+	sum := sha256.Sum256(text)
+	return ecdsa.VerifyASN1(h.key, sum[:], signature)
 }
 
 // files reads tiles from plain files. tlog.Tile.Path has the height in it, C2SP's paths do not.

@@ -10,12 +10,12 @@ mkdir -p "$directory/auditor" "$directory/build"
 cargo run --quiet --locked --package journal --example audit-sample "$directory" "$records" >/dev/null
 # What an auditor gets, and nothing else.
 cp -r "$directory/journal/tlog" "$directory/older" "$directory/proofs" "$directory/auditor"
-cp "$directory/journal.vkey" "$directory/witness.vkey" "$directory/auditor"
+cp "$directory/journal.vkey" "$directory/journal.hardware.vkey" "$directory/witness.vkey" "$directory/auditor"
 cp "$here/audit.go" "$directory/build"
 (cd "$directory/build" && GO111MODULE=off GOPATH=/usr/share/gocode GOCACHE="$directory/build/cache" go build -o journal-audit ./audit.go)
 audit() {
     "$directory/build/journal-audit" -tlog "$directory/auditor/tlog" -key "$directory/auditor/journal.vkey" \
-        -witness "$directory/auditor/witness.vkey" -older "$directory/auditor/older" -proofs "$directory/auditor/proofs"
+        -hardware "$directory/auditor/journal.hardware.vkey" -witness "$directory/auditor/witness.vkey" -older "$directory/auditor/older" -proofs "$directory/auditor/proofs"
 }
 audit
 for file in tlog/checkpoint tlog/tile/entries/000 older/1 proofs/0.json; do

@@ -165,15 +165,24 @@ impl ProofFile {
         Ok(file)
     }
 
-    /// Whether the log with this key holds these records, and whether this witness saw it.
+    /// Whether the log with this key holds these records, whether this hardware key says so too, and whether this witness saw
+    /// it.
     ///
     /// # Errors
     /// What does not hold, naming the record.
-    pub fn check(&self, key: &VerifyingKey, witness: Option<&VerifyingKey>) -> Result<CheckedProof, ProofError> {
+    pub fn check(
+        &self,
+        key: &VerifyingKey,
+        hardware: Option<&VerifyingKey>,
+        witness: Option<&VerifyingKey>,
+    ) -> Result<CheckedProof, ProofError> {
         let wrong = |words: String| ProofError::Wrong(words);
         let note = Note::parse(&self.checkpoint).ok_or_else(|| wrong("its checkpoint is no signed note".to_owned()))?;
         if !note.is_signed_by(key) {
             return Err(wrong(format!("its checkpoint is not signed by {key}, or was changed since")));
+        }
+        if let Some(hardware) = hardware.filter(|hardware| !note.is_signed_by(hardware)) {
+            return Err(wrong(format!("its checkpoint is not signed by {hardware}, or was changed since")));
         }
         let checkpoint = Checkpoint::parse(note.text()).filter(|checkpoint| checkpoint.origin == key.name());
         let checkpoint = checkpoint.ok_or_else(|| wrong("its checkpoint is none of this log".to_owned()))?;

@@ -25,7 +25,7 @@ use crate::{
         Hasher, Tree,
         checkpoint::Checkpoint,
         leaf_hash,
-        note::{Note, VerifyingKey},
+        note::{Note, VerifyingKey, hardware_name},
         proof::{self, Nodes as _},
         tile::TileNodes,
     },
@@ -40,6 +40,8 @@ pub struct VerifyOptions {
     pub tlog: PathBuf,
     /// The key that signs the log's checkpoints.
     pub key: VerifyingKey,
+    /// The key of a TPM or an HSM that signs checkpoints beside that one; without it those signatures are not looked at.
+    pub hardware: Option<VerifyingKey>,
     /// The key of the witness; without it cosignatures are not looked at.
     pub witness: Option<VerifyingKey>,
     /// A checkpoint that somebody kept elsewhere: the journal must go on from it.
@@ -77,6 +79,8 @@ pub struct Verification {
     pub covered: u64,
     /// The root over those.
     pub root: Option<Hash>,
+    /// How many records the newest checkpoint covers that bears the hardware key's signature.
+    pub hardware: Option<u64>,
     /// How many records the newest cosigned checkpoint covers, and when it was cosigned, in seconds since 1970.
     pub cosigned: Option<(u64, u64)>,
     /// Tiles that were compared.
@@ -134,20 +138,31 @@ struct Signed {
 fn signed(options: &VerifyOptions, found: &mut Verification) -> BTreeMap<u64, Vec<Signed>> {
     let mut signed: BTreeMap<u64, Vec<Signed>> = BTreeMap::new();
     let newest = options.tlog.join("checkpoint");
-    let cosigned = options.tlog.join("checkpoint.cosigned");
+    let cosigned_path = options.tlog.join("checkpoint.cosigned");
     for (path, text) in [
         (newest.clone(), Some(fs::read_to_string(&newest).map_err(|error| error.to_string()))),
-        (cosigned.clone(), cosigned.exists().then(|| fs::read_to_string(&cosigned).map_err(|error| error.to_string()))),
+        (
+            cosigned_path.clone(),
+            cosigned_path.exists().then(|| fs::read_to_string(&cosigned_path).map_err(|error| error.to_string())),
+        ),
         ("the kept checkpoint".into(), options.kept.clone().map(Ok)),
     ] {
         let Some(text) = text else { continue };
         let wrong = match text.and_then(|text| read_signed(options, &text)) {
-            Ok((checkpoint, time)) => {
+            Ok(Read { checkpoint, cosigned, hardware }) => {
                 let is_newer = |(size, _): (u64, u64)| size < checkpoint.size;
-                if let Some(time) = time.filter(|_| found.cosigned.is_none_or(is_newer)) {
+                if let Some(time) = cosigned.filter(|_| found.cosigned.is_none_or(is_newer)) {
                     found.cosigned = Some((checkpoint.size, time));
                 }
-                if path == cosigned && options.witness.is_some() && time.is_none() {
+                if hardware {
+                    found.hardware = found.hardware.max(Some(checkpoint.size));
+                } else if let Some(key) = options.hardware.as_ref().filter(|_| path == newest) {
+                    let wrong = format!(
+                        "does not bear the hardware key's signature ({key}): it was away, or is not this log's"
+                    );
+                    found.remarks.push(Finding { path: path.clone(), record: None, wrong });
+                }
+                if path == cosigned_path && options.witness.is_some() && cosigned.is_none() {
                     Some("the witness's signature is not there".to_owned())
                 } else {
                     signed.entry(checkpoint.size).or_default().push(Signed { path: path.clone(), checkpoint });
@@ -161,24 +176,53 @@ fn signed(options: &VerifyOptions, found: &mut Verification) -> BTreeMap<u64, Ve
     signed
 }
 
-fn read_signed(options: &VerifyOptions, text: &str) -> Result<(Checkpoint, Option<u64>), String> {
+/// What a signed checkpoint says.
+struct Read {
+    checkpoint: Checkpoint,
+    /// When the witness cosigned it.
+    cosigned: Option<u64>,
+    /// Whether the hardware key signed it.
+    hardware: bool,
+}
+
+fn read_signed(options: &VerifyOptions, text: &str) -> Result<Read, String> {
+    let VerifyOptions { key, hardware: hardware_key, witness, .. } = options;
     let note = Note::parse(text).ok_or("is no signed note")?;
     if note.to_string() != text {
         return Err("is not written as a signed note is".to_owned());
     }
-    if !note.is_signed_by(&options.key) {
-        return Err(format!("is not signed by the key {}, or was changed since", options.key));
+    if !note.is_signed_by(key) {
+        return Err(format!("is not signed by the key {key}, or was changed since"));
     }
     let checkpoint = Checkpoint::parse(note.text()).ok_or("is no checkpoint")?;
-    if checkpoint.origin != options.key.name() {
+    if checkpoint.origin != key.name() {
         return Err(format!("is of another log: {}", checkpoint.origin));
     }
-    let Some(witness) = &options.witness else { return Ok((checkpoint, None)) };
-    let time = note.cosigned_at(witness);
-    if time.is_none() && note.signatures().len() > 1 {
-        return Err(format!("a signature beside the log's own is not the witness's ({witness}), or was changed since"));
+    let cosigned = witness.as_ref().and_then(|witness| note.cosigned_at(witness));
+    let hardware = hardware_key.as_ref().is_some_and(|hardware| note.is_signed_by(hardware));
+    // Every line must be somebody's, as far as it is known whose there may be.
+    let known =
+        [Some(key), witness.as_ref().filter(|_| cosigned.is_some()), hardware_key.as_ref().filter(|_| hardware)];
+    let known: Vec<&VerifyingKey> = known.into_iter().flatten().collect();
+    let name = hardware_name(&checkpoint.origin);
+    for line in note.signatures().iter().filter(|line| !known.iter().any(|key| key.is_named_by(line))) {
+        match (hardware_key, witness) {
+            (Some(hardware), _) if line.name() == name => {
+                return Err(format!(
+                    "the signature of {name} is not the hardware key's ({hardware}), or was changed since"
+                ));
+            }
+            (None, _) if line.name() == name => {}
+            (_, Some(witness)) => {
+                return Err(format!(
+                    "a signature beside the log's own is not the witness's ({witness}), or was changed since"
+                ));
+            }
+            // Whose it is is not known without the witness's key.
+            (_, None) => {}
+        }
     }
-    Ok((checkpoint, time))
+    Ok(Read { checkpoint, cosigned, hardware })
 }
 
 struct Work<'a> {

@@ -148,6 +148,9 @@ pub enum Command {
         /// The key that signs the journal's checkpoints: `name+id+key`, or a file that holds it.
         #[arg(long)]
         key: String,
+        /// The key of the TPM or HSM that signs beside it, in the same way: it must have signed then.
+        #[arg(long, value_name = "KEY")]
+        hardware_key: Option<String>,
         /// The witness's key, in the same way: the checkpoint must be cosigned then.
         #[arg(long)]
         witness: Option<String>,
@@ -213,6 +216,9 @@ pub struct Place {
     /// private key.
     #[arg(long)]
     key: Option<String>,
+    /// The key of the TPM or HSM that signs beside it, in the same way; without it, those signatures are not checked.
+    #[arg(long, value_name = "KEY")]
+    hardware_key: Option<String>,
     /// The witness's key, in the same way; without it, cosignatures are not checked.
     #[arg(long)]
     witness: Option<String>,
@@ -247,7 +253,9 @@ pub fn run(
         Command::Prove { place, certificate_serial, out, json } => {
             place.open(configured).and_then(|place| proof::prove(&place, words, certificate_serial, out, json))
         }
-        Command::CheckProof { file, key, witness, json } => proof::check(&file, &key, witness.as_deref(), words, json),
+        Command::CheckProof { file, key, hardware_key, witness, json } => {
+            proof::Keys::read(&key, hardware_key, witness).and_then(|keys| proof::check(&file, &keys, words, json))
+        }
         Command::Export { place, format, out, json } => {
             place.open(configured).and_then(|place| export::run(&place, words, format, &out, json))
         }
@@ -275,6 +283,7 @@ pub(crate) struct Opened {
     /// The file of the private key, when the configuration says where it is.
     key_file: Option<PathBuf>,
     key: Option<VerifyingKey>,
+    hardware: Option<VerifyingKey>,
     witness: Option<VerifyingKey>,
 }
 
@@ -282,22 +291,25 @@ impl Place {
     fn open(self, configured: &dyn Fn(Option<&Path>) -> Result<Places, String>) -> Result<Opened, Failed> {
         let witness = self.witness.as_deref().map(|text| read_key(text, Purpose::Witness)).transpose()?;
         let key = self.key.as_deref().map(|text| read_key(text, Purpose::Log)).transpose()?;
+        let hardware = self.hardware_key.as_deref().map(|text| read_key(text, Purpose::Hardware)).transpose()?;
         if let Some(journal) = self.journal {
             let tlog = self.tlog.unwrap_or_else(|| journal.join("tlog"));
-            return Ok(Opened { journal, tlog, key_file: None, key, witness });
+            return Ok(Opened { journal, tlog, key_file: None, key, hardware, witness });
         }
         let Places { journal, log } = configured(self.config.as_deref()).map_err(Failed::Usage)?;
-        let public = log.key_file.with_extension("vkey");
-        let key = match key {
-            Some(key) => Some(key),
-            None if public.exists() => Some(read_key(&public.to_string_lossy(), Purpose::Log)?),
-            None => None,
+        let beside = |typed: Option<VerifyingKey>, file: PathBuf, purpose| match typed {
+            Some(key) => Ok(Some(key)),
+            None if file.exists() => read_key(&file.to_string_lossy(), purpose).map(Some),
+            None => Ok(None),
         };
+        let key = beside(key, log.key_file.with_extension("vkey"), Purpose::Log)?;
+        let hardware = beside(hardware, log.hardware_key_file(), Purpose::Hardware)?;
         Ok(Opened {
             journal: journal.directory,
             tlog: self.tlog.unwrap_or(log.directory),
             key_file: Some(log.key_file),
             key,
+            hardware,
             witness,
         })
     }

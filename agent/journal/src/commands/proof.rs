@@ -8,7 +8,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{Failed, Opened, Wanted, Words, moment, not, read_key, say, select};
-use crate::{ProofFile, Prover, Purpose, tree::checkpoint::Checkpoint};
+use crate::{ProofFile, Prover, Purpose, VerifyingKey, tree::checkpoint::Checkpoint};
 
 pub(super) fn prove(
     place: &Opened,
@@ -40,17 +40,28 @@ pub(super) fn prove(
     say(format!("{}: the certificate and {} records", path.display(), records.len()))
 }
 
-pub(super) fn check(
-    file: &Path,
-    key: &str,
-    witness: Option<&str>,
-    words: &dyn Words,
-    json: bool,
-) -> Result<(), Failed> {
-    let key = read_key(key, Purpose::Log)?;
-    let witness = witness.map(|text| read_key(text, Purpose::Witness)).transpose()?;
+/// By whose word a proof holds.
+pub(super) struct Keys {
+    log: VerifyingKey,
+    hardware: Option<VerifyingKey>,
+    witness: Option<VerifyingKey>,
+}
+
+impl Keys {
+    pub(super) fn read(log: &str, hardware: Option<String>, witness: Option<String>) -> Result<Self, Failed> {
+        let read = |text: Option<String>, purpose| text.map(|text| read_key(&text, purpose)).transpose();
+        Ok(Self {
+            log: read_key(log, Purpose::Log)?,
+            hardware: read(hardware, Purpose::Hardware)?,
+            witness: read(witness, Purpose::Witness)?,
+        })
+    }
+}
+
+pub(super) fn check(file: &Path, keys: &Keys, words: &dyn Words, json: bool) -> Result<(), Failed> {
+    let Keys { log, hardware, witness } = keys;
     let file = ProofFile::read(file).map_err(|error| not(&error))?;
-    let checked = file.check(&key, witness.as_ref()).map_err(|error| not(&error))?;
+    let checked = file.check(log, hardware.as_ref(), witness.as_ref()).map_err(|error| not(&error))?;
     let entries: Vec<&[u8]> = checked.records.iter().map(|(_, entry)| entry.as_slice()).collect();
     if words.certificate(&entries).map(|der| pem(&der)) != Some(file.certificate.clone()) {
         let words = "its records are in the journal, but they do not tell of its certificate".to_owned();
@@ -62,6 +73,7 @@ pub(super) fn check(
             "origin": origin,
             "size": size,
             "cosigned": checked.cosigned,
+            "hardware_signed": hardware.is_some(),
             "certificate": file.certificate,
             "records": as_json(&checked.records, words)?,
         }));
@@ -71,7 +83,8 @@ pub(super) fn check(
         Some(time) => format!(", which a witness cosigned at {}", moment(time.saturating_mul(1000) as i64)),
         None => ", which no witness's key was given for".to_owned(),
     };
-    say(format!("proven: {} records stand in {origin}, of {size} records{cosigned}", entries.len()))
+    let hardware = if hardware.is_some() { ", which the hardware key signed" } else { "" };
+    say(format!("proven: {} records stand in {origin}, of {size} records{hardware}{cosigned}", entries.len()))
 }
 
 pub(super) fn show(place: &Opened, words: &dyn Words, device_serial: String, json: bool) -> Result<(), Failed> {

@@ -14,6 +14,7 @@ pub(super) fn run(place: &Opened, kept: Option<&Path>, tiles: bool, json: bool) 
         journal: place.journal.clone(),
         tlog: place.tlog.clone(),
         key: key.clone(),
+        hardware: place.hardware.clone(),
         witness: place.witness.clone(),
         kept: kept.map_err(|error| Failed::Usage(format!("could not read the kept checkpoint: {error}")))?,
         tiles,
@@ -43,6 +44,7 @@ fn as_json(found: &Verification) -> Value {
         "records": found.records,
         "covered": found.covered,
         "root": found.root.map(hex),
+        "hardware_signed": found.hardware,
         "cosigned": found.cosigned.map(|(records, time)| json!({"records": records, "time": time})),
         "tiles": found.tiles,
         "findings": list(&found.findings),
@@ -64,8 +66,9 @@ fn tell(found: &Verification, key: &VerifyingKey) -> Result<(), Failed> {
         }
         None => String::new(),
     };
+    let hardware = found.hardware.map_or_else(String::new, |records| format!("; the hardware key signed {records}"));
     match found.findings.first() {
-        None => say(format!("unaltered: {covered}{cosigned}")),
+        None => say(format!("unaltered: {covered}{hardware}{cosigned}")),
         Some(first) => {
             let first = first.record.map_or_else(String::new, |record| format!(", the first at record {record}"));
             say(format!("ALTERED: {} findings{first}", found.findings.len()))

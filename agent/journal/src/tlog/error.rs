@@ -56,7 +56,7 @@ pub enum LogError {
     /// A tile that should be there.
     #[error("{0}; restart, tiles are cut anew from the journal")]
     Tile(String),
-    /// Another signer than the process's own key.
+    /// The process's own key.
     #[error("the checkpoint could not be signed: {0}")]
     Sign(String),
 }

@@ -17,6 +17,7 @@ mod cutter;
 mod error;
 mod files;
 mod options;
+mod signers;
 mod witness;
 
 #[cfg(test)]
@@ -33,6 +34,7 @@ use std::{
 use cutter::Cutter;
 pub use error::LogError;
 pub use options::LogOptions;
+use signers::Signers;
 pub use witness::{Refusal, Witness};
 
 use crate::{
@@ -40,7 +42,7 @@ use crate::{
     tree::{
         checkpoint::Checkpoint,
         empty_root,
-        note::{Note, Purpose, Signature, Signer, SigningKey, VerifyingKey},
+        note::{Note, Purpose, Signature, VerifyingKey},
         proof,
         tile::TileNodes,
     },
@@ -72,7 +74,7 @@ struct Thread {
 
 struct Shared {
     options: LogOptions,
-    key: SigningKey,
+    signers: Signers,
     journal: Journal,
     state: Mutex<State>,
     /// Somebody wants something of the thread.
@@ -138,6 +140,7 @@ impl TransparencyLog {
                 return Err(LogError::Key { path: options.key_file, wrong });
             }
         };
+        let signers = Signers::new(key, options.signers.clone());
         let (newest, cutter) = match first {
             Some(newest) => {
                 let cutter = Cutter::open(&options.directory, journal, &newest.0)?;
@@ -145,7 +148,7 @@ impl TransparencyLog {
             }
             None => {
                 let empty = Checkpoint { origin: origin.to_owned(), size: 0, root: empty_root() };
-                let note = sign(&empty, &key, &options.signers)?;
+                let note = signers.sign(&empty)?;
                 files::replace(&path, note.to_string().as_bytes(), 0o644)?;
                 let cutter = Cutter::open(&options.directory, journal, &empty)?;
                 ((empty, note), cutter)
@@ -154,7 +157,7 @@ impl TransparencyLog {
         let state = State { newest, wanted: 0, done: 0, stopping: false, ended: false, failure: None };
         let shared = Arc::new(Shared {
             options,
-            key,
+            signers,
             journal: journal.clone(),
             state: Mutex::new(state),
             asked: Condvar::new(),
@@ -186,7 +189,7 @@ impl TransparencyLog {
     /// What verifies its checkpoints.
     #[must_use]
     pub fn key(&self) -> &VerifyingKey {
-        self.shared.key.verifying()
+        self.shared.signers.verifying()
     }
 
     /// The directory of checkpoint and tiles.
@@ -345,7 +348,7 @@ impl Shared {
         if due && open.size() > newest.size {
             let root = open.settle()?;
             let checkpoint = Checkpoint { origin: newest.origin, size: open.size(), root };
-            let note = sign(&checkpoint, &self.key, &self.options.signers)?;
+            let note = self.signers.sign(&checkpoint)?;
             let path = self.options.directory.join(CHECKPOINT);
             // Under the lock, so that a cosignature of the one before does not take its place.
             let mut state = lock(&self.state);
@@ -357,15 +360,6 @@ impl Shared {
         *cutter = Some(open);
         Ok(due)
     }
-}
-
-fn sign(checkpoint: &Checkpoint, key: &SigningKey, others: &[Arc<dyn Signer>]) -> Result<Note, LogError> {
-    let mut note = Note::new(checkpoint.text());
-    note.add(key.sign(note.text()).map_err(LogError::Sign)?);
-    for other in others {
-        note.add(other.sign(note.text()).map_err(LogError::Sign)?);
-    }
-    Ok(note)
 }
 
 fn read_checkpoint(path: &Path) -> Result<Option<(Checkpoint, Note)>, LogError> {

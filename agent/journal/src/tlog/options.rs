@@ -19,7 +19,7 @@ pub struct LogOptions {
     pub key_file: PathBuf,
     /// Time between two checkpoints; a tenth of a second at least.
     pub interval: Duration,
-    /// Who signs checkpoints besides: a TPM's or an HSM's key.
+    /// Who signs checkpoints besides: a TPM's or an HSM's key. One that does not sign is told, and stops nothing.
     pub signers: Vec<Arc<dyn Signer>>,
 }
 
@@ -38,6 +38,13 @@ impl LogOptions {
             interval: Self::INTERVAL,
             signers: Vec::new(),
         }
+    }
+
+    /// Where the public half of the hardware key is kept, when there is one: beside the log's own, with the ending
+    /// `.hardware.vkey`.
+    #[must_use]
+    pub fn hardware_key_file(&self) -> PathBuf {
+        self.key_file.with_extension("hardware.vkey")
     }
 
     /// How many records the checkpoint covers; 0 when there is none. Its signature is not checked.

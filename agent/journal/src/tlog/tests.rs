@@ -1,17 +1,30 @@
 //! The log on real files: what it writes, what a crash leaves, what it refuses, and what a witness says.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
+use aws_lc_rs::{
+    encoding::{AsDer, PublicKeyX509Der},
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _},
+};
 use tempfile::TempDir;
 
 use super::*;
 use crate::{
+    Signer, VerifyOptions,
     memory_disk::MemoryDisk,
     segment::{self, FIRST_FRAME, Header, Step, Walk},
     tree::{
         leaf_hash,
+        note::SigningKey,
         tile::{Kind, Tile},
     },
+    verify,
 };
 
 const ORIGIN: &str = "factory.example/station-1";
@@ -246,7 +259,8 @@ fn refusals() {
     let (checkpoint, key) = (place.tlog().join("checkpoint"), place.directory.path().join("journal.key"));
     let (note, secret) = (fs::read_to_string(&checkpoint).unwrap(), fs::read_to_string(&key).unwrap());
     let other = SigningKey::generate(ORIGIN, Purpose::Log).unwrap();
-    let forged = sign(&Checkpoint { origin: ORIGIN.into(), size: 3, root: root(3) }, &other, &[]).unwrap();
+    let three = Checkpoint { origin: ORIGIN.into(), size: 3, root: root(3) };
+    let forged = Signers::new(other, vec![]).sign(&three).unwrap();
     for (text, words) in [
         (note[..note.len() / 2].to_owned(), "checkpoint is not a signed checkpoint"),
         (forged.to_string(), "does not bear the signature of this journal's key"),
@@ -292,17 +306,83 @@ fn failure_is_told_and_tried_again() {
     assert!(log.checkpoint().is_err());
 }
 
-/// Another signer's line stands beside the process's own.
+/// A TPM's or an HSM's key, that can be away.
+struct Hardware {
+    pair: EcdsaKeyPair,
+    verifying: VerifyingKey,
+    away: AtomicBool,
+}
+
+impl Hardware {
+    fn new() -> Arc<Self> {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
+        let public = AsDer::<PublicKeyX509Der<'_>>::as_der(pair.public_key()).unwrap();
+        let verifying = VerifyingKey::hardware(ORIGIN, public.as_ref()).unwrap();
+        Arc::new(Self { pair, verifying, away: AtomicBool::new(false) })
+    }
+}
+
+impl Signer for Hardware {
+    fn sign(&self, text: &str) -> Result<Signature, String> {
+        if self.away.load(Ordering::Relaxed) {
+            return Err("the HSM is away".to_owned());
+        }
+        let signature = self.pair.sign(&SystemRandom::new(), text.as_bytes()).unwrap();
+        self.verifying.line(text, signature.as_ref().to_vec()).ok_or_else(|| "it does not verify".to_owned())
+    }
+}
+
+/// The hardware key's line stands beside the process's own, in a checkpoint of any size; while it is away, checkpoints bear
+/// the own one alone; and verified with both keys, each is told for what it is.
 #[test]
-fn second_signer() {
+fn hardware_signs_beside_and_stops_nothing() {
     let place = Place::new();
-    let hsm = Arc::new(SigningKey::generate("station-1/hsm", Purpose::Log).unwrap());
+    let hsm = Hardware::new();
     let options = LogOptions { signers: vec![hsm.clone()], ..place.log_options() };
     let (journal, log, _) = TransparencyLog::open(&place.options(), options).unwrap();
-    append(&journal, 1);
-    log.close().unwrap();
-    let note = Note::parse(&fs::read_to_string(place.tlog().join("checkpoint")).unwrap()).unwrap();
-    assert!(note.is_signed_by(log.key()) && note.is_signed_by(hsm.verifying()));
+    let verified = |key: Option<VerifyingKey>| {
+        let options = VerifyOptions {
+            journal: place.directory.path().join("journal"),
+            tlog: place.tlog(),
+            key: log.key().clone(),
+            hardware: key,
+            witness: None,
+            kept: None,
+            tiles: true,
+        };
+        let found = verify(&options, &mut |_, _| {}).unwrap();
+        let remarks: Vec<String> = found.remarks.iter().map(ToString::to_string).collect();
+        (found.findings.iter().map(ToString::to_string).collect::<Vec<_>>(), found.hardware, remarks.join("\n"))
+    };
+    for (size, away) in [(1, false), (2, true), (3, false)] {
+        hsm.away.store(away, Ordering::Relaxed);
+        append(&journal, 1);
+        assert_eq!(log.checkpoint().unwrap().size, size);
+        let note = log.newest().1;
+        assert!(note.is_signed_by(log.key()), "{note}");
+        assert_eq!(note.is_signed_by(&hsm.verifying), !away, "{note}");
+        let (findings, signed, remarks) = verified(Some(hsm.verifying.clone()));
+        assert_eq!((findings, signed), (Vec::<String>::new(), (!away).then_some(size)));
+        assert_eq!(remarks.contains("does not bear the hardware key's signature"), away, "{remarks}");
+        assert_eq!(verified(None).0, [""; 0], "its key need not be known");
+    }
+    let path = place.tlog().join("checkpoint");
+    let note = fs::read_to_string(&path).unwrap();
+    let line = note.lines().find(|line| line.contains("/hardware ")).unwrap();
+    let other = Hardware::new().sign(Note::parse(&note).unwrap().text()).unwrap().to_string();
+    let changed = format!("{}{}", &line[..line.len() - 9], "AAAAAAAAA");
+    for altered in [note.replace(line, &other), note.replace(line, &changed)] {
+        fs::write(&path, &altered).unwrap();
+        let (findings, signed, _) = verified(Some(hsm.verifying.clone()));
+        assert!(
+            findings.iter().any(|found| found.contains("/hardware")) && signed.is_none(),
+            "{findings:?}: {altered}"
+        );
+    }
+    fs::write(&path, note).unwrap();
+    let written = hsm.verifying.to_string();
+    assert_eq!(VerifyingKey::parse(&written).unwrap(), hsm.verifying);
+    assert!(written.starts_with(&format!("{ORIGIN}/hardware+")), "{written}");
 }
 
 fn submit(witness: &Witness, log: &TransparencyLog, old: u64) -> Result<Signature, Refusal> {
@@ -370,7 +450,8 @@ fn witness_refuses_behind_and_forked() {
     assert!(matches!(submit(&witness, &log, 10), Err(Refusal::Forked { seen: 10, .. })), "longer");
     assert!(place.directory.path().join("witness/station-1.forked").exists());
     let other = SigningKey::generate(ORIGIN, Purpose::Log).unwrap();
-    let note = sign(&log.newest().0, &other, &[]).unwrap().to_string();
+    let other = Signers::new(other, vec![]);
+    let note = other.sign(&log.newest().0).unwrap().to_string();
     let refused = witness.cosign("station-1", &other.verifying().to_string(), &note, 10, &[]);
     assert!(matches!(refused, Err(Refusal::OtherKey { .. })));
     let refused = witness.cosign("station-1", &log.key().to_string(), &note, 10, &[]);

@@ -1,4 +1,5 @@
-//! Signed notes (C2SP signed-note) with Ed25519 keys, and cosignatures of checkpoints (C2SP tlog-cosignature).
+//! Signed notes (C2SP signed-note) with Ed25519 keys and, beside them, with the ECDSA key of a TPM or an HSM; and cosignatures
+//! of checkpoints (C2SP tlog-cosignature).
 
 use std::{
     fmt,
@@ -7,12 +8,17 @@ use std::{
 
 use aws_lc_rs::{
     rand::{SecureRandom, SystemRandom},
-    signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey},
+    signature::{ECDSA_P256_SHA256_ASN1, ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 /// What begins a signature line: an em dash and a space.
 const DASH: &str = "\u{2014} ";
+/// What stands before the point in the DER of a P-256 key (SubjectPublicKeyInfo, RFC 5480 §2), uncompressed.
+const P256_PREFIX: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x02, 0x01, 0x06, 0x08, 0x2A, 0x86, 0x48, 0xCE,
+    0x3D, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
 /// More signatures than this are not a checkpoint's: C2SP has verifiers bound them.
 const SIGNATURES_MAX: usize = 100;
 
@@ -117,12 +123,17 @@ impl fmt::Display for Signature {
 }
 
 /// What a key signs: a log its checkpoints, a witness those of others with the time.
+///
+/// The number is the type of C2SP signed-note.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// Signature type 0x01: Ed25519 over the text.
     Log,
     /// Signature type 0x04: Ed25519 over the time and the text.
     Witness,
+    /// Signature type 0x02: ECDSA over the text, P-256 and SHA-256, by a key that never leaves a TPM or an HSM. The key is a
+    /// SubjectPublicKeyInfo, DER, and its id is the beginning of that one's SHA-256; the signature is an ECDSA-Sig-Value, DER.
+    Hardware,
 }
 
 impl Purpose {
@@ -130,6 +141,7 @@ impl Purpose {
         match self {
             Self::Log => 0x01,
             Self::Witness => 0x04,
+            Self::Hardware => 0x02,
         }
     }
 }
@@ -161,8 +173,7 @@ impl SigningKey {
 
     fn from_seed(name: &str, purpose: Purpose, seed: [u8; 32]) -> Option<Self> {
         let pair = Ed25519KeyPair::from_seed_unchecked(&seed).ok()?;
-        let public = pair.public_key().as_ref().try_into().ok()?;
-        let verifying = VerifyingKey::new(name, purpose, public)?;
+        let verifying = VerifyingKey::new(name, purpose, pair.public_key().as_ref())?;
         Some(Self { verifying, seed, pair })
     }
 
@@ -199,6 +210,7 @@ impl Signer for SigningKey {
                 let signature = self.pair.sign(cosigned(now, text).as_bytes());
                 [&now.to_be_bytes()[..], signature.as_ref()].concat()
             }
+            Purpose::Hardware => return Err("a key of a TPM or an HSM is not held by this process".to_owned()),
         };
         Ok(Signature { name: self.verifying.name.clone(), key_id: self.verifying.key_id, bytes })
     }
@@ -216,20 +228,46 @@ impl Drop for SigningKey {
     }
 }
 
-/// An Ed25519 key that verifies.
+/// A key that verifies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifyingKey {
     name: String,
     purpose: Purpose,
     key_id: [u8; 4],
-    public: [u8; 32],
+    /// 32 octets of an Ed25519 key, or the SubjectPublicKeyInfo of a P-256 key.
+    public: Vec<u8>,
 }
 
 impl VerifyingKey {
-    fn new(name: &str, purpose: Purpose, public: [u8; 32]) -> Option<Self> {
-        let named = [name.as_bytes(), b"\n", &[purpose.byte()], &public].concat();
-        let [a, b, c, d, ..] = crate::sha256(&named);
-        is_name(name).then(|| Self { name: name.to_owned(), purpose, key_id: [a, b, c, d], public })
+    fn new(name: &str, purpose: Purpose, public: &[u8]) -> Option<Self> {
+        let (is_key, [a, b, c, d, ..]) = match purpose {
+            Purpose::Hardware => (point(public).is_some(), crate::sha256(public)),
+            Purpose::Log | Purpose::Witness => {
+                let named = [name.as_bytes(), b"\n", &[purpose.byte()], public].concat();
+                (public.len() == 32, crate::sha256(&named))
+            }
+        };
+        let key = || Self { name: name.to_owned(), purpose, key_id: [a, b, c, d], public: public.to_vec() };
+        (is_key && is_name(name)).then(key)
+    }
+
+    /// The key of a TPM or an HSM that signs the checkpoints of the log `origin` beside the log's own: named
+    /// `<origin>/hardware`. `None` when this is no SubjectPublicKeyInfo of a P-256 key.
+    #[must_use]
+    pub fn hardware(origin: &str, public_key: &[u8]) -> Option<Self> {
+        Self::new(&hardware_name(origin), Purpose::Hardware, public_key)
+    }
+
+    /// The line that this signature over `text` makes, which others made with this key; `None` when it does not verify.
+    #[must_use]
+    pub fn line(&self, text: &str, signature: Vec<u8>) -> Option<Signature> {
+        let line = Signature { name: self.name.clone(), key_id: self.key_id, bytes: signature };
+        self.verify(text, &line).map(|_| line)
+    }
+
+    /// Whether this line says that it is by this key; whether it is, its bytes tell.
+    pub(crate) fn is_named_by(&self, signature: &Signature) -> bool {
+        signature.name == self.name && signature.key_id == self.key_id
     }
 
     /// Reads `name+id+key`, as C2SP signed-note has it.
@@ -237,7 +275,7 @@ impl VerifyingKey {
     pub fn parse(text: &str) -> Option<Self> {
         let (name, id, typed) = split_key(text.trim_end())?;
         let (byte, public) = typed.split_first()?;
-        let key = Self::new(name, purpose(*byte)?, public.try_into().ok()?)?;
+        let key = Self::new(name, purpose(*byte)?, public)?;
         (key.key_id == id).then_some(key)
     }
 
@@ -255,11 +293,15 @@ impl VerifyingKey {
 
     /// `None` when it is not this key's signature over the text; else a witness's time.
     fn verify(&self, text: &str, signature: &Signature) -> Option<Option<u64>> {
-        if signature.name != self.name || signature.key_id != self.key_id {
+        if !self.is_named_by(signature) {
             return None;
         }
         let key = UnparsedPublicKey::new(&ED25519, &self.public);
         match self.purpose {
+            Purpose::Hardware => {
+                let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point(&self.public)?);
+                key.verify(text.as_bytes(), &signature.bytes).ok().map(|()| None)
+            }
             Purpose::Log => key.verify(text.as_bytes(), &signature.bytes).ok().map(|()| None),
             Purpose::Witness => {
                 let (time, bytes) = signature.bytes.split_first_chunk::<8>()?;
@@ -283,7 +325,17 @@ fn cosigned(time: u64, text: &str) -> String {
 }
 
 fn purpose(byte: u8) -> Option<Purpose> {
-    [Purpose::Log, Purpose::Witness].into_iter().find(|purpose| purpose.byte() == byte)
+    [Purpose::Log, Purpose::Witness, Purpose::Hardware].into_iter().find(|purpose| purpose.byte() == byte)
+}
+
+/// The uncompressed point of a P-256 key.
+fn point(public_key: &[u8]) -> Option<&[u8]> {
+    public_key.strip_prefix(&P256_PREFIX).filter(|point| point.len() == 65 && point.first() == Some(&4))
+}
+
+/// How the key of a TPM or an HSM is named that signs beside a log's own.
+pub(crate) fn hardware_name(origin: &str) -> String {
+    format!("{origin}/hardware")
 }
 
 /// C2SP signed-note: not empty, no space, no plus sign.

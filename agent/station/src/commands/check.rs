@@ -6,7 +6,10 @@ use issuance::{
     Fault, FaultKind, Keystore as _, Purpose,
     submission::{Repeats, WhenInDoubt},
 };
-use keystore::worker::{Deadlines, Worker, WorkerSettings};
+use keystore::{
+    KeystoreSettings,
+    worker::{Deadlines, Worker, WorkerSettings},
+};
 use service::doctor::Findings;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
@@ -110,17 +113,29 @@ fn terms(configuration: &StationConfiguration, findings: &mut Findings) {
 
 fn fixtures(configuration: &StationConfiguration, findings: &mut Findings) {
     let Ok(program) = std::env::current_exe() else { return };
-    for settings in &configuration.fixtures {
-        let mut worker = Worker::new(WorkerSettings {
+    let worker = |keystore: &KeystoreSettings, environment: &[(String, String)]| {
+        Worker::new(WorkerSettings {
             program: program.clone(),
             arguments: vec!["keystore-worker".into()],
-            keystore: settings.keystore.clone(),
-            environment: settings.environment.clone(),
+            keystore: keystore.clone(),
+            environment: environment.to_vec(),
             lock: None,
             deadlines: Deadlines::default(),
-        });
-        let Err(fault) = worker.identify() else { continue };
+        })
+    };
+    for settings in &configuration.fixtures {
+        let Err(fault) = worker(&settings.keystore, &settings.environment).identify() else { continue };
         fixture(settings.name.as_str(), &fault, findings);
+    }
+    // Checkpoints go on without it, so nobody would notice.
+    if let Some(key) = &configuration.hardware_key
+        && let Err(fault) = worker(&key.keystore, &key.environment).identify()
+    {
+        findings.problem(
+            "checkpoints.hardware_key",
+            format!("checkpoints are signed without it: {fault}"),
+            "Bring the TPM or token back, or correct the configuration.",
+        );
     }
 }
 

@@ -2,7 +2,10 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
 use crate::testing::Authority;
-use issuance::submission::{Repeats, WhenInDoubt};
+use issuance::{
+    KeyLocation,
+    submission::{Repeats, WhenInDoubt},
+};
 use tempfile::TempDir;
 
 const GOOD: &str = r#"station = "station-1"
@@ -238,5 +241,31 @@ fn residency_is_read() {
     ] {
         let told = refused(words);
         assert!(told.contains(key), "{words}: {told}");
+    }
+}
+
+/// The station's own key, in a TPM or a token; each mistake is told at its key, and what belongs to the other kind is one.
+#[test]
+fn a_hardware_key_is_read() {
+    let place = place();
+    let with = |key: &str| read(&place, &format!("{GOOD}\n[checkpoints.hardware_key]\n{key}\n"));
+    let location = |key: &str| with(key).unwrap().hardware_key.unwrap().location;
+    assert!(read(&place, GOOD).unwrap().hardware_key.is_none());
+    let tpm = "keystore = \"tpm\"\ntcti = \"device:/dev/tpmrm0\"\nhandle = 0x81000100";
+    assert_eq!(location(tpm), KeyLocation::TpmHandle(0x8100_0100));
+    let token = "keystore = \"pkcs11\"\nmodule = \"module.so\"\ntoken = \"station\"\npin_file = \"pin\"\nlabel = \"k\"\n\
+                 cka_id = \"c1\"";
+    assert_eq!(location(token), KeyLocation::Pkcs11 { cka_id: vec![0xC1], label: "k".into() });
+    for (key, wrong) in [
+        (tpm.replace("0x81000100", "0x81000001"), "checkpoints.hardware_key.handle"),
+        (tpm.replace("handle", "# handle"), "checkpoints.hardware_key.handle"),
+        (tpm.to_owned() + "\nlabel = \"k\"", "checkpoints.hardware_key.label"),
+        (token.replace("cka_id", "# cka_id"), "checkpoints.hardware_key.cka_id"),
+        (token.replace("\"pin\"", "\"open-pin\""), "checkpoints.hardware_key.pin_file"),
+        (token.replace("\"pkcs11\"", "\"file\""), "checkpoints.hardware_key.keystore"),
+    ] {
+        let mistakes = with(&key).map(drop).unwrap_err().to_string();
+        assert_eq!(mistakes.lines().count(), 1, "{mistakes}");
+        assert!(mistakes.contains(wrong), "{wrong}: {mistakes}");
     }
 }
