@@ -91,6 +91,21 @@ fn a_sealed_answer_waits_for_its_device() {
     assert!(decide(&world, &done, again).records.is_empty());
 }
 
+/// The answer to what was stopped while it waited is kept beneath the stop: the next scan, or a supervisor's word, goes on
+/// with it.
+#[test]
+fn a_sealed_answer_moves_what_was_stopped() {
+    let (world, submitted) = stands_in("Submitted");
+    let stop = Stop::of(&Fault::new(FaultKind::DeviceAbsent, "no device"));
+    for stopped in [Record::Failed(stop.clone()), Record::Quarantined(stop)] {
+        let stopped = submitted.clone().apply(&stopped, NOW);
+        let answer = world.sealed_answer(&stopped);
+        let answered = after(&stopped, &decide(&world, &stopped, answer));
+        assert!(matches!(answered.state.underlying(), State::Sealed(_)), "{}", answered.state.underlying());
+        assert_eq!(answered.state.to_string(), stopped.state.to_string());
+    }
+}
+
 /// What is opened is validated as what came in the open: another certificate is recorded, set aside and never written.
 #[test]
 fn what_is_opened_is_validated() {
