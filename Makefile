@@ -1,6 +1,7 @@
 # What a person or CI types. On a fresh Debian 12 with git, make and a Rust toolchain everything here works as it stands.
 #   make demo          a whole line on this machine, until Ctrl-C      make demo ONCE=1   the same, once
 #   make test          everything CI runs                              make lint          its first half
+#   make test-browser  the operators' page in headless Chromium, with pictures in target/browser
 #   make power-cut     a hundred power cuts beneath the journal        make journal-faults   each of its system calls killed
 #   make bench         what DESIGN promises of speed and size, as ratios (SHORT=1: in small, a minute)
 #   make bench-ca      certificates a second and the processor's time for each, beside the token's own
@@ -19,11 +20,11 @@ BUF := $(TARGET)/npm/node_modules/.bin/buf
 ARMED := --bin station-agent-crash-points --bin intermediate-ca-crash-points \
 	--features station/crash-points,intermediate-ca/crash-points
 
-.PHONY: lint-deps protos released-protos bench bench-ca demo test lint crash interop-ca interop-journal tampering power-cut journal-faults build deps test-deps toolchain help simulate
+.PHONY: test-browser lint-deps protos released-protos bench bench-ca demo test lint crash interop-ca interop-journal tampering power-cut journal-faults build deps test-deps toolchain help simulate
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n '2,7s/^# *//p' Makefile
+	@sed -n '2,9s/^# *//p' Makefile
 
 # All of it is built, as by `make test`: another choice of packages means other features, and most crates built again.
 demo: deps toolchain
@@ -38,6 +39,11 @@ test: test-deps lint
 	else $(CARGO) test $(LOCKED) --workspace --no-fail-fast; fi
 	@$(TARGET)/debug/tampering --records 3000 --changes 40
 	@tests/interop/journal/run.sh $(abspath $(TARGET))/interop-journal 1100
+
+# Every story of the operators in headless Chromium; pictures in every language and three sizes in target/browser.
+test-browser: test-deps toolchain
+	$(CARGO) build $(LOCKED) --workspace --bins
+	$(CARGO) test $(LOCKED) --package tests --test browser
 
 # Long forms of what `make test` does a little of; POWER_CUT="--seed 7 --cuts 500" and the like go through.
 crash: test-deps toolchain

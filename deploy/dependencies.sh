@@ -11,7 +11,7 @@ demo="gcc libc6-dev make pkg-config libtss2-dev ca-certificates swtpm swtpm-tool
 # system calls, to set the clocks of single processes, and to mount file systems whose power is cut; a broker that enforces
 # CRLs; the reference implementation of signed notes and tiles; an EST client; a token behind a server that can be killed;
 # OpenSSL's way to a token, for the CA's speed beside `openssl ca`.
-test="git tpm2-tools opensc chromium chromium-driver strace e2fsprogs faketime mount python3-venv curl mosquitto mosquitto-clients
+test="fonts-wqy-microhei git tpm2-tools opensc chromium chromium-driver strace e2fsprogs faketime mount python3-venv curl mosquitto mosquitto-clients
     golang-go golang-golang-x-mod-dev strongswan-pki libstrongswan-standard-plugins libstrongswan-extra-plugins
     p11-kit p11-kit-modules libengine-pkcs11-openssl"
 

@@ -76,6 +76,8 @@ pub struct Board {
     pub link: Link,
     /// What stopped the station; empty while it works.
     pub halted: String,
+    /// Submissions without an answer.
+    pub waiting: u64,
     /// The CA is away.
     pub authority_down: Option<AuthorityDown>,
     /// Open lots, by name.
@@ -305,6 +307,7 @@ impl Knowledge {
             station: self.station.station.clone(),
             link: self.link.clone(),
             halted: self.station.halted.clone(),
+            waiting: queue.map_or(0, |queue| queue.length),
             authority_down: queue.filter(|queue| link_is_down(queue)).map(|queue| AuthorityDown {
                 waiting: queue.length,
                 full: queue.bound > 0 && queue.length >= queue.bound,

@@ -9,6 +9,7 @@ pub mod browsers;
 pub mod configuration;
 pub mod feed;
 pub mod guard;
+pub mod history;
 pub mod operators;
 pub mod page;
 pub mod scan;

@@ -12,10 +12,19 @@ use crate::{
 };
 
 mod alerts;
+mod find;
 mod icons;
+mod lots;
+mod station;
+mod story;
 mod tiles;
 
 use icons::icon;
+
+pub use find::found;
+pub use lots::{LotSeen, lots as all_lots};
+pub use station::{Sample, station as station_page};
+pub use story::{Act, REASONS, story};
 
 /// What one request adds to the board.
 #[derive(Debug, Clone, Copy)]
@@ -92,21 +101,14 @@ pub fn whole(board: &Board, visit: Visit<'_>) -> Markup {
     let language = visit.language;
     let chosen_lot = visit.notice.map(|notice| notice.lot.as_str());
     let chosen_fixture = visit.notice.map(|notice| notice.fixture.as_str()).filter(|fixture| !fixture.is_empty());
+    let title = if board.station.is_empty() { language.say("station") } else { board.station.clone() };
     html! {
         (DOCTYPE)
         html lang=(language.tag()) {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { @if board.station.is_empty() { (language.say("station")) } @else { (board.station) } }
-                link rel="icon" type="image/svg+xml" href="/icon.svg";
-                link rel="stylesheet" href="/page.css";
-                script src="/script/page.js" type="module" {}
-                noscript { meta http-equiv="refresh" content="10"; }
-            }
+            (head(&title, true))
             body {
                 header {
-                    (bar(board, visit))
+                    (bar(board, visit, Place::Board))
                     form #scan method="post" action="/scan" autocomplete="off" {
                         input #token type="hidden" name="token" value=(visit.token);
                         span.field {
@@ -144,12 +146,102 @@ pub fn whole(board: &Board, visit: Visit<'_>) -> Markup {
     }
 }
 
+/// The pages that the line above leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The tiles.
+    Board,
+    /// Lots.
+    Lots,
+    /// Search, and what it found.
+    Find,
+    /// The station's health.
+    Station,
+}
+
+const PLACES: [(Place, &str, &str); 4] = [
+    (Place::Board, "/", "page-board"),
+    (Place::Lots, "/lots", "page-lots"),
+    (Place::Find, "/find", "page-find"),
+    (Place::Station, "/station", "page-station"),
+];
+
+fn head(title: &str, renewed: bool) -> Markup {
+    html! {
+        head {
+            meta charset="utf-8";
+            meta name="viewport" content="width=device-width, initial-scale=1";
+            title { (title) }
+            link rel="icon" type="image/svg+xml" href="/icon.svg";
+            link rel="stylesheet" href="/page.css";
+            script src="/script/page.js" type="module" {}
+            @if renewed { noscript { meta http-equiv="refresh" content="10"; } }
+        }
+    }
+}
+
+/// A page besides the board: the same line above, the same field for a scan, and `content`, which is renewed by itself when
+/// `renewed`.
+#[must_use]
+pub fn page(board: &Board, visit: Visit<'_>, place: Place, renewed: bool, content: &Markup) -> Markup {
+    let language = visit.language;
+    let name = PLACES.iter().find(|(known, ..)| *known == place).map_or("station", |(.., name)| name);
+    let title = format!("{} · {}", language.say(name), board.station);
+    html! {
+        (DOCTYPE)
+        html lang=(language.tag()) {
+            (head(&title, renewed))
+            body.document {
+                header {
+                    (bar(board, visit, place))
+                    @if place == Place::Find { (find::field(language, "")) } @else {
+                        form #scan method="post" action="/scan" autocomplete="off" {
+                            input #token type="hidden" name="token" value=(visit.token);
+                            span.field {
+                                label for="scanned" { (language.say("scan")) }
+                                input #scanned type="text" name="scanned" autocapitalize="off" autocorrect="off"
+                                    spellcheck="false" enterkeyhint="go" required;
+                            }
+                            button type="submit" { (language.say("start")) }
+                        }
+                    }
+                }
+                @if let Some(shown) = visit.notice { div #notice role="status" { (notice(shown, language)) } }
+                div #page-lost role="alert" hidden {
+                    p.alert.lost {
+                        (icon(Kind::Unknown)) strong { (language.say("page-lost")) } span { (language.say("page-lost.next")) }
+                    }
+                }
+                main #content data-renewed[renewed] { (content) }
+            }
+        }
+    }
+}
+
+/// What a page shows when the station does not answer.
+#[must_use]
+pub fn not_available(language: Language) -> Markup {
+    html! { p.alert.lost { (icon(Kind::Unknown)) strong { (language.say("not-available")) } span { (language.say("not-available.next")) } } }
+}
+
+/// A moment in UTC, as people and machines both read it.
+fn moment(milliseconds: i64) -> String {
+    let time = time::OffsetDateTime::from_unix_timestamp(milliseconds.div_euclid(1000));
+    let format = time::macros::format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
+    time.ok().and_then(|time| time.format(format).ok()).unwrap_or_default()
+}
+
 /// The line above: where this is, who works here, and how this screen is set.
-fn bar(board: &Board, visit: Visit<'_>) -> Markup {
+fn bar(board: &Board, visit: Visit<'_>, place: Place) -> Markup {
     let language = visit.language;
     html! {
         div #bar {
             (station(board, language))
+            nav aria-label=(language.say("pages")) {
+                @for (known, path, name) in PLACES {
+                    a href=(path) aria-current=[(known == place).then_some("page")] { (language.say(name)) }
+                }
+            }
             (operator(visit.operator, language))
             button #sound type="button" role="switch" aria-checked="true" hidden {
                 (icons::sound()) span.words { (language.say("sound")) }

@@ -122,15 +122,8 @@ pub struct Notice {
 
 impl Notice {
     fn new(tone: Tone, form: &Form, headline: String) -> Self {
-        Self {
-            tone,
-            scanned: form.scanned.trim().to_owned(),
-            headline,
-            detail: String::new(),
-            said: String::new(),
-            fixture: form.fixture.clone(),
-            lot: form.lot.clone(),
-        }
+        let (fixture, lot) = (form.fixture.clone(), form.lot.clone());
+        Self { fixture, lot, ..Self::plain(tone, headline, form.scanned.trim()) }
     }
 
     fn bad(language: Language, form: &Form, key: &str) -> Self {
@@ -140,15 +133,43 @@ impl Notice {
     /// For the script, when the page's server does not answer either.
     #[must_use]
     pub fn unsent(language: Language) -> Self {
-        Self {
-            tone: Tone::Bad,
-            scanned: String::new(),
-            headline: language.say("unsent"),
-            detail: String::new(),
-            said: String::new(),
-            fixture: String::new(),
-            lot: String::new(),
+        Self::refused(language, "unsent", "")
+    }
+
+    fn plain(tone: Tone, headline: String, scanned: &str) -> Self {
+        let (detail, said, fixture, lot) = Default::default();
+        Self { tone, scanned: scanned.to_owned(), headline, detail, said, fixture, lot }
+    }
+
+    /// Something was done.
+    #[must_use]
+    pub fn done(headline: String, scanned: &str) -> Self {
+        Self::plain(Tone::Good, headline, scanned)
+    }
+
+    /// Something was not done, in the words of `key`.
+    #[must_use]
+    pub fn refused(language: Language, key: &str, scanned: &str) -> Self {
+        Self::plain(Tone::Bad, language.say(key), scanned)
+    }
+
+    /// What the station refused: by its reason, else by the wrong field, else by the kind of the answer. Its own words follow
+    /// for support, or are the detail where nothing better is known.
+    #[must_use]
+    pub fn of_status(language: Language, scanned: &str, status: &Status) -> Self {
+        let parameters = service::status::parameters(status);
+        let about: Vec<_> =
+            parameters.iter().map(|(name, value)| (name.as_str(), FluentValue::from(value.as_str()))).collect();
+        // What the transport says when nobody answered is no word of the station, and no help to an operator.
+        let said = if service::status::is_lost_connection(status) { "" } else { status.message() }.to_owned();
+        for name in service::status::reason(status).into_iter().chain(service::status::fields(status)) {
+            let words = |key: &str| language.find(key, &about);
+            let key = format!("refused-{name}");
+            if let Some((headline, detail)) = words(&key).zip(words(&format!("{key}.next"))) {
+                return Self { detail, said, ..Self::plain(Tone::Bad, headline, scanned) };
+            }
         }
+        Self { detail: said, ..Self::refused(language, words::refused(status.code()), scanned) }
     }
 
     /// The form came from before this process, or from elsewhere.
@@ -252,7 +273,8 @@ async fn device(mut client: Client, place: &Place<'_>, form: &Form, serial: &str
         Ok(issuance) => started(language, form, lot, issuance.get_ref()),
         Err(status) => {
             warn!(code = ?status.code(), words = status.message(), serial, "the station did not start the device");
-            refused(language, form, &status)
+            let (fixture, lot) = (form.fixture.clone(), form.lot.clone());
+            Notice { fixture, lot, ..Notice::of_status(language, form.scanned.trim(), &status) }
         }
     }
 }
@@ -274,25 +296,6 @@ fn started(language: Language, form: &Form, lot: String, issuance: &Issuance) ->
     let detail = if kind == Kind::Working { String::new() } else { language.next_action(kind) };
     // The choice was for this device; the next one may sit elsewhere.
     Notice { detail, fixture: String::new(), lot, ..Notice::new(tone, form, headline) }
-}
-
-/// Words for a refusal: by the station's reason, else by the wrong field, else by the kind of the answer. The station's own
-/// follow for support, or are the detail where nothing better is known.
-fn refused(language: Language, form: &Form, status: &Status) -> Notice {
-    let parameters = service::status::parameters(status);
-    let about: Vec<_> =
-        parameters.iter().map(|(name, value)| (name.as_str(), FluentValue::from(value.as_str()))).collect();
-    // What the transport says when nobody answered is no word of the station, and no help to an operator.
-    let said = if service::status::is_lost_connection(status) { "" } else { status.message() };
-    let names = service::status::reason(status).into_iter().chain(service::status::fields(status));
-    for name in names {
-        let key = format!("refused-{name}");
-        if let Some((headline, detail)) = language.find(&key, &about).zip(language.find(&format!("{key}.next"), &about))
-        {
-            return Notice { detail, said: said.to_owned(), ..Notice::new(Tone::Bad, form, headline) };
-        }
-    }
-    Notice { detail: said.to_owned(), ..Notice::bad(language, form, words::refused(status.code())) }
 }
 
 /// The last notices, for the redirect after a form without a script.

@@ -16,10 +16,11 @@ use axum::{
     response::{IntoResponse, Redirect, Response, Sse},
     routing::{get, post},
 };
-use maud::html;
+use maud::{Markup, html};
 use serde::Deserialize;
 use service::shutdown::Shutdown;
 use tokio::net::TcpListener;
+use tonic::Status;
 use tracing::{info, warn};
 
 use crate::{
@@ -27,23 +28,35 @@ use crate::{
     browsers::Browsers,
     feed::{self, Acknowledge, Client, now},
     guard::{self, Hosts, NoRandomness, Tokens, Visitor},
+    history::History,
     operators::{self, Operators},
     page::{self, Visit},
     scan::{self, Notice, Notices, Place, Prefixes},
     words::Language,
 };
 
+mod pages;
+mod supervise;
+
 /// A scan is a line of text; this is a hundred of the longest.
 const BODY_MOST: usize = 16 * 1024;
 /// The frame, and what stands in it.
-const STYLE: &str = concat!(include_str!("../assets/page.css"), "\n", include_str!("../assets/tiles.css"));
+const STYLE: &str = concat!(
+    include_str!("../assets/page.css"),
+    "\n",
+    include_str!("../assets/tiles.css"),
+    "\n",
+    include_str!("../assets/document.css")
+);
 /// What is open when the page stops gets this long to end; an operator's browser reconnects anyway.
 const END_WITHIN: Duration = Duration::from_millis(700);
 
+/// An operator waits this long for a page's answer at most.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Where a browser keeps the operator's choice of a language: a year, since lines run long.
 const LANGUAGE_COOKIE: &str = "station-ui-language";
 /// The script's modules, by their names.
-const SCRIPTS: [(&str, &str); 7] = [
+const SCRIPTS: [(&str, &str); 10] = [
     ("page.js", include_str!("../assets/script/page.js")),
     ("clocks.js", include_str!("../assets/script/clocks.js")),
     ("parts.js", include_str!("../assets/script/parts.js")),
@@ -51,6 +64,9 @@ const SCRIPTS: [(&str, &str); 7] = [
     ("scan.js", include_str!("../assets/script/scan.js")),
     ("focus.js", include_str!("../assets/script/focus.js")),
     ("sound.js", include_str!("../assets/script/sound.js")),
+    ("language.js", include_str!("../assets/script/language.js")),
+    ("renew.js", include_str!("../assets/script/renew.js")),
+    ("supervise.js", include_str!("../assets/script/supervise.js")),
 ];
 
 /// How the page behaves at this line.
@@ -75,6 +91,7 @@ struct Page {
     operators: Operators,
     prefixes: Prefixes,
     language: Language,
+    history: History,
 }
 
 impl Page {
@@ -100,6 +117,7 @@ pub fn routes(client: Client, hosts: Hosts, settings: Settings, shutdown: Shutdo
     let (boards, acknowledge) = feed::follow(client.clone());
     let page = Page {
         client,
+        history: History::follow(boards.clone()),
         browsers: Browsers::new(boards, shutdown),
         acknowledge,
         tokens: Tokens::new()?,
@@ -112,6 +130,11 @@ pub fn routes(client: Client, hosts: Hosts, settings: Settings, shutdown: Shutdo
         .route("/", get(show))
         .route("/scan", post(start))
         .route("/acknowledge", post(acknowledged))
+        .route("/lots", get(pages::lots))
+        .route("/find", get(pages::find))
+        .route("/station", get(pages::station))
+        .route("/issuances/{issuance}", get(pages::story).post(supervise::decide))
+        .route("/issuances/{issuance}/{file}", get(pages::file))
         .route("/language", post(choose_language))
         .route("/sign-out", post(sign_out))
         .route("/events", get(events))
@@ -158,7 +181,7 @@ pub async fn serve(listener: TcpListener, routes: Router, shutdown: Shutdown) ->
 }
 
 #[derive(Debug, Deserialize)]
-struct Asked {
+pub(super) struct Asked {
     notice: Option<String>,
 }
 
@@ -178,10 +201,36 @@ fn render(page: &Page, headers: &HeaderMap, status: StatusCode, notice: Option<&
     let operator = page.operators.shown(&page.operators.badge(&visitor));
     let visit = Visit { token: &token, language, operator: &operator, notice, now: now() };
     let html = page::whole(&page.browsers.board(), visit);
-    let mut response = (status, html).into_response();
-    if known.is_none()
-        && let Ok(cookie) = HeaderValue::from_str(&visitor.cookie())
-    {
+    with_cookie((status, html).into_response(), known.is_none().then_some(&visitor))
+}
+
+/// A page besides the board, around what the station said or did not say.
+fn framed(
+    page: &Page,
+    headers: &HeaderMap,
+    place: page::Place,
+    renewed: bool,
+    notice: Option<&Notice>,
+    content: impl FnOnce(&str) -> Result<Markup, Status>,
+) -> Response {
+    let known = Visitor::of(headers);
+    let Ok(visitor) = known.clone().map_or_else(Visitor::new, Ok) else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let (token, language) = (page.tokens.token(&visitor), page.language(headers));
+    let operator = page.operators.shown(&page.operators.badge(&visitor));
+    let (status, content) = match content(&token) {
+        Ok(content) => (StatusCode::OK, content),
+        Err(status) => (pages::code(&status), page::not_available(language)),
+    };
+    let visit = Visit { token: &token, language, operator: &operator, notice, now: now() };
+    let html = page::page(&page.browsers.board(), visit, place, renewed, &content);
+    with_cookie((status, html).into_response(), known.is_none().then_some(&visitor))
+}
+
+/// A browser that has no cookie yet is given one.
+fn with_cookie(mut response: Response, new: Option<&Visitor>) -> Response {
+    if let Some(cookie) = new.and_then(|visitor| HeaderValue::from_str(&visitor.cookie()).ok()) {
         response.headers_mut().insert(SET_COOKIE, cookie);
     }
     response

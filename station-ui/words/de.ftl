@@ -120,6 +120,8 @@ fault-JOURNAL_FAILED = Die Station kann nichts aufzeichnen.
     .next = Administrator rufen.
 fault-ANSWER_TOO_LARGE = Die Antwort der CA ist zu groß.
     .next = Für die Schichtleitung beiseitelegen.
+fault-ANSWER_ALTERED = Eine Antwort des Geräts wurde unterwegs verändert.
+    .next = Für die Schichtleitung beiseitelegen.
 fault-IN_DOUBT = Die CA hat vielleicht ein Zertifikat ausgestellt, das nicht ankam.
     .next = Für die Schichtleitung beiseitelegen.
 fault-CANCELLED = Die Schichtleitung brach es ab.
@@ -231,3 +233,144 @@ code-unimplemented = Nicht begonnen: Anzeige und Station passen nicht zusammen. 
 code-internal = Nicht begonnen: Die Station hat einen Fehler. Administrator rufen
 code-unavailable = Die Station antwortete nicht. Wieder scannen, sobald die Anzeige verbunden ist
 code-late = Die Station antwortete nicht rechtzeitig. Wieder scannen
+
+## Die anderen Seiten.
+
+pages = Seiten
+page-board = Tafel
+page-lots = Lose
+page-find = Suchen
+page-station = Station
+device = Gerät
+state = Zustand
+not-available = Die Station antwortet nicht: nichts zu zeigen
+    .next = Warten, dann diese Seite wieder öffnen.
+as-of = Stand { $time } UTC
+lots-started = Begonnen
+lots-open = offen
+lots-closed = geschlossen
+lots-yield = Ausbeute
+lots-stuck = Hängt
+lots-none = Noch kein Los wurde geöffnet.
+find-what = Seriennummer, CN oder Zertifikatsnummer
+find-none = Nichts gefunden zu { $wanted }
+    .next = Barcode des Geräts scannen, oder CN oder Zertifikatsnummer eingeben.
+find-some = { $count ->
+        [one] 1 gefunden
+       *[other] { $count } gefunden
+    }
+story = Die Geschichte von { $device_serial }
+common-name = CN
+profile = Profil
+key = Schlüssel
+certificate-serial = Zertifikatsnummer
+certificate-place = Zertifikat in
+scanned-by = Gescannt von
+asked-by = Über
+supersedes = Ersetzt
+downloads = Herunterladen
+download-certificate = Zertifikat
+download-chain = Zertifikat mit Kette
+download-records = Aufzeichnungen mit Nachweisen
+steps = Was geschah
+time = Zeit
+step = Schritt
+station-link = Verbindung zur CA
+station-link-up = Die CA antwortet
+station-link-down = Die CA antwortet nicht
+station-link-unknown = Noch nicht gefragt
+station-since = seit { $time }
+station-waiting = Wartet auf die CA
+station-of-room = { $length } von { $bound } Plätzen
+station-doubt = { $count } im Zweifel
+station-graph = Wartet auf die CA, letzte Stunde
+station-fixtures = Hardware
+station-idle = frei
+station-busy = arbeitet
+station-disk = Festplatte
+station-disk-free = { $free } GB von { $size } GB frei
+station-clock = Uhr
+station-clock-same = Die Uhr der Station stimmt mit der dieser Anzeige überein
+station-clock-differs = Die Uhr der Station weicht um { $seconds } s von der dieser Anzeige ab
+station-certificates = Zertifikate, die ablaufen
+station-days = { $days ->
+        [one] in 1 Tag
+       *[other] in { $days } Tagen
+    }
+needs-server = Die Station als Server
+needs-client = Die Station gegenüber der CA
+needs-issuer = Aussteller der Gerätezertifikate
+needs-root = Wurzel der Gerätezertifikate
+
+## Was die Schichtleitung entscheidet.
+
+supervise = Schichtleitung
+act = Was geschehen soll
+act-release = Weiterlaufen lassen
+act-cancel = Abbrechen
+act-rework = Neu zertifizieren, gleicher Schlüssel
+act-rework-key = Neu zertifizieren, neuer Schlüssel
+reason = Warum
+reason-repaired = Der Fehler ist behoben
+reason-label = Das Etikett war falsch oder unlesbar
+reason-lot = Es war im falschen Los
+reason-damaged = Das Gerät ist beschädigt
+reason-returned = Das Gerät kam zurück
+reason-test = Es war ein Test
+badge-first = 1. Ausweis der Schichtleitung scannen
+pin-then = 2. PIN auf dem Tastenfeld eingeben
+pin = PIN
+pin-digits = { $count } Ziffern eingegeben
+pin-clear = Löschen
+decide = 3. Bestätigen
+decided = Getan: { $act }
+badge-missing = Nicht getan: erst den Ausweis der Schichtleitung scannen
+refused-SUPERVISOR_WRONG = Nicht getan: Ausweis oder PIN ist falsch
+    .next = Ausweis scannen und PIN noch einmal eingeben.
+refused-SUPERVISOR_LOCKED = Nicht getan: Dieser Ausweis ist nach zu vielen falschen PINs gesperrt
+    .next = Administrator rufen.
+refused-SUPERVISOR_WAIT = Nicht getan: zu viele falsche PINs
+    .next = Einige Minuten warten, dann wieder versuchen.
+refused-SUPERVISOR_UNCOUNTED = Nicht getan: Die Station kann nichts aufzeichnen
+    .next = Administrator rufen.
+refused-NO_SUPERVISORS = Nicht getan: Diese Station kennt keine Schichtleitung
+    .next = Administrator rufen.
+refused-NOT_QUARANTINED = Nicht getan: Es liegt nicht mehr beiseite
+    .next = Gerät scannen.
+refused-ALREADY_ENDED = Nicht getan: Es ist schon fertig oder abgebrochen
+    .next = Nichts bleibt zu tun.
+refused-NOT_REWORKABLE = Nicht getan: Es hat kein Zertifikat, das ersetzt werden könnte
+    .next = Gerät scannen.
+refused-ALREADY_SUPERSEDED = Nicht getan: Ein neueres ersetzt es schon
+    .next = Gerät suchen und das neueste öffnen.
+refused-NEW_KEY_UNSUPPORTED = Nicht getan: Dieses Gerät hält nur einen Schlüssel
+    .next = Mit dem gleichen Schlüssel neu zertifizieren.
+
+## Was aufgezeichnet wurde, Schritt für Schritt.
+
+record-requested = Angefordert
+record-device-identified = Gerät erkannt
+record-key-generation-started = Schlüsselerzeugung begonnen
+record-key-generated = Schlüssel erzeugt
+record-residency-proven = Beweis, dass der Schlüssel im Gerät liegt
+record-request-signed = Antrag signiert
+record-submitted = Der CA vorgelegt
+record-send-started = Senden begonnen
+record-not-taken = Von der CA nicht angenommen
+record-in-doubt = Im Zweifel
+record-resubmitted = Noch einmal vorgelegt
+record-surplus = Überzähliges Zertifikat
+record-sealed = Von der CA für das Gerät versiegelt
+record-issued = Zertifikat ausgestellt
+record-refused = Von der CA abgelehnt
+record-write-started = Schreiben begonnen
+record-written = Geschrieben
+record-verified = Auf dem Gerät geprüft
+record-completed = Fertig
+record-failed = Angehalten
+record-quarantined = Beiseitegelegt
+record-confirmed = Der CA bestätigt
+record-device-checked = Gegen das Journal geprüft
+record-resumed = Wieder gescannt
+record-released = Von der Schichtleitung freigegeben
+record-cancelled = Von der Schichtleitung abgebrochen

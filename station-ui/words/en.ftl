@@ -121,6 +121,8 @@ fault-JOURNAL_FAILED = The station cannot record.
     .next = Call the administrator.
 fault-ANSWER_TOO_LARGE = The CA's answer is too large.
     .next = Set it aside for a supervisor.
+fault-ANSWER_ALTERED = An answer of the device was altered on its way.
+    .next = Set it aside for a supervisor.
 fault-IN_DOUBT = The CA may have made a certificate that did not arrive.
     .next = Set it aside for a supervisor.
 fault-CANCELLED = A supervisor cancelled it.
@@ -232,3 +234,144 @@ code-unimplemented = Not started: screen and station do not fit together. Call t
 code-internal = Not started: the station has a fault. Call the administrator
 code-unavailable = The station did not answer. Scan it again when the screen is live
 code-late = The station did not answer in time. Scan it again
+
+## The other pages.
+
+pages = Pages
+page-board = Board
+page-lots = Lots
+page-find = Find
+page-station = Station
+device = Device
+state = State
+not-available = The station does not answer: nothing to show
+    .next = Wait, then open this page again.
+as-of = As of { $time } UTC
+lots-started = Started
+lots-open = open
+lots-closed = closed
+lots-yield = Yield
+lots-stuck = Stuck
+lots-none = No lot was opened yet.
+find-what = Device serial, CN or certificate serial
+find-none = Nothing found for { $wanted }
+    .next = Scan the device's barcode, or type its CN or its certificate serial.
+find-some = { $count ->
+        [one] 1 found
+       *[other] { $count } found
+    }
+story = The story of { $device_serial }
+common-name = CN
+profile = Profile
+key = Key
+certificate-serial = Certificate serial
+certificate-place = Certificate in
+scanned-by = Scanned by
+asked-by = Through
+supersedes = Stands in for
+downloads = Download
+download-certificate = Certificate
+download-chain = Certificate with chain
+download-records = Records with evidence
+steps = What happened
+time = Time
+step = Step
+station-link = Link to the CA
+station-link-up = The CA answers
+station-link-down = The CA does not answer
+station-link-unknown = Not asked yet
+station-since = since { $time }
+station-waiting = Waiting for the CA
+station-of-room = { $length } of { $bound } places
+station-doubt = { $count } in doubt
+station-graph = Waiting for the CA, the last hour
+station-fixtures = Hardware
+station-idle = idle
+station-busy = at work
+station-disk = Disk
+station-disk-free = { $free } GB of { $size } GB free
+station-clock = Clock
+station-clock-same = The station's clock agrees with this screen's machine
+station-clock-differs = The station's clock is { $seconds } s from this screen's machine
+station-certificates = Certificates that will expire
+station-days = { $days ->
+        [one] in 1 day
+       *[other] in { $days } days
+    }
+needs-server = The station, as a server
+needs-client = The station, towards the CA
+needs-issuer = Issuer of devices' certificates
+needs-root = Root of devices' certificates
+
+## What a supervisor decides.
+
+supervise = Supervisor
+act = What shall happen
+act-release = Let it go on
+act-cancel = Cancel it
+act-rework = Certify again, with the same key
+act-rework-key = Certify again, with a new key
+reason = Why
+reason-repaired = The fault was repaired
+reason-label = The label was wrong or unreadable
+reason-lot = It was in the wrong lot
+reason-damaged = The device is damaged
+reason-returned = The device was returned
+reason-test = It was a test
+badge-first = 1. Scan the supervisor's badge
+pin-then = 2. Enter the PIN on the pad
+pin = PIN
+pin-digits = { $count } digits entered
+pin-clear = Clear
+decide = 3. Confirm
+decided = Done: { $act }
+badge-missing = Not done: scan the supervisor's badge first
+refused-SUPERVISOR_WRONG = Not done: the badge or the PIN is wrong
+    .next = Scan the badge and enter the PIN again.
+refused-SUPERVISOR_LOCKED = Not done: this badge is locked after too many wrong PINs
+    .next = Call the administrator.
+refused-SUPERVISOR_WAIT = Not done: too many wrong PINs
+    .next = Wait a few minutes, then try again.
+refused-SUPERVISOR_UNCOUNTED = Not done: the station cannot record
+    .next = Call the administrator.
+refused-NO_SUPERVISORS = Not done: this station knows no supervisors
+    .next = Call the administrator.
+refused-NOT_QUARANTINED = Not done: it is not set aside any more
+    .next = Scan the device.
+refused-ALREADY_ENDED = Not done: it is done or cancelled already
+    .next = Nothing is left to do.
+refused-NOT_REWORKABLE = Not done: it has no certificate that could be replaced
+    .next = Scan the device.
+refused-ALREADY_SUPERSEDED = Not done: a newer one stands in for it already
+    .next = Find the device, and open the newest.
+refused-NEW_KEY_UNSUPPORTED = Not done: this device keeps one key only
+    .next = Certify it again with the same key.
+
+## What was recorded, step by step. The names are the station's.
+
+record-requested = Requested
+record-device-identified = Device recognised
+record-key-generation-started = Key generation begun
+record-key-generated = Key generated
+record-residency-proven = Proof that the key lives in the device
+record-request-signed = Request signed
+record-submitted = Submitted to the CA
+record-send-started = Sending begun
+record-not-taken = Not taken by the CA
+record-in-doubt = In doubt
+record-resubmitted = Submitted again
+record-surplus = Surplus certificate
+record-sealed = Sealed for the device by the CA
+record-issued = Certificate issued
+record-refused = Refused by the CA
+record-write-started = Writing begun
+record-written = Written
+record-verified = Verified on the device
+record-completed = Completed
+record-failed = Stopped
+record-quarantined = Set aside
+record-confirmed = Confirmed to the CA
+record-device-checked = Held against the journal
+record-resumed = Scanned again
+record-released = Released by a supervisor
+record-cancelled = Cancelled by a supervisor

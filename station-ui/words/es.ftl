@@ -120,6 +120,8 @@ fault-JOURNAL_FAILED = La estación no puede registrar.
     .next = Llame al administrador.
 fault-ANSWER_TOO_LARGE = La respuesta de la CA es demasiado grande.
     .next = Apártelo para un supervisor.
+fault-ANSWER_ALTERED = Una respuesta del equipo fue alterada en el camino.
+    .next = Apártelo para un supervisor.
 fault-IN_DOUBT = Quizá la CA emitió un certificado que no llegó.
     .next = Apártelo para un supervisor.
 fault-CANCELLED = Un supervisor lo canceló.
@@ -231,3 +233,144 @@ code-unimplemented = No iniciado: la pantalla y la estación no encajan. Llame a
 code-internal = No iniciado: la estación tiene un fallo. Llame al administrador
 code-unavailable = La estación no respondió. Escanee otra vez cuando la pantalla esté conectada
 code-late = La estación no respondió a tiempo. Escanee otra vez
+
+## Las demás páginas.
+
+pages = Páginas
+page-board = Tablero
+page-lots = Lotes
+page-find = Buscar
+page-station = Estación
+device = Equipo
+state = Estado
+not-available = La estación no responde: no hay nada que mostrar
+    .next = Espere y abra esta página otra vez.
+as-of = A las { $time } UTC
+lots-started = Iniciados
+lots-open = abierto
+lots-closed = cerrado
+lots-yield = Rendimiento
+lots-stuck = Detenidos
+lots-none = Aún no se abrió ningún lote.
+find-what = Número de serie del equipo, CN o número de serie del certificado
+find-none = No se encontró nada para { $wanted }
+    .next = Escanee el código del equipo, o escriba su CN o el número de serie del certificado.
+find-some = { $count ->
+        [one] 1 encontrado
+       *[other] { $count } encontrados
+    }
+story = La historia de { $device_serial }
+common-name = CN
+profile = Perfil
+key = Clave
+certificate-serial = Número de serie del certificado
+certificate-place = Certificado en
+scanned-by = Escaneado por
+asked-by = A través de
+supersedes = Sustituye a
+downloads = Descargar
+download-certificate = Certificado
+download-chain = Certificado con cadena
+download-records = Registros con pruebas
+steps = Qué pasó
+time = Hora
+step = Paso
+station-link = Enlace con la CA
+station-link-up = La CA responde
+station-link-down = La CA no responde
+station-link-unknown = Aún no se preguntó
+station-since = desde { $time }
+station-waiting = Esperan a la CA
+station-of-room = { $length } de { $bound } lugares
+station-doubt = { $count } en duda
+station-graph = Esperan a la CA, la última hora
+station-fixtures = Hardware
+station-idle = libre
+station-busy = trabajando
+station-disk = Disco
+station-disk-free = { $free } GB de { $size } GB libres
+station-clock = Reloj
+station-clock-same = El reloj de la estación coincide con el de esta pantalla
+station-clock-differs = El reloj de la estación difiere { $seconds } s del de esta pantalla
+station-certificates = Certificados que caducarán
+station-days = { $days ->
+        [one] en 1 día
+       *[other] en { $days } días
+    }
+needs-server = La estación, como servidor
+needs-client = La estación, ante la CA
+needs-issuer = Emisor de los certificados de equipos
+needs-root = Raíz de los certificados de equipos
+
+## Lo que decide un supervisor.
+
+supervise = Supervisor
+act = Qué debe pasar
+act-release = Dejar que siga
+act-cancel = Cancelarlo
+act-rework = Certificar de nuevo, con la misma clave
+act-rework-key = Certificar de nuevo, con otra clave
+reason = Por qué
+reason-repaired = Se reparó el fallo
+reason-label = La etiqueta estaba mal o no se leía
+reason-lot = Estaba en el lote equivocado
+reason-damaged = El equipo está dañado
+reason-returned = El equipo fue devuelto
+reason-test = Era una prueba
+badge-first = 1. Escanee la tarjeta del supervisor
+pin-then = 2. Introduzca el PIN en el teclado
+pin = PIN
+pin-digits = { $count } cifras introducidas
+pin-clear = Borrar
+decide = 3. Confirmar
+decided = Hecho: { $act }
+badge-missing = No hecho: escanee primero la tarjeta del supervisor
+refused-SUPERVISOR_WRONG = No hecho: la tarjeta o el PIN no son correctos
+    .next = Escanee la tarjeta e introduzca el PIN otra vez.
+refused-SUPERVISOR_LOCKED = No hecho: esta tarjeta está bloqueada tras demasiados PIN erróneos
+    .next = Llame al administrador.
+refused-SUPERVISOR_WAIT = No hecho: demasiados PIN erróneos
+    .next = Espere unos minutos e inténtelo otra vez.
+refused-SUPERVISOR_UNCOUNTED = No hecho: la estación no puede registrar
+    .next = Llame al administrador.
+refused-NO_SUPERVISORS = No hecho: esta estación no conoce supervisores
+    .next = Llame al administrador.
+refused-NOT_QUARANTINED = No hecho: ya no está apartado
+    .next = Escanee el equipo.
+refused-ALREADY_ENDED = No hecho: ya está terminado o cancelado
+    .next = No queda nada por hacer.
+refused-NOT_REWORKABLE = No hecho: no tiene un certificado que sustituir
+    .next = Escanee el equipo.
+refused-ALREADY_SUPERSEDED = No hecho: uno más nuevo ya lo sustituye
+    .next = Busque el equipo y abra el más nuevo.
+refused-NEW_KEY_UNSUPPORTED = No hecho: este equipo guarda una sola clave
+    .next = Certifíquelo de nuevo con la misma clave.
+
+## Lo que se registró, paso a paso.
+
+record-requested = Solicitado
+record-device-identified = Equipo reconocido
+record-key-generation-started = Creación de clave iniciada
+record-key-generated = Clave creada
+record-residency-proven = Prueba de que la clave está en el equipo
+record-request-signed = Solicitud firmada
+record-submitted = Presentado a la CA
+record-send-started = Envío iniciado
+record-not-taken = La CA no lo aceptó
+record-in-doubt = En duda
+record-resubmitted = Presentado otra vez
+record-surplus = Certificado sobrante
+record-sealed = Sellado por la CA para el equipo
+record-issued = Certificado emitido
+record-refused = Rechazado por la CA
+record-write-started = Escritura iniciada
+record-written = Escrito
+record-verified = Verificado en el equipo
+record-completed = Terminado
+record-failed = Detenido
+record-quarantined = Apartado
+record-confirmed = Confirmado a la CA
+record-device-checked = Comparado con el registro
+record-resumed = Escaneado otra vez
+record-released = Liberado por un supervisor
+record-cancelled = Cancelado por un supervisor

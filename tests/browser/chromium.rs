@@ -119,6 +119,17 @@ impl Chromium {
         self.command("goog/cdp/execute", body).await;
     }
 
+    /// How much of the processor the page's main thread took so far, seconds.
+    pub(crate) async fn busy_seconds(&self) -> f64 {
+        let domain = json!({ "cmd": "Performance.enable", "params": { "timeDomain": "threadTicks" } });
+        self.command("goog/cdp/execute", domain).await;
+        let body = json!({ "cmd": "Performance.getMetrics", "params": {} });
+        let metrics = self.command("goog/cdp/execute", body).await;
+        let all = metrics["metrics"].as_array().expect("metrics").clone();
+        let task = all.iter().find(|metric| metric["name"] == "TaskDuration").expect("TaskDuration");
+        task["value"].as_f64().expect("a number")
+    }
+
     /// From the next page on, none of the page's scripts run.
     pub(crate) async fn scripts_off(&self) {
         let body = json!({ "cmd": "Emulation.setScriptExecutionDisabled", "params": { "value": true } });

@@ -17,13 +17,13 @@ use crate::{
 };
 
 /// A page in this process.
-struct Page {
-    origin: String,
+pub(crate) struct Page {
+    pub(crate) origin: String,
     shutdown: Shutdown,
 }
 
 impl Page {
-    async fn of(fake: &Fake) -> Self {
+    pub(crate) async fn of(fake: &Fake) -> Self {
         Self::at(fake, "127.0.0.1:0").await
     }
 
@@ -53,7 +53,7 @@ fn failed(device_serial: &str, state: State, reason: &str, message: &str, next: 
 }
 
 /// What an operator sees on a bad day.
-fn bad_day(fake: &Fake) {
+pub(crate) fn bad_day(fake: &Fake) {
     fake.script(|script| {
         script.station.fixtures = (1..=6).map(|number| fake::fixture(&format!("fixture-{number}"), None)).collect();
         script.lots.push(fake::lot("LOT-2026-118", 500, 211));
@@ -101,7 +101,7 @@ fn authority(fake: &Fake, link_up: bool) {
 }
 
 /// Every element whose text does not fit, or that stands outside of the screen.
-const OVERFLOWING: &str = r#"
+pub(crate) const OVERFLOWING: &str = r#"
     const wide = document.documentElement;
     const over = wide.scrollWidth > wide.clientWidth ? ["the page is wider than the screen"] : [];
     for (const one of document.querySelectorAll(".tile, header, #scan, .alert, .notice")) {
@@ -111,7 +111,7 @@ const OVERFLOWING: &str = r#"
 "#;
 
 /// Contrast by WCAG 2.2 of every text that is shown, against the nearest ground behind it; those below AA.
-const FAINT: &str = r#"
+pub(crate) const FAINT: &str = r#"
     const light = (colour) => {
       const [r, g, b] = colour.map((part) => part / 255).map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
       return 0.2126 * r + 0.7152 * g + 0.0722 * b;
@@ -139,7 +139,7 @@ const FAINT: &str = r#"
 "#;
 
 /// After all pictures are taken, so that one look shows all that is wrong.
-fn none(faults: Vec<(Size, serde_json::Value)>) {
+pub(crate) fn none(faults: Vec<(Size, serde_json::Value)>) {
     let faults: Vec<_> = faults.into_iter().filter(|(_, faults)| *faults != json!([])).collect();
     assert!(faults.is_empty(), "{faults:#?}");
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use issuance::{DeviceSerial, FixtureName, IssuanceId, LotName, ProfileName, rule::Ruling};
+use issuance::{CommonName, DeviceSerial, FixtureName, IssuanceId, LotName, ProfileName, certificate, rule::Ruling};
 use proto::station::v1::{self as wire, station_service_server::StationService};
 use secrecy::SecretString;
 use service::{crash, gate, restart, roles::Caller, status};
@@ -17,6 +17,7 @@ use crate::{
     board::{Board, HaltedBy},
     connector::LotAuthority,
     fixtures::Fixtures,
+    health::Health,
     ledger::{self, Ledger, LedgerRefused, Listed},
     seek,
     supervisors::{NotVerified, Supervisors},
@@ -50,6 +51,7 @@ pub struct StationApi {
     board: Arc<Board>,
     supervisors: Arc<Supervisors>,
     lots: Arc<dyn LotAuthority>,
+    health: Arc<Health>,
     starting: Arc<Mutex<()>>,
 }
 
@@ -63,7 +65,14 @@ impl StationApi {
         supervisors: Supervisors,
         lots: Arc<dyn LotAuthority>,
     ) -> Self {
-        Self { ledger, fixtures, board, supervisors: Arc::new(supervisors), lots, starting: Arc::default() }
+        let (supervisors, health) = (Arc::new(supervisors), Arc::default());
+        Self { ledger, fixtures, board, supervisors, lots, health, starting: Arc::default() }
+    }
+
+    /// The same, and it tells what may stop the station later.
+    #[must_use]
+    pub fn with_health(self, health: Health) -> Self {
+        Self { health: Arc::new(health), ..self }
     }
 
     /// Who decides, as `claimed_by`, and the caller, when it is a supervisor: by the certificate, or at somebody else's screen
@@ -226,15 +235,27 @@ impl StationService for StationApi {
         request: Request<wire::ListIssuancesRequest>,
     ) -> Result<Response<wire::ListIssuancesResponse>, Status> {
         let request = request.into_inner();
+        let one_of = [&request.lot, &request.device_serial, &request.common_name, &request.certificate_serial];
+        if one_of.iter().filter(|given| !given.is_empty()).count() + usize::from(request.in_doubt) > 1 {
+            let words = "give one of lot, device_serial, common_name, certificate_serial and in_doubt";
+            return Err(status::invalid_argument("lot", words));
+        }
         let of = match (request.lot.as_str(), request.device_serial.as_str()) {
+            _ if !request.common_name.is_empty() => {
+                let name = status::parsed("common_name", &request.common_name, CommonName::parse)?;
+                Listed::CommonName(name.folded())
+            }
+            _ if !request.certificate_serial.is_empty() => {
+                let octets = certificate::serial_octets(&request.certificate_serial)
+                    .map_err(|words| status::invalid_argument("certificate_serial", words))?;
+                Listed::CertificateSerial(octets)
+            }
             ("", "") if request.in_doubt => Listed::InDoubt,
             ("", "") => Listed::All,
-            _ if request.in_doubt => {
-                return Err(status::invalid_argument("in_doubt", "give it without lot and device_serial"));
-            }
             (lot, "") => Listed::Lot(status::parsed("lot", lot, LotName::parse)?),
             ("", serial) => Listed::Device(status::parsed("device_serial", serial, DeviceSerial::parse)?),
-            _ => return Err(status::invalid_argument("lot", "give lot or device_serial, not both")),
+            // Counted above.
+            _ => Listed::All,
         };
         let size = page_size(request.page_size)?;
         let before = page_token(&request.page_token)?;
@@ -326,6 +347,21 @@ impl StationService for StationApi {
         let next_page_token = next_page(found.len(), size, found.last().map(|(index, ..)| *index));
         let lots = found.iter().map(|(_, name, row)| view::lot(name, row)).collect();
         Ok(Response::new(wire::ListLotsResponse { lots, next_page_token }))
+    }
+
+    async fn get_health(&self, _: Request<wire::GetHealthRequest>) -> Result<Response<wire::Health>, Status> {
+        Ok(Response::new(self.health.now(self.ledger.clock().best())))
+    }
+
+    async fn get_issuance_story(
+        &self,
+        request: Request<wire::GetIssuanceStoryRequest>,
+    ) -> Result<Response<wire::IssuanceStory>, Status> {
+        let id = issuance_name(&request.into_inner().name)?;
+        let issuance = self.issuance(id)?;
+        let records = self.ledger.story(id).map_err(refused)?;
+        let steps = records.into_iter().map(|(index, record)| view::step(index, record));
+        Ok(Response::new(wire::IssuanceStory { issuance: Some(issuance), steps: steps.collect() }))
     }
 
     async fn get_station(&self, _: Request<wire::GetStationRequest>) -> Result<Response<wire::Station>, Status> {

@@ -18,6 +18,7 @@ pub mod driver;
 pub mod files;
 pub mod fixtures;
 pub mod grpc;
+pub mod health;
 pub mod inspection;
 pub mod ledger;
 pub mod profiles;

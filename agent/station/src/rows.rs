@@ -1,7 +1,7 @@
 //! What the station keeps of its records to find things by: names, keys, hardware, lots, the queue. All of it can be
 //! rebuilt from the journal.
 
-use issuance::{DeviceSerial, IssuanceId, LotName, ProfileName, Record, Timestamp, record::Requested};
+use issuance::{DeviceSerial, IssuanceId, LotName, ProfileName, Record, Timestamp, certificate, record::Requested};
 use journal::{Projection, Rows};
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,8 @@ pub const CONFIRMATIONS: &str = "confirmations";
 pub const PLACES: &str = "places";
 /// The caller's request id → issuance id.
 pub const REQUESTS: &str = "requests";
+/// A certificate serial's octets → issuance id.
+pub const CERTIFICATES: &str = "certificates";
 /// SHA-256 of a public key → issuance id.
 pub const KEYS: &str = "keys";
 /// Fingerprint of hardware → device serial.
@@ -144,7 +146,7 @@ pub fn decode<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Result<T, String> {
 }
 
 impl Projection for StationRows {
-    const VERSION: u32 = 7;
+    const VERSION: u32 = 8;
     // What waits was changed long ago: a hundred thousand of them are to cost no memory.
     const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 
@@ -212,7 +214,15 @@ fn issuance(rows: &mut Rows<'_>, index: u64, at: Timestamp, id: IssuanceId, reco
             rows.put(DOUBTS, &index.to_be_bytes(), id.as_bytes().to_vec());
             row.doubt = Some(index);
         }
-        Record::Issued { .. } | Record::Refused { .. } => leave_queue(rows, &mut row),
+        Record::Issued { certificate, .. } => {
+            if let Some(serial) =
+                certificate::certificate_serial(certificate).and_then(|serial| certificate::serial_octets(&serial).ok())
+            {
+                rows.put(CERTIFICATES, &serial, id.as_bytes().to_vec());
+            }
+            leave_queue(rows, &mut row);
+        }
+        Record::Refused { .. } => leave_queue(rows, &mut row),
         Record::Sealed(_) => {
             leave_queue(rows, &mut row);
             row.tells = true;

@@ -38,6 +38,7 @@ use crate::{
     driver::{Driver, Halted, Records},
     fixtures::{self, Fixtures, Task},
     grpc::{RULES, StationApi},
+    health::Health,
     inspection,
     ledger::{Change, Ledger, LedgerRefused},
     rows::StationRows,
@@ -170,7 +171,8 @@ pub async fn run(
     let watchman = tokio::spawn(watchman.watch(shutdown.clone()));
     let supervisors = Supervisors::new(configuration.supervisors.clone(), &configuration.journal)
         .map_err(|source| StationError::Start { what: "the count of supervisors' tries", source })?;
-    let api = StationApi::new(Arc::clone(&ledger), Arc::clone(&fixtures), Arc::clone(&board), supervisors, lots);
+    let api = StationApi::new(Arc::clone(&ledger), Arc::clone(&fixtures), Arc::clone(&board), supervisors, lots)
+        .with_health(Health::of(&configuration));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)

@@ -2,6 +2,7 @@
 
 use intermediate_ca::residency::{activation_to_wire, standing_to_wire};
 use issuance::{Issuance, LotName, State, Timestamp, certificate, residency::Known};
+use journal::commands::Words as _;
 use prost_types::Timestamp as WireTimestamp;
 use proto::station::v1::{self as wire, issuance::State as WireState};
 
@@ -10,6 +11,7 @@ use crate::{
     fixtures::Fixtures,
     ledger::{Change, Changed, Ledger},
     rows::LotRow,
+    story::Story,
     watch,
 };
 
@@ -125,6 +127,19 @@ pub fn station(ledger: &Ledger, fixtures: &Fixtures, board: &Board) -> wire::Sta
         }),
         profiles: ledger.profiles().iter().map(|pinned| pinned.profile.name.to_string()).collect(),
         halted: board.halted().unwrap_or_default(),
+    }
+}
+
+/// A record as its story tells it.
+#[must_use]
+pub fn step(index: u64, record: Vec<u8>) -> wire::RecordedStep {
+    let head = Story.head(&record).ok();
+    wire::RecordedStep {
+        sequence: index + 1,
+        time: head.as_ref().map(|head| timestamp(Timestamp(head.time_ms))),
+        kind: head.map(|head| head.kind).unwrap_or_default(),
+        sentence: Story.sentence(&record).unwrap_or_default(),
+        record,
     }
 }
 

@@ -29,7 +29,7 @@ export function start() {
   addEventListener("click", (event) => {
     setTimeout(back, 0);
     const input = event.target;
-    if (!(input instanceof HTMLInputElement) || input.type !== "radio" || !pointer) return;
+    if (!(input instanceof HTMLInputElement) || input.type !== "radio" || input.name !== "fixture" || !pointer) return;
     // A tap on the chosen tile takes the choice back.
     if (input.value !== "" && input.value === before) choose("");
     before = "";

@@ -69,5 +69,4 @@ export function start() {
     field.focus();
     post(event.target.action, body).catch(() => unsent(body));
   });
-  document.getElementById("choose-language").addEventListener("change", (event) => event.target.form.requestSubmit());
 }

@@ -1,6 +1,7 @@
 //! The tiles: each fixture as it is read from three metres.
 
 use maud::{Markup, html};
+use proto::station::v1::Failure;
 
 use super::icons::icon;
 use crate::{
@@ -36,32 +37,42 @@ fn columns(tiles: usize) -> &'static str {
 }
 
 /// Why a device stopped and what to do, in the operator's language where the reason is known; else as the station says it.
-struct Sentences {
-    happened: String,
-    next: String,
+pub(super) struct Sentences {
+    pub(super) happened: String,
+    pub(super) next: String,
     /// The reason, and what the station said besides; for support.
-    support: String,
+    pub(super) support: String,
 }
 
 impl Sentences {
     fn of(tile: &Tile, language: Language) -> Self {
-        let about = [("device_serial", tile.device_serial.as_str().into())];
-        let find = |key: &str| language.find(key, &about);
         if tile.reason.is_empty() {
             // Nothing went wrong: the kind says it all.
             return Self { happened: String::new(), next: language.next_action(tile.kind), support: String::new() };
         }
-        let known = find(&format!("fault-{}", tile.reason)).zip(find(&format!("fault-{}.next", tile.reason)));
-        let station_said = Some(&tile.next_action).filter(|said| !said.is_empty());
-        match known {
+        let failure = Failure { reason: tile.reason.clone(), message: tile.message.clone() };
+        Self::of_failure(&failure, &tile.device_serial, &tile.next_action, tile.kind, language)
+    }
+
+    pub(super) fn of_failure(
+        failure: &Failure,
+        device_serial: &str,
+        next_action: &str,
+        kind: Kind,
+        language: Language,
+    ) -> Self {
+        let Failure { reason, message } = failure;
+        let about = [("device_serial", device_serial.into())];
+        let find = |key: &str| language.find(key, &about);
+        match find(&format!("fault-{reason}")).zip(find(&format!("fault-{reason}.next"))) {
             Some((happened, next)) => {
-                let said = if tile.message.is_empty() { "" } else { ": " };
-                Self { happened, next, support: format!("{}{said}{}", tile.reason, tile.message) }
+                let said = if message.is_empty() { "" } else { ": " };
+                Self { happened, next, support: format!("{reason}{said}{message}") }
             }
             None => Self {
-                happened: tile.message.clone(),
-                next: station_said.cloned().unwrap_or_else(|| language.next_action(tile.kind)),
-                support: tile.reason.clone(),
+                happened: message.clone(),
+                next: if next_action.is_empty() { language.next_action(kind) } else { next_action.to_owned() },
+                support: reason.clone(),
             },
         }
     }
@@ -106,6 +117,9 @@ pub(super) fn tile(tile: &Tile, language: Language, now: i64) -> Markup {
                             aria-label=(language.with("acknowledge.label", &[
                                 ("fixture", tile.fixture.as_str().into()), ("headline", headline.as_str().into()),
                             ])) { (language.say("acknowledge")) }
+                    }
+                    @if tile.kind == Kind::SetAside && !tile.stale {
+                        a.supervise href={ "/" (tile.issuance) } { (language.say("supervise")) }
                     }
                     @if !sentences.support.is_empty() {
                         span.reason { (language.with("support", &[("reason", sentences.support.into())])) }

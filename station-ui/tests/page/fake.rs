@@ -10,10 +10,10 @@ use std::{
 
 use proto::station::v1::{
     AuthoriseLotRequest, BatchStartIssuancesRequest, BatchStartIssuancesResponse, CancelIssuanceRequest,
-    CloseLotRequest, DeviceVerification, Event, Fixture, GetIssuanceRequest, GetLotRequest, GetStationRequest,
-    Issuance, ListIssuancesRequest, ListIssuancesResponse, ListLotsRequest, ListLotsResponse, Lot, OpenLotRequest,
-    Queue, ReleaseIssuanceRequest, ReworkIssuanceRequest, StartIssuanceRequest, Station, VerifyDeviceRequest,
-    WatchRequest,
+    CloseLotRequest, DeviceVerification, Event, Fixture, GetHealthRequest, GetIssuanceRequest, GetIssuanceStoryRequest,
+    GetLotRequest, GetStationRequest, Health, Issuance, IssuanceStory, ListIssuancesRequest, ListIssuancesResponse,
+    ListLotsRequest, ListLotsResponse, Lot, OpenLotRequest, Queue, ReleaseIssuanceRequest, ReworkIssuanceRequest,
+    StartIssuanceRequest, Station, Supervisor, VerifyDeviceRequest, WatchRequest,
     event::Change,
     fixture,
     issuance::State,
@@ -39,6 +39,22 @@ pub(crate) struct Script {
     pub(crate) started: Vec<StartIssuanceRequest>,
     /// From where each stream was asked for.
     pub(crate) watched: Vec<Option<u64>>,
+    /// What it can tell of issuances.
+    pub(crate) stories: Vec<IssuanceStory>,
+    pub(crate) health: Health,
+    /// What supervisors decided: the act, why, and with which badge and PIN.
+    pub(crate) decided: Vec<(String, String, String, String)>,
+    /// The answer to the next decisions.
+    pub(crate) ruling: Result<Issuance, Status>,
+}
+
+impl Service {
+    fn decide(&self, act: &str, reason: String, supervisor: Option<Supervisor>) -> Result<Response<Issuance>, Status> {
+        let mut script = self.script.lock().unwrap();
+        let Supervisor { badge, pin } = supervisor.unwrap_or_default();
+        script.decided.push((act.to_owned(), reason, badge, pin));
+        script.ruling.clone().map(Response::new)
+    }
 }
 
 #[derive(Clone)]
@@ -70,6 +86,10 @@ impl Fake {
             answer: Err(Status::unimplemented("the test gave no answer")),
             started: Vec::new(),
             watched: Vec::new(),
+            stories: Vec::new(),
+            health: Health::default(),
+            decided: Vec::new(),
+            ruling: Ok(Issuance::default()),
         };
         let service = Service { script: Arc::new(Mutex::new(script)), live: broadcast::channel(1000).0 };
         let mut fake = Self { service, address: SocketAddr::from(([127, 0, 0, 1], 0)), runtime: None };
@@ -224,8 +244,9 @@ impl StationService for Service {
         Ok(Response::new(Box::pin(tokio_stream::iter(before).chain(live).map(Ok))))
     }
 
-    async fn release_issuance(&self, _: Request<ReleaseIssuanceRequest>) -> Result<Response<Issuance>, Status> {
-        Err(Status::unimplemented("the page does not ask for it"))
+    async fn release_issuance(&self, request: Request<ReleaseIssuanceRequest>) -> Result<Response<Issuance>, Status> {
+        let ReleaseIssuanceRequest { supervisor, .. } = request.into_inner();
+        self.decide("release", String::new(), supervisor)
     }
 
     async fn batch_start_issuances(
@@ -239,12 +260,14 @@ impl StationService for Service {
         Err(Status::unimplemented("the page does not ask for it"))
     }
 
-    async fn cancel_issuance(&self, _: Request<CancelIssuanceRequest>) -> Result<Response<Issuance>, Status> {
-        Err(Status::unimplemented("the page does not ask for it"))
+    async fn cancel_issuance(&self, request: Request<CancelIssuanceRequest>) -> Result<Response<Issuance>, Status> {
+        let CancelIssuanceRequest { reason, supervisor, .. } = request.into_inner();
+        self.decide("cancel", reason, supervisor)
     }
 
-    async fn rework_issuance(&self, _: Request<ReworkIssuanceRequest>) -> Result<Response<Issuance>, Status> {
-        Err(Status::unimplemented("the page does not ask for it"))
+    async fn rework_issuance(&self, request: Request<ReworkIssuanceRequest>) -> Result<Response<Issuance>, Status> {
+        let ReworkIssuanceRequest { reason, supervisor, new_key, .. } = request.into_inner();
+        self.decide(if new_key { "rework with a new key" } else { "rework" }, reason, supervisor)
     }
 
     async fn get_issuance(&self, _: Request<GetIssuanceRequest>) -> Result<Response<Issuance>, Status> {
@@ -253,9 +276,36 @@ impl StationService for Service {
 
     async fn list_issuances(
         &self,
-        _: Request<ListIssuancesRequest>,
+        request: Request<ListIssuancesRequest>,
     ) -> Result<Response<ListIssuancesResponse>, Status> {
-        Err(Status::unimplemented("the page does not ask for it"))
+        let asked = request.into_inner();
+        if asked.device_serial.contains(' ') || asked.certificate_serial.contains('-') {
+            return Err(Status::invalid_argument("this is none"));
+        }
+        let script = self.script.lock().unwrap();
+        let fits = |issuance: &&Issuance| {
+            (!asked.lot.is_empty() && issuance.lot == asked.lot)
+                || (!asked.device_serial.is_empty() && issuance.device_serial == asked.device_serial)
+                || (!asked.common_name.is_empty() && issuance.common_name == asked.common_name)
+                || (!asked.certificate_serial.is_empty() && issuance.certificate_serial == asked.certificate_serial)
+        };
+        let told = script.stories.iter().filter_map(|story| story.issuance.as_ref());
+        let issuances = told.filter(fits).cloned().collect();
+        Ok(Response::new(ListIssuancesResponse { issuances, next_page_token: String::new() }))
+    }
+
+    async fn get_health(&self, _: Request<GetHealthRequest>) -> Result<Response<Health>, Status> {
+        Ok(Response::new(self.script.lock().unwrap().health.clone()))
+    }
+
+    async fn get_issuance_story(
+        &self,
+        request: Request<GetIssuanceStoryRequest>,
+    ) -> Result<Response<IssuanceStory>, Status> {
+        let script = self.script.lock().unwrap();
+        let name = request.into_inner().name;
+        let told = script.stories.iter().find(|story| story.issuance.as_ref().is_some_and(|told| told.name == name));
+        told.cloned().map(Response::new).ok_or_else(|| Status::not_found("there is no such issuance"))
     }
 
     async fn verify_device(&self, _: Request<VerifyDeviceRequest>) -> Result<Response<DeviceVerification>, Status> {

@@ -4,6 +4,7 @@
 mod binary;
 mod fake;
 mod live;
+mod pages;
 mod protection;
 mod scan;
 mod visitor;

@@ -38,6 +38,8 @@ pub const RULES: &[Rule] = &[
     rule("GetLot", READERS),
     rule("ListLots", READERS),
     rule("GetStation", READERS),
+    rule("GetHealth", READERS),
+    rule("GetIssuanceStory", READERS),
 ];
 
 const fn rule(method: &'static str, roles: &'static [Role]) -> Rule {

@@ -23,6 +23,10 @@ pub enum Listed {
     Device(DeviceSerial),
     /// In doubt.
     InDoubt,
+    /// With a CN, as [`issuance::CommonName::folded`] writes it, whatever the profile.
+    CommonName(String),
+    /// With a certificate serial, as [`issuance::certificate::serial_octets`] reads it.
+    CertificateSerial(Vec<u8>),
 }
 
 impl Ledger {
@@ -73,6 +77,13 @@ impl Ledger {
         limit: usize,
     ) -> Result<Vec<(u64, IssuanceId)>, LedgerRefused> {
         let (tree, name) = match of {
+            // At most one for each profile: a page holds them all.
+            Listed::CommonName(_) | Listed::CertificateSerial(_) if before.is_some() => return Ok(Vec::new()),
+            Listed::CommonName(name) => return self.named(name),
+            Listed::CertificateSerial(serial) => {
+                let found = self.rows.get(rows::CERTIFICATES, serial)?;
+                return self.placed(found.into_iter().collect());
+            }
             Listed::All => (rows::ORDER, None),
             Listed::InDoubt => (rows::DOUBTS, None),
             Listed::Lot(lot) => (rows::BY_LOT, Some(lot.as_str())),
@@ -82,6 +93,34 @@ impl Ledger {
         let after = before.map(|index| [prefix.as_slice(), &index.to_be_bytes()].concat());
         let found = self.rows.scan(tree, &prefix, after.as_deref(), true, limit)?;
         Ok(found.into_iter().filter_map(|(key, id)| Some((last_index(&key)?, IssuanceId::from_slice(&id)?))).collect())
+    }
+
+    /// Who has a CN under each profile.
+    fn named(&self, folded: &str) -> Result<Vec<(u64, IssuanceId)>, LedgerRefused> {
+        let mut found = Vec::new();
+        for pinned in self.profiles.iter() {
+            let key = rows::key(&[pinned.profile.name.as_str(), folded]);
+            found.extend(self.rows.get(rows::NAMES, &key)?);
+        }
+        self.placed(found)
+    }
+
+    /// Issuances with the indexes of their requests, newest first.
+    fn placed(&self, found: Vec<Vec<u8>>) -> Result<Vec<(u64, IssuanceId)>, LedgerRefused> {
+        let mut placed = Vec::new();
+        for id in found.iter().filter_map(|id| IssuanceId::from_slice(id)) {
+            let first = self.issuance_row(id)?.and_then(|row| row.indexes.first().copied());
+            placed.extend(first.map(|first| (first, id)));
+        }
+        placed.sort_unstable_by(|one, other| other.cmp(one));
+        Ok(placed)
+    }
+
+    /// The records of an issuance that are on the disk with their indexes, oldest first; none when it was never accepted.
+    pub fn story(&self, id: IssuanceId) -> Result<Vec<(u64, Vec<u8>)>, LedgerRefused> {
+        let Some(row) = self.issuance_row(id)? else { return Ok(Vec::new()) };
+        let synced = self.journal.synced();
+        self.records_at(&row.indexes[..row.indexes.partition_point(|index| *index < synced)])
     }
 
     /// What a fixture last worked on.
