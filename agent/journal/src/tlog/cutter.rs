@@ -16,7 +16,8 @@ use crate::{
     },
 };
 
-/// Entries of one piece of work, after which its files are synced: some 2 MiB, so 10 ms of hashing and as much of the disk.
+/// Entries of one piece of work, after which its files are synced unless all of it is wanted at once: some 2 MiB, so 10 ms of
+/// hashing and as much of the disk.
 const PIECE: u64 = 16 * TILE_WIDTH;
 
 /// What stands in the tiles so far, and what is next.
@@ -41,7 +42,7 @@ impl Cutter {
                 let wrong = outcome.err().map_or_else(|| "they do not give its root".to_owned(), |e| e.to_string());
                 tracing::warn!(wrong, "the tiles do not bear out the checkpoint; they are cut anew from the journal");
                 let mut cutter = Self::new(directory, Tree::default(), Vec::new());
-                cutter.cut(journal, checkpoint.size, &mut || true)?;
+                cutter.cut(journal, checkpoint.size, None)?;
                 let root = cutter.tree.root();
                 if cutter.tree.size() == checkpoint.size && root == checkpoint.root {
                     Ok(cutter)
@@ -73,20 +74,23 @@ impl Cutter {
         Ok(Self::new(directory, tree, bundle))
     }
 
-    /// Cuts full tiles from what is synced, up to the entry `end`, for as long as it is to go on: it is asked after each piece.
+    /// Cuts full tiles from what is synced, up to the entry `end`: for as long as it is to go on, which is asked after each
+    /// piece; with `None` all at once.
     pub(super) fn cut(
         &mut self,
         journal: &Journal,
         end: u64,
-        goes_on: &mut dyn FnMut() -> bool,
+        mut goes_on: Option<&mut dyn FnMut() -> bool>,
     ) -> Result<(), LogError> {
         let end = end.min(journal.synced());
         while self.tree.size() < end {
             let from = self.tree.size();
             journal.visit(from..end.min(from + PIECE), &mut |entry| self.push(entry))?;
-            self.unsynced.sync_files()?;
-            if !goes_on() {
-                break;
+            if let Some(goes_on) = &mut goes_on {
+                self.unsynced.sync_files()?;
+                if !goes_on() {
+                    break;
+                }
             }
         }
         Ok(())

@@ -330,9 +330,6 @@ impl Shared {
         };
         let mut began = Instant::now();
         let mut goes_on = || {
-            if awaited {
-                return true;
-            }
             let worked = began.elapsed();
             let mut state = lock(&self.state);
             if self.journal.is_busy() {
@@ -343,7 +340,7 @@ impl Shared {
             began = Instant::now();
             !state.stopping && state.wanted == state.done && began < due_at
         };
-        open.cut(&self.journal, u64::MAX, &mut goes_on)?;
+        open.cut(&self.journal, u64::MAX, if awaited { None } else { Some(&mut goes_on) })?;
         let due = awaited || Instant::now() >= due_at;
         if due && open.size() > newest.size {
             let root = open.settle()?;
