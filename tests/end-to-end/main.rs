@@ -19,6 +19,7 @@ mod killing;
 mod looking;
 mod mending;
 mod mes;
+mod metrics;
 mod outage;
 mod refusals;
 mod rejected;

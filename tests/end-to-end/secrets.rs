@@ -47,7 +47,7 @@ impl Secret {
     }
 
     fn stands_in(&self, content: &[u8]) -> bool {
-        self.forms.iter().any(|form| content.windows(form.len()).any(|window| window == form))
+        self.forms.iter().any(|form| memchr::memmem::find(content, form).is_some())
     }
 }
 

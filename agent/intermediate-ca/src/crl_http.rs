@@ -16,13 +16,10 @@ use axum::{
     routing::get,
 };
 use issuance::public_key::hex;
+use service::http::{self, Limits};
 use tokio::net::TcpListener;
 
-use crate::{
-    authority::Authority,
-    http::{self, Limits},
-    publication::Crl,
-};
+use crate::{authority::Authority, publication::Crl};
 
 /// Brokers and gateways that look once a minute or less; a list goes out in milliseconds.
 const LIMITS: Limits = Limits { connections: 64, headers: Duration::from_secs(5), connection: Duration::from_secs(30) };

@@ -37,6 +37,7 @@ use axum::{
 };
 use issuance::{KeyAlgorithm, ProfileName, Purpose, profile::NameTemplate};
 use service::{
+    http::{self, Limits},
     roles::Mark,
     tls::{HttpAcceptor, Shown, TlsFiles},
 };
@@ -44,11 +45,7 @@ use tokio::net::TcpListener;
 use tracing::info;
 
 use self::attempts::Attempts;
-use crate::{
-    authority::Authority,
-    http::{self, Limits},
-    register::Unavailable,
-};
+use crate::{authority::Authority, register::Unavailable};
 
 /// A line of some dozens of devices at once; further ones wait in the kernel's queue. A connection lives for an enrolment or
 /// two, whatever the HSM needs for them.

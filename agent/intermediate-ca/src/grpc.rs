@@ -8,7 +8,7 @@ use proto::ca::v1::{
 use service::{gate, status};
 use std::time::Duration;
 use tonic::{Request, Response, Status};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::{
     authority::{Authority, BATCH_MAX, Outcome, Submitted, confirmation},
@@ -65,10 +65,14 @@ impl CertificateAuthorityService for Service {
             "batch answered"
         );
         for (issuance, outcome) in issuances.iter().zip(&outcomes) {
-            if let Outcome::Refused(refusal) = outcome {
-                // What a caller sends as an id may be none: escaped, and no longer than one.
-                let issuance: String = issuance.chars().take(36).collect();
-                info!(station, ?issuance, reason = refusal.reason.as_str(), message = refusal.message, "refused");
+            // What a caller sends as an id may be none: escaped, and no longer than one.
+            let issuance: String = issuance.chars().take(36).collect();
+            match outcome {
+                Outcome::Refused(refusal) => {
+                    info!(station, ?issuance, reason = refusal.reason.as_str(), message = refusal.message, "refused");
+                }
+                Outcome::Issued(_) | Outcome::Sealed(_) => debug!(station, ?issuance, "issued"),
+                Outcome::Deferred(later) => debug!(station, ?issuance, message = later.message, "deferred"),
             }
         }
         let results = issuances.into_iter().zip(outcomes).map(|(issuance, outcome)| result(issuance, outcome));

@@ -26,7 +26,6 @@ mod extension;
 mod generation;
 mod grpc;
 mod hsm;
-mod http;
 mod init;
 mod journaled;
 mod lint;

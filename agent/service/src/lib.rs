@@ -14,6 +14,8 @@ pub mod crash;
 pub mod doctor;
 pub mod gate;
 pub mod grpc;
+pub mod http;
+pub mod metrics;
 pub mod restart;
 pub mod roles;
 pub mod secrets;

@@ -20,6 +20,7 @@ use keystore::KeystoreSettings;
 use service::{
     command::{self, Client},
     configuration::{File, Mistakes, Table},
+    metrics,
     roles::Callers,
     tls::TlsFiles,
 };
@@ -54,6 +55,8 @@ pub struct StationConfiguration {
     pub devices: PathBuf,
     /// Where gRPC is served.
     pub listen: ListenSettings,
+    /// Where metrics are served, when they are.
+    pub metrics: Option<SocketAddr>,
     /// Who may call.
     pub callers: Callers,
     /// The CA.
@@ -165,6 +168,7 @@ impl StationConfiguration {
         let hardware_key = hardware::hardware_key(root);
         let devices = root.path("devices");
         let listen = root.table("listen").and_then(|table| listen(&table));
+        let metrics = metrics::address(root);
         let callers = Callers::from_table(root);
         let authority = root.table("authority").and_then(|table| authority::read(&table));
         let queue = queue(root.optional_table("queue").as_ref());
@@ -187,6 +191,7 @@ impl StationConfiguration {
             },
             devices: devices?,
             listen: listen?,
+            metrics,
             callers,
             authority: authority?,
             queue,

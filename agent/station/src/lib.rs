@@ -21,6 +21,7 @@ pub mod grpc;
 pub mod health;
 pub mod inspection;
 pub mod ledger;
+pub mod metrics;
 pub mod profiles;
 pub mod records;
 pub mod rows;

@@ -22,6 +22,7 @@ use service::{
     gate::Gate,
     grpc as grpc_server,
     grpc::MESSAGE_BYTES_MAX,
+    metrics::Served,
     restart,
     shutdown::Shutdown,
     tls::{Listener, TlsError},
@@ -41,6 +42,7 @@ use crate::{
     health::Health,
     inspection,
     ledger::{Change, Ledger, LedgerRefused},
+    metrics,
     rows::StationRows,
     submission::{self, Answered, Link},
     supervisors::Supervisors,
@@ -182,6 +184,19 @@ pub async fn run(
         .build_v1()
         .map_err(|source| StationError::Start { what: "reflection", source: io::Error::other(source) })?;
 
+    let metrics = match configuration.metrics {
+        Some(address) => {
+            Some(Served::bind(address).await.map_err(|source| StationError::Start { what: "metrics", source })?)
+        }
+        None => None,
+    };
+    let scraped = metrics.map(|served| {
+        if let Ok(address) = served.local_address() {
+            info!(%address, "metrics are served");
+        }
+        let registry = metrics::registry(Arc::clone(&ledger), Arc::clone(&fixtures), Arc::clone(&board));
+        tokio::spawn(served.serve(registry, shutdown.requested()))
+    });
     let address = listener.local_address();
     info!(%address, fixtures = settings.len(), "the station is ready");
     crash::point("station.start.serving");
@@ -194,6 +209,10 @@ pub async fn run(
         .serve_with_incoming_shutdown(listener.incoming(), shutdown.requested())
         .await;
 
+    if let Some(scraped) = scraped {
+        shutdown.request();
+        let _ = scraped.await;
+    }
     // Stop accepting, finish the current act, stop connectors, last sync, rows (DESIGN §9).
     crash::point("station.stop.serving-ended");
     shutdown.request();

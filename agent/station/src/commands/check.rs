@@ -38,6 +38,9 @@ fn examine(configuration: &StationConfiguration, findings: &mut Findings) {
     let product = profiles.iter().flat_map(|pinned| pinned.issuers.iter().chain(&pinned.roots)).map(Vec::as_slice);
     findings.apart("listen.trust", &[&listen.tls, &authority.tls], product);
     findings.listener("listen.address", listen.address);
+    if let Some(address) = configuration.metrics {
+        findings.listener("metrics.address", address);
+    }
     for directory in [&configuration.journal, &configuration.devices] {
         findings.directory(directory);
     }

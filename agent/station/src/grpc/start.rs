@@ -6,6 +6,7 @@ use issuance::{DeviceSerial, IssuanceId, LotName, ProfileName};
 use proto::station::v1::{self as wire, start_issuance_result::Outcome};
 use service::{roles::Caller, status};
 use tonic::Status;
+use tracing::info;
 
 use super::{StationApi, fields, refused, settled};
 use crate::{
@@ -40,7 +41,12 @@ impl StationApi {
                     .map_err(refused)?
             }
         };
-        self.begin(fixture, subject, badge, caller, |asked| self.ledger.start(asked, &self.board.provenance))
+        let (request_id, lot) = (subject.request_id.clone(), subject.lot.clone());
+        let id =
+            self.begin(fixture, subject, badge, caller, |asked| self.ledger.start(asked, &self.board.provenance))?;
+        // From the MES's id to the one that station and CA record and log.
+        info!(issuance = %id, request_id, %lot, fixture = %fixture.name, caller = caller.name, "asked for");
+        Ok(id)
     }
 
     /// Starts each of a batch, and answers once all of them are on the disk: one sync for those that came at once.

@@ -1,4 +1,4 @@
-//! HTTP/1.1 connections, bounded in number, size and time: what the CRLs are served over.
+//! HTTP/1.1 connections, bounded in number, size and time: what CRLs, EST and metrics are served over.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -19,13 +19,13 @@ use tracing::{debug, warn};
 
 /// What one listener bears.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+pub struct Limits {
     /// At once; further ones wait in the kernel's queue.
-    pub(crate) connections: usize,
+    pub connections: usize,
     /// From the connection, or the last answer, until a request's headers are there.
-    pub(crate) headers: Duration,
+    pub headers: Duration,
     /// A connection's whole life.
-    pub(crate) connection: Duration,
+    pub connection: Duration,
 }
 
 /// A request's headers: names, a few tokens and a client's boasts are under 4 KiB; hyper wants at least 8.
@@ -38,7 +38,7 @@ const PAUSE_AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(100);
 const END_WITHIN: Duration = Duration::from_secs(2);
 
 /// Accepts until `shutdown`; each connection is carried by `carry`, which ends when it does.
-pub(crate) async fn accept<C: Future<Output = ()> + Send + 'static>(
+pub async fn accept<C: Future<Output = ()> + Send + 'static>(
     socket: TcpListener,
     limits: Limits,
     carry: impl Fn(TcpStream, SocketAddr) -> C,
@@ -80,7 +80,7 @@ pub(crate) async fn accept<C: Future<Output = ()> + Send + 'static>(
 }
 
 /// Answers the requests of one connection.
-pub(crate) async fn answer<S>(stream: S, address: SocketAddr, routes: Router, limits: Limits)
+pub async fn answer<S>(stream: S, address: SocketAddr, routes: Router, limits: Limits)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -91,12 +91,15 @@ where
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes))
         .await;
     if let Err(error) = served {
-        debug!(peer = %address, error = service::in_full(&error), "a connection ended early");
+        debug!(peer = %address, error = crate::in_full(&error), "a connection ended early");
     }
 }
 
 /// Binds.
-pub(crate) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+///
+/// # Errors
+/// The address cannot be listened on; the error names it.
+pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .map_err(|error| io::Error::new(error.kind(), format!("could not listen on {address}: {error}")))
