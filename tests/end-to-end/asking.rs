@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
+use issuance::{IssuanceId, public_key::sha256};
 use line::{Line, Options};
-use proto::station::v1::{
-    Event, Issuance, Lot, OpenLotRequest, StartIssuanceRequest, Station, WatchRequest, event::Change, issuance::State,
-    station_service_client::StationServiceClient,
+use proto::{
+    ca::v1::CertificationRequest,
+    station::v1::{
+        Event, Issuance, Lot, OpenLotRequest, StartIssuanceRequest, Station, WatchRequest, event::Change,
+        issuance::State, station_service_client::StationServiceClient,
+    },
 };
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use tonic::{Code, Status, Streaming, transport::Channel};
 use tonic_types::StatusExt as _;
 
@@ -150,4 +155,20 @@ pub(crate) fn refusal(status: &Status) -> (Code, String, String) {
     let violations = status.get_details_bad_request().map(|details| details.field_violations).unwrap_or_default();
     let fields: Vec<_> = violations.into_iter().map(|violation| violation.field).collect();
     (status.code(), reason, fields.join(" "))
+}
+
+/// What a station would send to the CA for a device in software, in `LOT-1` under `device-ca`.
+pub(crate) fn of_software(device_serial: &str, common_name: &str) -> CertificationRequest {
+    let mut names = CertificateParams::default();
+    names.distinguished_name = DistinguishedName::new();
+    names.distinguished_name.push(DnType::CommonName, common_name);
+    let request = names.serialize_request(&KeyPair::generate().unwrap()).unwrap();
+    CertificationRequest {
+        issuance: IssuanceId::from_slice(&sha256(device_serial.as_bytes())[..16]).unwrap().to_string(),
+        device_serial: device_serial.to_owned(),
+        lot: "LOT-1".to_owned(),
+        profile: "device-ca".to_owned(),
+        certification_request: request.der().to_vec(),
+        ..CertificationRequest::default()
+    }
 }

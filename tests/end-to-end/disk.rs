@@ -12,8 +12,12 @@ use std::{
 
 use hsm_sim::child;
 use line::{Line, Options};
-use proto::station::v1::{
-    GetIssuanceRequest, GetLotRequest, GetStationRequest, Issuance, OpenLotRequest, issuance::State,
+use proto::{
+    ca::v1::{
+        IssueBatchRequest, IssueResult, certificate_authority_service_client::CertificateAuthorityServiceClient,
+        issue_result::Outcome,
+    },
+    station::v1::{GetIssuanceRequest, GetLotRequest, GetStationRequest, Issuance, OpenLotRequest, issuance::State},
 };
 use rustix::process::Signal;
 use tokio::{
@@ -25,8 +29,8 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 
 use crate::{
     asking::{
-        IMPATIENT_QUEUE, bounded, complete, is_settled, line_of, mes, open_lot, refusal, scan, start, start_issuance,
-        station_until, told,
+        IMPATIENT_QUEUE, bounded, complete, is_settled, line_of, mes, of_software, open_lot, refusal, scan, start,
+        start_issuance, station_until, told,
     },
     looking::{must, run},
 };
@@ -224,7 +228,9 @@ async fn a_full_disk_halts_the_station_until_there_is_room() {
     let mut line = start(in_directory(place.path(), 1, 1)).await;
     open_lot(&line, "LOT-1", "device-ca", 5).await;
     let first = complete(&line, scan("LOT-1", "SN-1", "fixture-1")).await;
-    leave_little_ahead(&mut line).await;
+    line.stop_station().unwrap();
+    leave_little_ahead(&line);
+    line.start_station().await.unwrap();
     small.fill();
     let (lots, second) =
         tokio::join!(lots_until_refused(&line, "L"), start_issuance(&line, scan("LOT-1", "SN-2", "fixture-2")));
@@ -238,13 +244,12 @@ async fn a_full_disk_halts_the_station_until_there_is_room() {
     line.check().unwrap();
 }
 
-/// Cuts the zeros that the journal has written ahead down to a few records, so that its disk can be full at once.
-async fn leave_little_ahead(line: &mut Line) {
-    line.stop_station().unwrap();
+/// Cuts the zeros that the station's journal has written ahead down to a few records, so that its disk can be full at once,
+/// while the station does not run.
+fn leave_little_ahead(line: &Line) {
     let segment = line.directory().join("journal/station/00000000000000000000.seg");
     let used = fs::read(&segment).unwrap().iter().rposition(|byte| *byte != 0).unwrap() as u64;
     File::options().write(true).open(&segment).unwrap().set_len(used + 4096).unwrap();
-    line.start_station().await.unwrap();
 }
 
 /// Whether the station answers, and is not halted.
@@ -258,39 +263,36 @@ async fn goes_on(line: &Line) -> bool {
 async fn a_full_disk_stops_the_ca_until_there_is_room() {
     let place = tempfile::tempdir().unwrap();
     let Some(small) = Small::mount(place.path().join("journal/ca")) else { return };
-    let mut line = start(in_directory(place.path(), 0, 4)).await;
+    let mut line = start(in_directory(place.path(), 0, 2)).await;
     open_lot(&line, "LOT-1", "device-ca", 50).await;
     complete(&line, scan("LOT-1", "SN-1", "fixture-1")).await;
     small.fill();
-    let mut accepted = Vec::new();
-    // What the CA has written ahead holds a few certificates.
-    let full = loop {
-        let number = accepted.len() + 2;
-        let (serial, fixture) = (format!("SN-{number}"), format!("fixture-{number}"));
-        let issuance = start_issuance(&line, scan("LOT-1", &serial, &fixture)).await.unwrap();
-        accepted.push((serial, fixture, issuance.clone()));
-        let mut full = None;
-        eventually("an end, or the CA's word", async || {
-            state_of(&line, &issuance.name).await.is_some_and(|issuance| is_settled(&issuance))
-                || queue_error(&line).await.contains("No space left")
-        })
-        .await;
-        let error = queue_error(&line).await;
-        if error.contains("No space left") {
-            full = Some(error);
-        }
-        if let Some(full) = full {
-            break full;
-        }
-    };
-    assert!(full.contains("the CA cannot record") && full.contains("whether it has room"), "{full}");
+    until_the_ca_cannot_record(&line).await;
+    let (serial, fixture) = ("SN-2", "fixture-2");
+    let issuance = start_issuance(&line, scan("LOT-1", serial, fixture)).await.unwrap();
+    eventually("the CA's word", async || queue_error(&line).await.contains("No space left")).await;
+    let full = queue_error(&line).await;
+    assert!(full.contains("the CA cannot record") && full.contains("room"), "{full}");
     assert_eq!(health(line.authority().unwrap()).await, ServingStatus::NotServing);
     small.make_room();
-    for (serial, fixture, issuance) in accepted {
-        completes(&line, Ok(issuance), (&serial, &fixture)).await;
-    }
+    completes(&line, Ok(issuance), (serial, fixture)).await;
     line.check().unwrap();
-    assert_eq!(health(line.authority().unwrap()).await, ServingStatus::Serving);
+    eventually("a CA that serves", async || health(line.authority().unwrap()).await == ServingStatus::Serving).await;
+}
+
+/// Asks the CA for certificates until what it has written ahead is used up.
+async fn until_the_ca_cannot_record(line: &Line) {
+    let mut ca = CertificateAuthorityServiceClient::new(line.authority().unwrap());
+    for batch in 0..64 {
+        let serial = |number: usize| format!("F-{batch}-{number}");
+        let requests = (0..64).map(|number| of_software(&serial(number), &format!("{}.ca", serial(number)))).collect();
+        let answer = bounded("the CA's answer", ca.issue_batch(IssueBatchRequest { requests })).await;
+        let issued = |result: &IssueResult| matches!(result.outcome, Some(Outcome::Issued(_)));
+        if !answer.is_ok_and(|answer| answer.get_ref().results.iter().all(issued)) {
+            return;
+        }
+    }
+    panic!("4096 certificates found room on a full disk");
 }
 
 /// What the station tells of its last attempt to reach the CA.

@@ -2,15 +2,13 @@
 
 use std::fs;
 
-use issuance::IssuanceId;
 use proto::ca::v1::{
-    CertificationRequest, IssueBatchRequest, Refused,
-    certificate_authority_service_client::CertificateAuthorityServiceClient, issue_result::Outcome,
+    IssueBatchRequest, Refused, certificate_authority_service_client::CertificateAuthorityServiceClient,
+    issue_result::Outcome,
 };
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use tonic::Code;
 
-use crate::asking::{bounded, complete, line_of, open_lot, refusal, scan, start, start_issuance};
+use crate::asking::{bounded, complete, line_of, of_software, open_lot, refusal, scan, start, start_issuance};
 
 /// A certificate is issued, station and CA are killed, and both lose their rows on sled: a second request for its name,
 /// written in another case, is refused by the station and, asked itself, by the CA.
@@ -30,18 +28,7 @@ async fn a_name_stays_taken_without_the_rows() {
     let again = start_issuance(&line, scan("LOT-1", "sn-1", "fixture-2")).await.unwrap_err();
     assert_eq!(refusal(&again), (Code::AlreadyExists, "COMMON_NAME_TAKEN".into(), String::new()), "{again:?}");
 
-    let mut names = CertificateParams::default();
-    names.distinguished_name = DistinguishedName::new();
-    names.distinguished_name.push(DnType::CommonName, issued.common_name.to_lowercase());
-    let request = names.serialize_request(&KeyPair::generate().unwrap()).unwrap();
-    let request = CertificationRequest {
-        issuance: IssuanceId::from_slice(&[9; 16]).unwrap().to_string(),
-        device_serial: "SN-9".into(),
-        lot: "LOT-1".into(),
-        profile: "device-ca".into(),
-        certification_request: request.der().to_vec(),
-        ..CertificationRequest::default()
-    };
+    let request = of_software("SN-9", &issued.common_name.to_lowercase());
     let mut ca = CertificateAuthorityServiceClient::new(line.authority().unwrap());
     let batch = IssueBatchRequest { requests: vec![request] };
     let answer = bounded("the CA's answer", ca.issue_batch(batch)).await.unwrap().into_inner();

@@ -42,7 +42,8 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 fn metadata() -> Metadata {
     MetadataCommand::new()
         .manifest_path(format!("{ROOT}/Cargo.toml"))
-        .other_options(vec!["--locked".to_owned(), "--offline".to_owned()])
+        // What other platforms need is not downloaded.
+        .other_options(["--locked", "--offline", "--filter-platform", "host-tuple"].map(str::to_owned))
         .exec()
         .unwrap()
 }
