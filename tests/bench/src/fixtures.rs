@@ -31,6 +31,8 @@ use crate::{
 const LATENCY: Duration = Duration::from_millis(40);
 /// Between two looks whether an issuance is done.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
+/// Who looks is told what is on the disk, and has it synced: where syncs are counted nobody does before it is done.
+const LOOK_SELDOM: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(120);
 const LOT: &str = "lot-1";
 
@@ -64,7 +66,8 @@ pub(crate) async fn measure(binaries: &Path, at_once: usize, report: &mut Report
             relay(&line, number)?.set_latency(Duration::ZERO);
         }
         let trace = if traced { Trace::of(&mut line)? } else { None };
-        let seconds = issue(line.mes().map_err(because("reach the station"))?, number).await?;
+        let every = if traced { LOOK_SELDOM } else { LOOK_EVERY };
+        let seconds = issue(line.mes().map_err(because("reach the station"))?, number, every).await?;
         syncs = trace.map(Trace::end).transpose()?.or(syncs);
         if !traced {
             walls.push(seconds);
@@ -80,7 +83,7 @@ pub(crate) async fn measure(binaries: &Path, at_once: usize, report: &mut Report
     let began = Instant::now();
     let mut issuances = JoinSet::new();
     for number in ALONE + 1..=ALONE + at_once {
-        issuances.spawn(issue(line.mes().map_err(because("reach the station"))?, number));
+        issuances.spawn(issue(line.mes().map_err(because("reach the station"))?, number, LOOK_EVERY));
     }
     while let Some(issued) = issuances.join_next().await {
         issued.map_err(because("wait for an issuance"))??;
@@ -97,7 +100,7 @@ fn relay(line: &Line, number: usize) -> Result<&Relay, Failed> {
 }
 
 /// Scans the device of a fixture and waits until it is done; seconds.
-async fn issue(mut client: StationServiceClient<Channel>, number: usize) -> Result<f64, Failed> {
+async fn issue(mut client: StationServiceClient<Channel>, number: usize, every: Duration) -> Result<f64, Failed> {
     let began = Instant::now();
     let request = StartIssuanceRequest {
         lot: LOT.into(),
@@ -110,7 +113,7 @@ async fn issue(mut client: StationServiceClient<Channel>, number: usize) -> Resu
         if matches!(issuance.state(), State::Failed | State::Quarantined) || began.elapsed() > PATIENCE {
             return Err(Failed::new(format!("SN-{number} is not issued: {issuance:?}")));
         }
-        sleep(LOOK_EVERY).await;
+        sleep(every).await;
         let name = GetIssuanceRequest { name: issuance.name.clone() };
         issuance = client.get_issuance(name).await.map_err(because("ask for an issuance"))?.into_inner();
     }
