@@ -262,7 +262,10 @@ impl<C: Connector, A: Answered> Sender<C, A> {
         let rest = Unanswered::lost("the CA answered for others of its batch, and not for it");
         self.settle(&batch, &answered, outcome.as_ref().err().unwrap_or(&rest));
         match outcome {
-            Ok(()) => Pause::None,
+            Ok(()) => match self.resumes.take_if(|_| self.under_way.is_empty()) {
+                Some(resumes) => Pause::Until(resumes),
+                None => Pause::None,
+            },
             // The CA answers others: these are asked again with time between, and say nothing about the link.
             Err(unanswered) if suspected => {
                 warn!(message = %unanswered.message, submissions = batch.len(), "the CA does not answer for these");
@@ -376,8 +379,11 @@ impl<C: Connector, A: Answered> Sender<C, A> {
         if let Some(message) = &first_deferral {
             info!(deferred = self.deferred.len(), %message, "the CA asked for some requests later");
         }
+        if self.resumes.is_some() {
+            // It may be older than the failure of the batch before it: whether the CA is back is for a probe to say.
+            return Ok(());
+        }
         self.failures = 0;
-        self.resumes = None;
         self.suspects = std::mem::take(&mut self.unanswered);
         self.set_link(true, first_deferral.unwrap_or_default(), None);
         Ok(())
