@@ -26,6 +26,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
+    time::Duration,
 };
 
 use issuance::{IssuanceId, Purpose, Timestamp};
@@ -35,7 +36,7 @@ use service::clock::{Clock, Moment};
 use tempfile::TempDir;
 
 use crate::{
-    Authority, AuthoritySettings, Issued, LotSettings, OpenError, Outcome, Reason, Submission, init,
+    Authority, AuthoritySettings, CrlSettings, Issued, LotSettings, OpenError, Outcome, Reason, Submission, init,
     profile::tests::{ca, profile},
 };
 use software::SoftwareKeystore;
@@ -83,6 +84,20 @@ impl World {
         let time = Arc::new(AtomicI64::new(START));
         let ahead = Arc::default();
         Self { settings, keystore: SoftwareKeystore::default(), time, ahead, directory }
+    }
+
+    /// With CRLs, in its own `crl/`: a new one so often, valid so long, renewed so early; in hours.
+    fn with_crls(mut self, [every, valid_for, early]: [u64; 3]) -> Self {
+        let hours = |number: u64| Duration::from_secs(number * 3_600);
+        self.settings.crl = Some(CrlSettings {
+            every: hours(every),
+            valid_for: hours(valid_for),
+            early: hours(early),
+            directory: self.path().join("crl"),
+            address: None,
+            partitions: Vec::new(),
+        });
+        self
     }
 
     fn path(&self) -> &Path {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{revoking::serial_of, *};
-use crate::{CrlSettings, Revocation, RevocationReason, Target};
+use crate::{Revocation, RevocationReason, Target};
 
 /// What hangs longer is killed.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -93,16 +93,7 @@ impl Drop for Broker {
 /// list both get in; after the revocation of one, the other alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn mosquitto_enforces_the_list() {
-    let mut world = World::blank();
-    let hours = |number: u64| Duration::from_secs(number * 3_600);
-    world.settings.crl = Some(CrlSettings {
-        every: hours(1),
-        valid_for: hours(24),
-        early: hours(12),
-        directory: world.path().join("crl"),
-        address: None,
-        partitions: Vec::new(),
-    });
+    let world = World::blank().with_crls([1, 24, 12]);
     let today = service::clock::Clock::system().unjudged();
     world.time.store(today - 25 * 3_600_000, Ordering::SeqCst);
     init(&world.settings, &mut world.keystore.clone(), world.now(), &[]).unwrap();

@@ -15,29 +15,16 @@ use x509_parser::{
 
 use super::{revoking::serial_of, *};
 use crate::{
-    Crl, CrlPartition, CrlSettings, PartitionScope, Revocation, RevocationReason, Target, crl_http,
+    Crl, CrlPartition, PartitionScope, Revocation, RevocationReason, Target, crl_http,
     profile::CaName,
     records::{self, Event},
 };
 
 const HOUR: i64 = 3_600;
 
-fn hours(number: u64) -> Duration {
-    Duration::from_secs(number * 3_600)
-}
-
 /// A new list each hour, valid for a day, twelve hours early.
 fn with_crls() -> World {
-    let mut world = World::blank();
-    world.settings.crl = Some(CrlSettings {
-        every: hours(1),
-        valid_for: hours(24),
-        early: hours(12),
-        directory: world.path().join("crl"),
-        address: None,
-        partitions: Vec::new(),
-    });
-    world
+    World::blank().with_crls([1, 24, 12])
 }
 
 fn started(world: &World) -> Authority {

@@ -10,7 +10,7 @@ use journal::{Journal, JournalOptions};
 
 use super::{revoking::serial_of, *};
 use crate::{
-    CrlSettings, Order, Revocation, RevocationReason, RolledOver, RolloverError, RolloverStep, Target,
+    Order, Revocation, RevocationReason, RolledOver, RolloverError, RolloverStep, Target,
     records::{self, Event},
     rollover, rollover_status,
 };
@@ -106,19 +106,9 @@ fn blocks(text: &str) -> usize {
 
 /// Today, with CRLs, before `init`.
 pub(super) fn at_work() -> World {
-    let mut world = World::blank();
+    let world = World::blank().with_crls([24, 7 * 24, 3 * 24]);
     // OpenSSL has a clock of its own.
     world.time.store(service::clock::Clock::system().unjudged(), Ordering::SeqCst);
-    let day = Duration::from_secs(86_400);
-    let directory = world.path().join("crl");
-    world.settings.crl = Some(CrlSettings {
-        every: day,
-        valid_for: day * 7,
-        early: day * 3,
-        directory,
-        address: None,
-        partitions: Vec::new(),
-    });
     world
 }
 

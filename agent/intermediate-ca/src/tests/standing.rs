@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::{CrlSettings, Problem, profile::End};
+use crate::{Problem, profile::End};
 
 const DAY: i64 = 86_400_000;
 
@@ -22,17 +22,7 @@ fn assert_says(authority: &Authority, words: &str) {
 /// once it has ended; renewed it is told no more.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crl_that_is_not_renewed_is_told_well_before_its_end() {
-    let mut world = World::new();
-    let day = Duration::from_secs(86_400);
-    let directory = world.path().join("crl");
-    world.settings.crl = Some(CrlSettings {
-        every: day,
-        valid_for: day * 7,
-        early: day * 3,
-        directory,
-        address: None,
-        partitions: vec![],
-    });
+    let world = World::new().with_crls([24, 7 * 24, 3 * 24]);
     let authority = world.open();
     assert_eq!(told(&authority), [], "before the first round");
     assert_eq!(authority.renew_crls().await, 0);
