@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 use station_ui::words::Language;
 
 use crate::{
-    chromium::{Chromium, SIZES, output},
+    chromium::{Chromium, SIZES, output, target},
     fake::{Fake, issuance},
     states::{FAINT, OVERFLOWING, Page, bad_day, none},
 };
 
 /// Where `deploy/dependencies.sh test` puts it.
 fn axe() -> String {
-    let file = output("").join("../npm/node_modules/axe-core/axe.min.js");
+    let file = target().join("npm/node_modules/axe-core/axe.min.js");
     fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}: run `make test-deps`", file.display()))
 }
 

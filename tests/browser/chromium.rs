@@ -221,9 +221,13 @@ impl WebDriverCompatibleCommand for Extension {
     }
 }
 
-/// Where pictures go that nobody keeps: below the target directory, wherever cargo put it.
+/// Where pictures go that nobody keeps.
 pub(crate) fn output(name: &str) -> PathBuf {
-    let target = std::env::current_exe().expect("this test");
-    let target = target.ancestors().nth(3).expect("target/debug/deps/browser");
-    target.join("browser").join(name)
+    target().join("browser").join(name)
+}
+
+/// The target directory, wherever cargo put it.
+pub(crate) fn target() -> PathBuf {
+    let this_test = std::env::current_exe().expect("this test");
+    this_test.ancestors().nth(3).expect("target/debug/deps/browser").to_owned()
 }
