@@ -177,15 +177,16 @@ impl Ledger {
                 Entry::decode(&bytes).map_err(|error| ledger.journal.not_understood(last, error.to_string()))?;
             ledger.clock.raise(newest.at.0);
         }
-        for (key, value) in ledger.rows.scan(rows::QUEUE, &[], None, false, usize::MAX)? {
+        for row in ledger.rows.walk(rows::QUEUE) {
+            let (key, value) = row?;
             if let (Ok(index), Some((issuance, since))) =
                 (key.try_into().map(u64::from_be_bytes), rows::parse_waiting(&value))
             {
                 memory.queue.put(index, Waiting { issuance, since });
             }
         }
-        for (_, value) in ledger.rows.scan(rows::DOUBTS, &[], None, false, usize::MAX)? {
-            memory.doubts.extend(IssuanceId::from_slice(&value));
+        for row in ledger.rows.walk(rows::DOUBTS) {
+            memory.doubts.extend(IssuanceId::from_slice(&row?.1));
         }
         *ledger.lock() = memory;
         Ok(ledger)

@@ -132,9 +132,18 @@ async fn rate(place: &Place, batches: Vec<IssueBatchRequest>, report: &mut Repor
 async fn drain(place: &mut Place, waiting: usize, report: &mut Report) -> Result<f64, Failed> {
     let mut client = place.client()?;
     let length = |station: proto::station::v1::Station| station.queue.map_or(0, |queue| queue.length);
+    let running = |process: Option<u32>| process.ok_or_else(|| Failed::new("it does not run"));
     let full = length(station(&mut client).await.map_err(because("ask the station"))?);
     report.promise(full >= waiting as u64, || format!("of {waiting} submissions {full} wait"));
     place.line.start_ca().await.map_err(because("start the CA"))?;
+    let processes = [
+        ("the station", running(place.line.station().process_id())?),
+        ("the CA", running(place.line.ca().process_id())?),
+    ];
+    let mut before = Vec::new();
+    for (_, process) in processes {
+        before.push(process::times(process)?);
+    }
     let (mut statuses, mut starts, mut lists) = (vec![], vec![], vec![]);
     let (mut began, mut left, mut moved) = (None, full, Instant::now());
     let drained = loop {
@@ -166,6 +175,11 @@ async fn drain(place: &mut Place, waiting: usize, report: &mut Report) -> Result
         }
         sleep(ASK_EVERY).await;
     };
+    for ((name, process), before) in processes.into_iter().zip(&before) {
+        let threads = process::times(process)?.since(before);
+        let each = threads.whole().as_secs_f64() * 1e6 / full as f64;
+        println!("bench drain: {name}, processor {each:.0} µs each: {}", threads.of(full as usize));
+    }
     report.figure("drain-answer-status", median(statuses), AT_ONCE, "ms", Goal::AtMost(1.0));
     report.figure("drain-answer-list", median(lists), AT_ONCE, "ms", Goal::AtMost(1.0));
     report.figure("drain-answer-start", median(starts), AT_ONCE, "ms", Goal::AtMost(1.0));

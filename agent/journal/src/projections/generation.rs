@@ -13,7 +13,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{checksum::Checksum, overlay::panic_words};
+use super::{
+    checksum::Checksum,
+    overlay::panic_words,
+    pages::{META, PageRows, Pages},
+};
 use crate::{Journal, JournalError};
 
 /// An opening that shows no progress for so long hangs: a cold one of a million records takes 3 s.
@@ -24,9 +28,8 @@ const LOCK_WAIT: Duration = Duration::from_secs(5);
 const ROWS_PER_SIGN: u64 = 10_000;
 
 const LOST: &str = "rows are missing or changed";
-/// The key of the row about the rows. No tree has an empty name.
-const META: &[u8] = &[0];
-const FORMAT: u32 = 1;
+/// 2: rows are in pages.
+const FORMAT: u32 = 2;
 
 /// Whose rows these are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +98,7 @@ pub(super) enum Check {
 /// An open generation.
 pub(super) struct Generation {
     path: PathBuf,
-    rows: sled::Db,
+    rows: Pages,
     meta: Meta,
     check: Check,
     /// Directories of others, to be removed when this one has all that they had.
@@ -107,7 +110,7 @@ impl Generation {
         &self.path
     }
 
-    pub(super) fn rows(&self) -> sled::Db {
+    pub(super) fn rows(&self) -> Pages {
         self.rows.clone()
     }
 
@@ -121,7 +124,7 @@ impl Generation {
         if self.check == Check::Before {
             return Ok(());
         }
-        let wrong = match guarded_checksum(&self.rows, alive) {
+        let wrong = match guarded_checksum(&self.rows.0, alive) {
             Ok(Some(found)) if found != self.meta.checksum => LOST.to_owned(),
             Ok(_) => return Ok(()),
             Err(wrong) => wrong,
@@ -140,29 +143,22 @@ impl Generation {
     pub(super) fn write(&mut self, rows: &super::Staged, applied: u64, last_entry: [u8; 32]) -> sled::Result<()> {
         let mut meta = Meta { applied, last_entry, ..self.meta.clone() };
         let mut batch = sled::Batch::default();
-        for (key, value) in rows {
-            let old = self.rows.get(key)?;
-            if let Some(old) = &old {
+        self.rows.stage(rows, &mut batch, |key, old, new| {
+            if let Some(old) = old {
                 meta.checksum.remove(key, old);
             }
-            match value {
-                Some(value) => {
-                    meta.checksum.add(key, value);
-                    batch.insert(key.as_slice(), value.as_ref());
-                }
-                None if old.is_some() => batch.remove(key.as_slice()),
-                // Made and removed again before sled had it.
-                None => {}
+            if let Some(new) = new {
+                meta.checksum.add(key, new);
             }
-        }
+        })?;
         batch.insert(META, meta.encode());
-        self.rows.apply_batch(batch)?;
+        self.rows.0.apply_batch(batch)?;
         self.meta = meta;
         Ok(())
     }
 
     pub(super) fn flush(&self) -> sled::Result<()> {
-        self.rows.flush().map(drop)
+        self.rows.0.flush().map(drop)
     }
 
     /// Removes the other generations.
@@ -228,7 +224,7 @@ impl Opener {
                 Ok((rows, meta)) => {
                     numbers.pop();
                     let obsolete = numbers.iter().map(path).collect();
-                    return Ok(Generation { path: newest_path, rows, meta, check: self.check, obsolete });
+                    return Ok(Generation { path: newest_path, rows: Pages(rows), meta, check: self.check, obsolete });
                 }
                 Err(wrong) => {
                     tracing::warn!(path = %newest_path.display(), wrong, "projections are rebuilt from the journal");
@@ -239,7 +235,7 @@ impl Opener {
         match self.try_open(&next, identity, journal)? {
             Ok((rows, meta)) => {
                 let obsolete = numbers.iter().map(path).collect();
-                Ok(Generation { path: next, rows, meta, check: self.check, obsolete })
+                Ok(Generation { path: next, rows: Pages(rows), meta, check: self.check, obsolete })
             }
             Err(wrong) => Err(JournalError::Rows { path: next, act: "be created", wrong }),
         }
@@ -345,14 +341,17 @@ impl Found {
 /// The checksum of all rows; calls `alive` now and then, and gives `None` once that is false.
 fn checksum(rows: &sled::Db, mut alive: impl FnMut() -> bool) -> Result<Option<Checksum>, String> {
     let mut checksum = Checksum::default();
-    for row in rows.iter() {
-        let (key, value) = row.map_err(|error| error.to_string())?;
+    for page in rows.iter() {
+        let (key, page) = page.map_err(|error| error.to_string())?;
         if key == META {
             continue;
         }
-        checksum.add(&key, &value);
-        if checksum.rows.is_multiple_of(ROWS_PER_SIGN) && !alive() {
-            return Ok(None);
+        for row in PageRows(&page) {
+            let (key, value) = row.map_err(|error| error.to_string())?;
+            checksum.add(key, value);
+            if checksum.rows.is_multiple_of(ROWS_PER_SIGN) && !alive() {
+                return Ok(None);
+            }
         }
     }
     Ok(Some(checksum))

@@ -7,6 +7,7 @@ mod checksum;
 mod follower;
 mod generation;
 mod overlay;
+mod pages;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,8 @@ use crate::{Appended, Journal, JournalError};
 
 /// A replay reads and applies so many entries at once: at most 16 MiB of the longest entries.
 const REPLAY: u64 = 256;
+/// A walk has so many rows in memory.
+const WALK: usize = 1024;
 
 /// A row's key within its tree, and its value.
 pub type Row = (Vec<u8>, Vec<u8>);
@@ -33,7 +36,7 @@ pub type Row = (Vec<u8>, Vec<u8>);
 pub trait Projection: Send + Sync + 'static {
     /// Raised when the meaning of rows changes: rows of another version are rebuilt.
     const VERSION: u32;
-    /// Octets of rows that sled keeps at hand (in memory it takes some three times as many): enough for those that are
+    /// Octets of rows that sled keeps at hand: enough for those that are
     /// changed often, wherever they stand.
     const CACHE_BYTES: u64 = 64 * 1024 * 1024;
     /// Makes rows of an entry.
@@ -260,6 +263,21 @@ impl<P: Projection> Projections<P> {
         let mut rows = self.overlay.scan(&overlay::full_key(tree, prefix), after.as_deref(), descending, limit)?;
         rows.iter_mut().for_each(|(key, _)| drop(key.drain(..=tree.len())));
         Ok(rows)
+    }
+
+    /// All rows of a tree, ascending, without having them in memory together. What is changed meanwhile is seen or not.
+    pub fn walk(&self, tree: &'static str) -> impl Iterator<Item = Result<Row, JournalError>> + '_ {
+        let (mut after, mut ended) = (None::<Vec<u8>>, false);
+        let part = move || {
+            if ended {
+                return None;
+            }
+            let rows = self.scan(tree, &[], after.as_deref(), false, WALK);
+            ended = rows.as_ref().map_or(0, Vec::len) < WALK;
+            after = rows.as_ref().ok().and_then(|rows| rows.last()).map(|(key, _)| key.clone());
+            Some(rows.map_or_else(|error| vec![Err(error)], |rows| rows.into_iter().map(Ok).collect()))
+        };
+        std::iter::from_fn(part).flatten()
     }
 
     /// Index after the last applied entry.

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use super::Row;
+use super::{Row, pages::Pages};
 use crate::JournalError;
 
 /// Rows that entries made (`Some`) or removed (`None`), by full key.
@@ -35,14 +35,14 @@ struct Inner {
 }
 
 enum Below {
-    Sled(sled::Db),
+    Sled(Pages),
     /// All rows stay in memory.
     Nothing,
     Closed,
 }
 
 impl Below {
-    fn sled(&self) -> Result<Option<&sled::Db>, JournalError> {
+    fn sled(&self) -> Result<Option<&Pages>, JournalError> {
         match self {
             Self::Sled(rows) => Ok(Some(rows)),
             Self::Nothing => Ok(None),
@@ -59,7 +59,7 @@ struct Shadow {
 }
 
 impl Overlay {
-    pub(super) fn new(path: PathBuf, below: sled::Db) -> Self {
+    pub(super) fn new(path: PathBuf, below: Pages) -> Self {
         Self { path, inner: RwLock::new(Inner { rows: BTreeMap::new(), below: Below::Sled(below) }) }
     }
 
@@ -91,7 +91,7 @@ impl Overlay {
 
     /// sled as it stands.
     #[cfg(test)]
-    pub(super) fn below(&self) -> sled::Db {
+    pub(super) fn below(&self) -> Pages {
         self.read().below.sled().unwrap().unwrap().clone()
     }
 
@@ -106,9 +106,7 @@ impl Overlay {
             return Ok(shadow.value.as_deref().map(<[u8]>::to_vec));
         }
         let Some(below) = below else { return Ok(None) };
-        guarded(|| below.get(key))
-            .map(|value| value.map(|value| value.to_vec()))
-            .map_err(|wrong| self.unreadable(wrong))
+        guarded(|| below.get(key)).map_err(|wrong| self.unreadable(wrong))
     }
 
     /// Rows by full key. The lock is held throughout: what the follower writes meanwhile is still shadowed.
@@ -124,11 +122,12 @@ impl Overlay {
         let Some(range) = bounds(prefix, after, descending) else { return Ok(Vec::new()) };
         let shadows =
             inner.rows.range::<[u8], _>((range.0.as_ref().map(Vec::as_slice), range.1.as_ref().map(Vec::as_slice)));
-        let settled = below.map(|below| below.range::<Vec<u8>, _>(range.clone())).into_iter().flatten();
         let rows = guarded(|| {
             if descending {
-                join(shadows.rev(), settled.rev(), limit, |shadow, settled| shadow > settled)
+                let settled = below.map(|below| below.descending(range.clone())).transpose()?.into_iter().flatten();
+                join(shadows.rev(), settled, limit, |shadow, settled| shadow > settled)
             } else {
+                let settled = below.map(|below| below.ascending(range.clone())).transpose()?.into_iter().flatten();
                 join(shadows, settled, limit, |shadow, settled| shadow < settled)
             }
         });
@@ -161,7 +160,7 @@ pub(super) fn panic_words(panic: &(dyn std::any::Any + Send)) -> String {
     format!("sled panicked: {}", words.unwrap_or("without words"))
 }
 
-type Range = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+pub(super) type Range = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
 /// The range of keys to look at; `None` when it is empty (a `BTreeMap` panics at a reversed one).
 fn bounds(prefix: &[u8], after: Option<&[u8]>, descending: bool) -> Option<Range> {
@@ -190,7 +189,7 @@ fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
 
 fn join<'a>(
     shadows: impl Iterator<Item = (&'a Vec<u8>, &'a Shadow)>,
-    settled: impl Iterator<Item = sled::Result<(sled::IVec, sled::IVec)>>,
+    settled: impl Iterator<Item = sled::Result<Row>>,
     limit: usize,
     is_first: impl Fn(&[u8], &[u8]) -> bool,
 ) -> sled::Result<Vec<Row>> {
@@ -200,7 +199,7 @@ fn join<'a>(
         let take_shadow = match (shadows.peek(), settled.peek()) {
             (None, None) => break,
             (Some(_), None) => true,
-            (Some((shadow, _)), Some(Ok((key, _)))) if shadow.as_slice() == key.as_ref() => {
+            (Some((shadow, _)), Some(Ok((key, _)))) if *shadow == key => {
                 settled.next();
                 true
             }
@@ -212,8 +211,7 @@ fn join<'a>(
                 rows.push((key.clone(), value.to_vec()));
             }
         } else if let Some(row) = settled.next() {
-            let (key, value) = row?;
-            rows.push((key.to_vec(), value.to_vec()));
+            rows.push(row?);
         }
     }
     Ok(rows)
