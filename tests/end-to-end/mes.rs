@@ -11,20 +11,22 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use issuance::public_key::{hex, sha256};
 use line::{Device, Line, Options};
 use proto::{
     ca::v1::{GetLotRequest as CaGetLot, lot_service_client::LotServiceClient},
     station::v1::{
-        AuthoriseLotRequest, BatchStartIssuancesRequest, GetLotRequest, StartIssuanceRequest, issuance::State,
-        start_issuance_result::Outcome,
+        AuthoriseLotRequest, BatchStartIssuancesRequest, GetLotRequest, ReportLotRequest, StartIssuanceRequest,
+        issuance::State, start_issuance_result::Outcome,
     },
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
-use tonic::Code;
+use tonic::{Code, Status};
 
 use crate::{
     asking::{bounded, complete, line_of, mes, open_lot, refusal, scan, settled, start, told},
+    commands::{agent, json as json_of},
     looking::run,
 };
 
@@ -48,6 +50,16 @@ fn openssl(directory: &Path, arguments: &[&str]) -> Vec<u8> {
     let out = Command::new("openssl").args(arguments).current_dir(directory).output().unwrap();
     assert!(out.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
     out.stdout
+}
+
+/// What a report says, once OpenSSL has verified it with the product's root.
+fn said_by(report: &str, directory: &Path) -> Value {
+    fs::write(directory.join("report.jws"), report).unwrap();
+    let mut script = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/verify-lot-report.sh"));
+    script.args(["report.jws", "pki/product/root.pem"]).current_dir(directory);
+    let ran = run(script);
+    assert_eq!(ran.status.code(), Some(0), "{}", ran.err);
+    serde_json::from_slice(&ran.out).unwrap()
 }
 
 /// What the brand owner signs: so many devices whose serials begin with `SN-`.
@@ -126,6 +138,72 @@ async fn a_signed_lot_is_opened_at_the_station() {
     let away = bounded("a refusal", mes(&line).authorise_lot(request)).await.unwrap_err();
     assert_eq!(refusal(&away).1, "AUTHORITY_AWAY", "{away:?}");
     assert!(service::status::retry_after(&away).is_some(), "{away:?}");
+    line.stop().unwrap();
+}
+
+async fn report(line: &Line, caller: &str, name: &str) -> Result<String, Status> {
+    let request = ReportLotRequest { name: name.into() };
+    let mut parts = bounded("a report", line.client(caller).unwrap().report_lot(request)).await?.into_inner();
+    let mut report = String::new();
+    while let Some(part) = bounded("a part", parts.message()).await? {
+        report += &part.part;
+    }
+    Ok(report)
+}
+
+/// The CA's signed report comes through the station, and OpenSSL verifies it, in a call and on the command line; of a lot that
+/// the CA does not know there is none; who may not have one is refused; and while the CA is away the call says when to come
+/// again.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_signed_report_comes_through_the_station() {
+    let place = tempfile::tempdir().unwrap();
+    let directory = Some(place.path().to_owned());
+    openssl(place.path(), &["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", "brand.key"]);
+    openssl(place.path(), &["pkey", "-in", "brand.key", "-pubout", "-out", "brand.pub"]);
+    let ca_extra = "[[lots.brand_owner]]\nkey = \"brand.pub\"\n".into();
+    let mut line = start(Options { directory, ca_extra, ..line_of(0, 1) }).await;
+    fs::write(place.path().join("order.jws"), order(place.path(), "order-1", "WO-1", 3)).unwrap();
+    let order = place.path().join("order.jws").to_string_lossy().into_owned();
+    let opened = json_of(&agent(&line, &["lot", "authorise", &order, "--json"]));
+    assert_eq!((&opened["name"], &opened["authorisation_id"]), (&"lots/WO-1".into(), &"order-1".into()));
+    let issued = complete(&line, scan("WO-1", "SN-1", "fixture-1")).await;
+
+    let out = place.path().join("by-command.jws").to_string_lossy().into_owned();
+    let ran = agent(&line, &["lot", "report", "WO-1", "--out", &out]);
+    assert_eq!(ran.status.code(), Some(0), "{}", ran.err);
+    for report in [report(&line, "auditor-1", "lots/WO-1").await.unwrap(), fs::read_to_string(out).unwrap()] {
+        let said = said_by(&report, place.path());
+        assert_eq!(
+            (&said["ordered"], &said["issued"], &said["authorisation"]["jti"]),
+            (&3.into(), &1.into(), &"order-1".into())
+        );
+        let certificate = &said["certificates"][0];
+        assert_eq!(
+            (&certificate["device_serial"], &certificate["sha256"]),
+            (&"SN-1".into(), &hex(&sha256(&issued.certificate)).into())
+        );
+    }
+
+    open_lot(&line, "LOT-1", "device-ca", 5).await;
+    let unknown = report(&line, "mes-1", "lots/LOT-1").await.unwrap_err();
+    assert_eq!(refusal(&unknown), (Code::NotFound, "LOT_UNKNOWN".into(), String::new()), "{unknown:?}");
+    let wrong = report(&line, "mes-1", "WO-1").await.unwrap_err();
+    assert_eq!(refusal(&wrong), (Code::InvalidArgument, "INVALID_ARGUMENT".into(), "name".into()));
+    let listed = agent(&line, &["lot", "list"]);
+    assert_eq!(
+        listed.text().lines().map(|lot| lot.split(' ').next().unwrap_or_default()).collect::<Vec<_>>(),
+        ["LOT-1", "WO-1"]
+    );
+    let closed = json_of(&agent(&line, &["lot", "close", "WO-1", "--json"]));
+    assert_eq!(
+        (&closed["state"], &json_of(&agent(&line, &["lot", "show", "WO-1", "--json"]))),
+        (&"CLOSED".into(), &closed)
+    );
+
+    line.stop_ca().unwrap();
+    let away = report(&line, "mes-1", "lots/WO-1").await.unwrap_err();
+    assert_eq!(refusal(&away), (Code::Unavailable, "AUTHORITY_AWAY".into(), String::new()), "{away:?}");
+    assert!(service::status::retry_after(&away).is_some() && away.message().contains("there is no report"), "{away:?}");
     line.stop().unwrap();
 }
 
@@ -213,6 +291,7 @@ impl Python {
         command.arg("--station").arg(line.station_url().trim_start_matches("https://"));
         command.arg("--certificate").arg(file("mes-1.pem")).arg("--key").arg(file("mes-1.key"));
         command.arg("--trust").arg(file("root.pem")).arg("--authorisation").arg(authorisation);
+        command.arg("--signed-report").arg(report.with_extension("jws"));
         command.arg("--report").arg(report).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (into, out) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
@@ -278,6 +357,9 @@ async fn the_client_in_python_works_off_a_lot() {
     client.into = None;
     let status = client.child.wait().unwrap();
     assert!(status.success(), "{status}");
+
+    let signed = said_by(&fs::read_to_string(report.with_extension("jws")).unwrap(), place.path());
+    assert_eq!((&signed["issued"], &signed["used"], &signed["lot"]), (&100.into(), &100.into(), &"WO-1".into()));
 
     let report = fs::read_to_string(report).unwrap();
     let rows: Vec<Vec<&str>> = report.lines().skip(1).map(|row| row.split(',').collect()).collect();

@@ -19,7 +19,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, PublicKeyData as _, SubjectPublicKeyInfo,
 };
-use service::tls::Listener;
+use service::{limits::Limits, tls::Listener};
 use time::{Duration, OffsetDateTime};
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tonic::{Request, Response, Status};
@@ -46,7 +46,7 @@ impl Rogue {
         fs::write(pki.join("root.pem"), root.pem()).unwrap();
         fs::write(pki.join("device-ca.pem"), trusted.pem()).unwrap();
         let files = line.control_plane().server("rogue").unwrap();
-        let listener = Listener::bind(([127, 0, 0, 1], 0).into(), &files).await.unwrap();
+        let listener = Listener::bind(([127, 0, 0, 1], 0).into(), &files, &Limits::OF_A_CA).await.unwrap();
         let address = listener.local_address();
         let (made, held) = (Arc::<Mutex<Vec<String>>>::default(), Arc::new(Semaphore::new(0)));
         let answers =

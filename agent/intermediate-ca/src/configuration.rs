@@ -13,6 +13,7 @@ use journal::LogOptions;
 use service::{
     command::Client,
     configuration::{File, Mistakes, Table},
+    limits::Limits,
     roles::Callers,
     tls::TlsFiles,
 };
@@ -31,6 +32,8 @@ pub struct Configuration {
     pub listen: Listen,
     /// Who may call.
     pub callers: Callers,
+    /// How often, and over how many connections.
+    pub limits: Limits,
     /// Where and how devices enrol by EST.
     pub est: Option<EstSettings>,
     /// How the commands that call the running CA do so.
@@ -83,8 +86,8 @@ impl Configuration {
         let parsed = parse(&file.root(), file.path());
         file.finish()?;
         match parsed {
-            Some((listen, callers, est, client, token, authority)) => {
-                Ok(Self { listen, callers, est, client, token, authority, sha256 })
+            Some((listen, callers, limits, est, client, token, authority)) => {
+                Ok(Self { listen, callers, limits, est, client, token, authority, sha256 })
             }
             // What is missing was collected as a mistake, and `finish` told it.
             None => Err(Mistakes(Vec::new())),
@@ -92,7 +95,7 @@ impl Configuration {
     }
 }
 
-type Parts = (Listen, Callers, Option<EstSettings>, Option<Client>, Token, AuthoritySettings);
+type Parts = (Listen, Callers, Limits, Option<EstSettings>, Option<Client>, Token, AuthoritySettings);
 
 fn parse(root: &Table<'_>, file: &Path) -> Option<Parts> {
     let name = root.parsed("name", parse_origin);
@@ -108,6 +111,7 @@ fn parse(root: &Table<'_>, file: &Path) -> Option<Parts> {
         Some(Listen { address: address?, files: files? })
     });
     let callers = Callers::from_table(root);
+    let limits = Limits::from_table(root, Limits::OF_A_CA);
     // A client that was given wrong is a mistake already.
     let client = root.optional_table("client").and_then(|table| Client::from_table(&table));
     let lots = lots::parse(root);
@@ -167,7 +171,7 @@ fn parse(root: &Table<'_>, file: &Path) -> Option<Parts> {
         lots,
         crl,
     };
-    Some((listen?, callers, est, client, token?, authority))
+    Some((listen?, callers, limits, est, client, token?, authority))
 }
 
 /// `[checkpoints]`, each of its keys optional: where the log of this journal is. A station reads its own with the same words.

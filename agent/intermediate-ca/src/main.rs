@@ -190,9 +190,8 @@ fn serve(configuration: Configuration) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let crls = configuration.authority.crl.as_ref().and_then(|crl| crl.address);
-        let server =
-            Server::bind(&configuration.listen, crls, configuration.est.as_ref(), configuration.callers, authority)
-                .await?;
+        let Configuration { listen, est, callers, limits, .. } = configuration;
+        let server = Server::bind(&listen, crls, est.as_ref(), callers, limits, authority).await?;
         if let Some(address) = server.crl_address() {
             let _ = writeln!(std::io::stdout(), "http://{address}/crl/");
         }

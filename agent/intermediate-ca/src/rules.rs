@@ -22,8 +22,8 @@ const PLANNERS: &[Role] = &[Supervisor, Mes];
 const BEARERS: &[Role] = &[Supervisor, Mes, Station];
 /// Who may widen lots, open them again and scrap.
 const SUPERVISORS: &[Role] = &[Supervisor];
-/// Who may have a report signed.
-const REPORTERS: &[Role] = &[Supervisor, Mes, Auditor, Administrator];
+/// Who may have a report signed. A station passes it on to whom its own rules let have it.
+const REPORTERS: &[Role] = &[Supervisor, Mes, Auditor, Administrator, Station];
 
 /// Every RPC of the CA, in the order of its protos.
 pub const RULES: &[Rule] = &[

@@ -10,7 +10,9 @@ use service::{
     crash,
     gate::Gate,
     grpc::server,
-    http, restart,
+    http,
+    limits::Limits,
+    restart,
     roles::Callers,
     shutdown::Shutdown,
     tls::{HttpAcceptor, Listener, TlsError},
@@ -46,6 +48,7 @@ pub struct Server {
     est: Option<(TcpListener, HttpAcceptor, Arc<EstSettings>)>,
     authority: Authority,
     callers: Callers,
+    limits: Limits,
 }
 
 /// Why a server stopped.
@@ -81,9 +84,10 @@ impl Server {
         crls: Option<SocketAddr>,
         est: Option<&EstSettings>,
         callers: Callers,
+        limits: Limits,
         authority: Authority,
     ) -> Result<Self, ServeError> {
-        let listener = Listener::bind(listen.address, &listen.files).await.map_err(ServeError::Listen)?;
+        let listener = Listener::bind(listen.address, &listen.files, &limits).await.map_err(ServeError::Listen)?;
         info!(address = %listener.local_address(), "listening");
         let crls = match crls {
             Some(address) => Some(http::bind(address).await.map_err(ServeError::ListenPlainly)?),
@@ -97,7 +101,7 @@ impl Server {
             }
             None => None,
         };
-        Ok(Self { listener, crls, est, authority, callers })
+        Ok(Self { listener, crls, est, authority, callers, limits })
     }
 
     /// Where the CRLs are served, with the port that port 0 became.
@@ -121,7 +125,7 @@ impl Server {
     /// Serves until `shutdown`, answers what is under way, and closes the authority. While the journal's disk is at fault,
     /// `well` says whether it still is; then a restart is requested, and nothing is closed.
     pub async fn serve(self, shutdown: Shutdown, well: impl Well) -> Result<(), ServeError> {
-        let Self { listener, crls, est, authority, callers } = self;
+        let Self { listener, crls, est, authority, callers, limits } = self;
         let keeping = tokio::spawn({
             let authority = authority.clone();
             async move { authority.keep_crls().await }
@@ -151,7 +155,7 @@ impl Server {
                 .with_service_name("grpc.health.v1.Health")
         };
         let callers = Door { callers, authority: authority.clone() };
-        let gate = Gate::new(callers.clone(), RULES);
+        let gate = Gate::new(callers.clone(), RULES, &limits);
         let lots = LotServiceServer::new(Lots { authority: authority.clone() });
         let administration = Administration { authority: authority.clone(), callers, est_clients };
         let administration = AdministrationServiceServer::new(administration);

@@ -7,7 +7,7 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tonic::{
@@ -18,6 +18,7 @@ use tonic::{
 use tower::{Layer, Service};
 
 use crate::{
+    limits::{Limits, Rates},
     roles::{Caller, Callers, Role},
     status,
     tls::Peer,
@@ -58,17 +59,18 @@ impl Door for Callers {
     }
 }
 
-/// The layer: `server().layer(Gate::new(callers, RULES))`.
+/// The layer: `server().layer(Gate::new(callers, RULES, &limits))`.
 #[derive(Debug, Clone)]
 pub struct Gate<D> {
     door: D,
     rules: &'static [Rule],
+    rates: Rates,
 }
 
 impl<D> Gate<D> {
-    /// A gate with these rules.
-    pub fn new(door: D, rules: &'static [Rule]) -> Self {
-        Self { door, rules }
+    /// A gate with these rules, for so many calls of each client certificate.
+    pub fn new(door: D, rules: &'static [Rule], limits: &Limits) -> Self {
+        Self { door, rules, rates: Rates::new(limits) }
     }
 }
 
@@ -89,13 +91,17 @@ pub struct Gated<D, S> {
 
 impl<D: Door> Gate<D> {
     fn admit<B>(&self, request: &mut http::Request<B>) -> Result<(), Status> {
+        // What is refused costs us as well: it is counted first.
+        if let Some(peer) = request.extensions().get::<Peer>() {
+            self.rates.count(peer.fingerprint_sha256, Instant::now()).map_err(|after| too_often(peer, after))?;
+        }
         let called = request.uri().path().trim_start_matches('/').split_once('/');
         let (service, method) = called.unwrap_or_default();
         if OPEN.contains(&service) {
             return Ok(());
         }
         let Some(rule) = self.rules.iter().find(|rule| (rule.service, rule.method) == (service, method)) else {
-            return Err(Status::new(Code::Unimplemented, "there is no such call here"));
+            return Err(status::refused(Code::Unimplemented, "NO_SUCH_CALL", "there is no such call here"));
         };
         let allowed = [rule.roles, rule.with_pin].concat();
         let caller = self.door.admit(request.extensions().get::<Peer>(), &allowed)?;
@@ -124,16 +130,58 @@ where
         if let Err(status) = self.gate.admit(&mut request) {
             return Box::pin(async move { Ok(status.into_http()) });
         }
+        let own = deadline(request.headers());
+        let time = own.map_or(ANSWER_TIME, |own| own.min(ANSWER_TIME));
+        // From now on, and not from when it is first looked at: tonic's own end of the same time says CANCELLED.
+        let late = tokio::time::sleep(time);
         let answering = self.inner.call(request);
         Box::pin(async move {
-            match tokio::time::timeout(ANSWER_TIME, answering).await {
-                Ok(answer) => answer,
-                Err(_) => {
-                    let message = format!("no answer within {} s; ask again", ANSWER_TIME.as_secs());
+            tokio::select! {
+                biased;
+                answer = answering => answer.map(explained),
+                () = late => {
+                    let message = match own {
+                        Some(own) if own < ANSWER_TIME => format!("no answer within the {own:?} that the call was given; ask again"),
+                        _ => format!("no answer within {} s; ask again", ANSWER_TIME.as_secs()),
+                    };
                     Ok(status::refused(Code::DeadlineExceeded, "ANSWER_LATE", message).into_http())
                 }
             }
         })
+    }
+}
+
+fn too_often(peer: &Peer, after: Duration) -> Status {
+    let message =
+        "this client certificate calls more often than [limits] calls_per_second lets it; ask again after the delay";
+    status::too_often(&format!("client:{}", peer.common_name), message, after)
+}
+
+/// The time that the caller gives the call: `grpc-timeout`, at most eight digits and a unit (gRPC over HTTP2, "Requests").
+/// One that is not understood is none.
+fn deadline(headers: &http::HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number =
+        digits.parse::<u64>().ok().filter(|_| digits.len() <= 8 && digits.bytes().all(|b| b.is_ascii_digit()))?;
+    Some(match unit {
+        "H" => Duration::from_secs(number * 3600),
+        "M" => Duration::from_secs(number * 60),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
+/// What tonic says by itself, of messages that it cannot read, gets a reason as every other answer has.
+fn explained(answer: Response<Body>) -> Response<Body> {
+    match Status::from_header_map(answer.headers()) {
+        Some(status) if status.code() != Code::Ok && status.details().is_empty() => {
+            status::explained(&status).into_http()
+        }
+        _ => answer,
     }
 }
 
@@ -159,4 +207,42 @@ pub fn table(rules: &[Rule]) -> String {
         text += &format!("| `{}/{}` | {} |\n", rule.service, rule.method, may.join(" | "));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every unit, and what is no time.
+    #[test]
+    fn deadlines_are_read() {
+        let read = |text: &str| {
+            let mut headers = http::HeaderMap::new();
+            headers.insert("grpc-timeout", text.parse().unwrap());
+            deadline(&headers)
+        };
+        for (text, millis) in
+            [("2H", 7_200_000), ("3M", 180_000), ("4S", 4_000), ("50m", 50), ("0n", 0), ("99999999u", 99_999)]
+        {
+            assert_eq!(read(text).map(|time| time.as_millis()), Some(millis), "{text}");
+        }
+        assert_eq!(read("7n"), Some(Duration::from_nanos(7)));
+        for text in ["", "m", "5", "-5m", "+5m", "5s", "123456789m", "5 m", "S5"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+        assert_eq!(deadline(&http::HeaderMap::new()), None);
+    }
+
+    /// What tonic answers by itself comes with a reason, and what already has one stays as it is.
+    #[test]
+    fn every_refusal_has_a_reason() {
+        let ours = status::refused(Code::FailedPrecondition, "LOT_CLOSED", "the lot is closed").into_http::<Body>();
+        let kept = Status::from_header_map(explained(ours).headers()).unwrap();
+        assert_eq!((kept.code(), status::reason(&kept).as_deref()), (Code::FailedPrecondition, Some("LOT_CLOSED")));
+        let plain = Status::internal("Missing request message.").into_http::<Body>();
+        let told = Status::from_header_map(explained(plain).headers()).unwrap();
+        assert_eq!((told.code(), status::reason(&told).as_deref()), (Code::InvalidArgument, Some("MALFORMED_MESSAGE")));
+        let whole = explained(Response::new(Body::empty()));
+        assert!(whole.headers().is_empty());
+    }
 }

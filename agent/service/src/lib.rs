@@ -15,6 +15,7 @@ pub mod doctor;
 pub mod gate;
 pub mod grpc;
 pub mod http;
+pub mod limits;
 pub mod metrics;
 pub mod restart;
 pub mod roles;

@@ -58,6 +58,77 @@ pub fn retry_later(reason: &str, message: impl Into<String>, after: Duration) ->
     Status::with_error_details(Code::Unavailable, message, details)
 }
 
+/// The caller asks more often than it may: `RESOURCE_EXHAUSTED`, to be repeated unchanged after `after`. `subject` is whose quota
+/// it is.
+pub fn too_often(subject: &str, message: impl Into<String>, after: Duration) -> Status {
+    let message = message.into();
+    let mut details = ErrorDetails::with_error_info("RATE_EXCEEDED", DOMAIN, []);
+    details.set_retry_info(Some(after)).add_quota_failure_violation(subject, message.clone());
+    Status::with_error_details(Code::ResourceExhausted, message, details)
+}
+
+/// A status of tonic's own, which has no reason, with one. What says that a message cannot be read is the caller's mistake:
+/// `INVALID_ARGUMENT` `MALFORMED_MESSAGE`, with the field where it is known, and one that is too long `RESOURCE_EXHAUSTED`
+/// `MESSAGE_TOO_LARGE`, as gRPC has it elsewhere.
+pub fn explained(status: &Status) -> Status {
+    let text = status.message();
+    let (code, reason, message) = match status.code() {
+        Code::OutOfRange if text.contains("message length too large") => {
+            (Code::ResourceExhausted, "MESSAGE_TOO_LARGE", format!("{text}; send less in one message"))
+        }
+        Code::Internal if UNREADABLE.iter().any(|known| text.starts_with(known)) => {
+            (Code::InvalidArgument, "MALFORMED_MESSAGE", format!("{text}; send it as the proto says"))
+        }
+        code => (code, upper_snake(code), text.to_owned()),
+    };
+    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, []);
+    if let Some((field, problem)) = text.strip_prefix(UNDECODED).and_then(undecoded) {
+        details.add_bad_request_violation(field, problem);
+    }
+    Status::with_error_details_and_metadata(code, message, details, status.metadata().clone())
+}
+
+/// Leads what prost says of a message.
+const UNDECODED: &str = "failed to decode Protobuf message: ";
+/// What tonic says of a message that it cannot read.
+const UNREADABLE: [&str; 4] =
+    [UNDECODED, "Missing request message", "Unexpected EOF", "protocol error: received message"];
+
+/// The field's path and the problem of `Outer.field: Inner.field: problem`.
+fn undecoded(text: &str) -> Option<(String, &str)> {
+    let (mut path, mut rest) = (Vec::new(), text);
+    while let Some((place, after)) = rest.split_once(": ")
+        && let Some((_, field)) = place.split_once('.').filter(|_| !place.contains(' '))
+    {
+        path.push(field);
+        rest = after;
+    }
+    (!path.is_empty()).then(|| (path.join("."), rest))
+}
+
+/// `google.rpc.Code` as the proto names it.
+fn upper_snake(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
 /// The reason that a status carries, if it is one of ours.
 pub fn reason(status: &Status) -> Option<String> {
     let info = status.get_details_error_info()?;
@@ -173,6 +244,39 @@ mod tests {
         assert_eq!(parameters(&status), [("lot".to_owned(), "LOT-1".to_owned())]);
         let foreign = Status::unavailable("busy");
         assert_eq!((reason(&foreign), retry_after(&foreign), parameters(&foreign)), (None, None, Vec::new()));
+    }
+
+    /// A caller that asks too often learns whose quota it is, and when to come again.
+    #[test]
+    fn quotas_reach_the_client() {
+        let status = received(&too_often("client:mes-1", "too often", Duration::from_millis(2)));
+        assert_eq!((status.code(), reason(&status).as_deref()), (Code::ResourceExhausted, Some("RATE_EXCEEDED")));
+        assert_eq!(retry_after(&status), Some(Duration::from_millis(2)));
+        let violations = status.get_details_quota_failure().unwrap().violations;
+        assert_eq!((violations.len(), violations[0].subject.as_str()), (1, "client:mes-1"));
+        assert!(!may_have_been_done(&status));
+    }
+
+    /// A message that cannot be read names its field; one that is too long, and what tonic says besides, has a reason.
+    #[test]
+    fn what_tonic_says_is_explained() {
+        let told = |status: Status| {
+            let told = received(&explained(&status));
+            (told.code(), reason(&told).unwrap(), super::fields(&told))
+        };
+        let utf8 = "failed to decode Protobuf message: BatchStartIssuancesRequest.requests: StartIssuanceRequest.lot: invalid \
+                    string value: data is not UTF-8 encoded";
+        let malformed = |field: &[&str]| {
+            let fields = field.iter().map(|field| (*field).to_owned()).collect::<Vec<_>>();
+            (Code::InvalidArgument, "MALFORMED_MESSAGE".to_owned(), fields)
+        };
+        assert_eq!(told(Status::internal(utf8)), malformed(&["requests.lot"]));
+        assert_eq!(told(Status::internal("failed to decode Protobuf message: buffer underflow")), malformed(&[]));
+        assert_eq!(told(Status::internal("Missing request message.")), malformed(&[]));
+        let long = "Error, decoded message length too large: found 5000000 bytes, the limit is: 4194304 bytes";
+        assert_eq!(told(Status::out_of_range(long)), (Code::ResourceExhausted, "MESSAGE_TOO_LARGE".into(), vec![]));
+        assert_eq!(told(Status::internal("on our side")), (Code::Internal, "INTERNAL".into(), vec![]));
+        assert_eq!(told(Status::unimplemented("gzip")), (Code::Unimplemented, "UNIMPLEMENTED".into(), vec![]));
     }
 
     /// The causes below a status are told once each.

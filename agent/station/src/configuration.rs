@@ -20,6 +20,7 @@ use keystore::KeystoreSettings;
 use service::{
     command::{self, Client},
     configuration::{File, Mistakes, Table},
+    limits::Limits,
     metrics,
     roles::Callers,
     tls::TlsFiles,
@@ -59,6 +60,8 @@ pub struct StationConfiguration {
     pub metrics: Option<SocketAddr>,
     /// Who may call.
     pub callers: Callers,
+    /// How often, and over how many connections.
+    pub limits: Limits,
     /// The CA.
     pub authority: AuthoritySettings,
     /// What waits for it.
@@ -170,6 +173,7 @@ impl StationConfiguration {
         let listen = root.table("listen").and_then(|table| listen(&table));
         let metrics = metrics::address(root);
         let callers = Callers::from_table(root);
+        let limits = Limits::from_table(root, Limits::OF_A_STATION);
         let authority = root.table("authority").and_then(|table| authority::read(&table));
         let queue = queue(root.optional_table("queue").as_ref());
         let profiles = profiles(root);
@@ -193,6 +197,7 @@ impl StationConfiguration {
             listen: listen?,
             metrics,
             callers,
+            limits,
             authority: authority?,
             queue,
             profiles: Profiles::new(profiles),

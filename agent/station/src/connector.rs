@@ -1,10 +1,11 @@
 //! How a CA is asked. The queue sees this trait; each kind of CA is one file beside it.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, pin::Pin, time::Duration};
 
 use intermediate_ca::residency::Shown;
 use issuance::{DeviceSerial, Input, IssuanceId, LotName, ProfileName, residency::SealedCertificate};
 use journal::{Hash, Note, VerifyingKey};
+use tokio_stream::Stream;
 use tonic::Status;
 
 use crate::ledger::SignedLot;
@@ -123,11 +124,17 @@ pub trait Witnessing: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Witnessed, Unanswered>> + Send;
 }
 
-/// A CA that keeps what brand owners sign.
+/// A signed report, in parts as they come.
+pub type Report = Pin<Box<dyn Stream<Item = Result<String, Status>> + Send>>;
+
+/// A CA that keeps what brand owners sign, and signs what became of it. Errors are what the caller is told.
 #[tonic::async_trait]
 pub trait LotAuthority: Send + Sync + 'static {
-    /// Brings it what a brand owner signed, and says what it took. The error is what the caller is told.
+    /// Brings it what a brand owner signed, and says what it took.
     async fn authorise(&self, authorisation: String) -> Result<SignedLot, Status>;
+
+    /// Has it sign the report of a lot.
+    async fn report(&self, lot: LotName) -> Result<Report, Status>;
 }
 
 /// A CA that takes batches.

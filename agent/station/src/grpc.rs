@@ -10,8 +10,9 @@ use issuance::{CommonName, DeviceSerial, FixtureName, IssuanceId, LotName, Profi
 use proto::station::v1::{self as wire, station_service_server::StationService};
 use secrecy::SecretString;
 use service::{crash, gate, restart, roles::Caller, status};
-use tokio_stream::Stream;
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Code, Request, Response, Status};
+use tracing::info;
 
 use crate::{
     board::{Board, HaltedBy},
@@ -36,7 +37,7 @@ use fields::{issuance_name, lot_name, next_page, page_size, page_token, short, s
 /// A label on a million devices is the largest work order that anybody could mean.
 const QUANTITY_MOST: u32 = 10_000_000;
 /// The CA takes no longer one (`ca.v1`).
-const AUTHORISATION_MOST: usize = 1 << 20;
+pub(crate) const AUTHORISATION_MOST: usize = 1 << 20;
 /// The queue drains at the CA's rate; asking sooner than this changes nothing.
 const QUEUE_FULL_RETRY: Duration = Duration::from_secs(10);
 
@@ -347,6 +348,20 @@ impl StationService for StationApi {
         let next_page_token = next_page(found.len(), size, found.last().map(|(index, ..)| *index));
         let lots = found.iter().map(|(_, name, row)| view::lot(name, row)).collect();
         Ok(Response::new(wire::ListLotsResponse { lots, next_page_token }))
+    }
+
+    type ReportLotStream = Pin<Box<dyn Stream<Item = Result<wire::LotReportPart, Status>> + Send>>;
+
+    async fn report_lot(
+        &self,
+        request: Request<wire::ReportLotRequest>,
+    ) -> Result<Response<Self::ReportLotStream>, Status> {
+        let caller = gate::caller(&request)?.name;
+        let lot = lot_name(&request.into_inner().name)?;
+        let report = self.lots.report(lot.clone()).await?;
+        // The CA's record names this station.
+        info!(%lot, caller, "a lot's report is passed on");
+        Ok(Response::new(Box::pin(report.map(|part| part.map(|part| wire::LotReportPart { part })))))
     }
 
     async fn get_health(&self, _: Request<wire::GetHealthRequest>) -> Result<Response<wire::Health>, Status> {

@@ -119,7 +119,7 @@ pub async fn run(
     let StationConfiguration { listen, callers, authority, queue, fixtures: settings, devices, .. } = &configuration;
     make_directory(&configuration.journal)?;
     make_directory(devices)?;
-    let listener = Listener::bind(listen.address, &listen.tls).await?;
+    let listener = Listener::bind(listen.address, &listen.tls, &configuration.limits).await?;
     // Whoever makes a second certificate when asked again is listened to for longer than the queue waits.
     let longer = if authority.terms.repeats == Repeats::New { submission::LATE_MOST } else { Duration::ZERO };
     let connector = GrpcConnector::new(authority, queue.timeout + longer)?;
@@ -175,14 +175,17 @@ pub async fn run(
         .map_err(|source| StationError::Start { what: "the count of supervisors' tries", source })?;
     let api = StationApi::new(Arc::clone(&ledger), Arc::clone(&fixtures), Arc::clone(&board), supervisors, lots)
         .with_health(Health::of(&configuration));
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        // The descriptors hold the CA's service as well, which does not answer here.
-        .with_service_name("station.v1.StationService")
-        .with_service_name("grpc.health.v1.Health")
-        .build_v1()
-        .map_err(|source| StationError::Start { what: "reflection", source: io::Error::other(source) })?;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // The descriptors hold the CA's service as well, which does not answer here.
+            .with_service_name("station.v1.StationService")
+            .with_service_name("grpc.health.v1.Health")
+    };
+    let failed = |source| StationError::Start { what: "reflection", source: io::Error::other(source) };
+    // Python's grpcio-reflection and older grpcurl know the alpha alone.
+    let (reflection, alpha) = (reflection().build_v1().map_err(failed)?, reflection().build_v1alpha().map_err(failed)?);
 
     let metrics = match configuration.metrics {
         Some(address) => {
@@ -202,9 +205,10 @@ pub async fn run(
     crash::point("station.start.serving");
     ready(address);
     let served = grpc_server::server()
-        .layer(Gate::new(callers.clone(), RULES))
+        .layer(Gate::new(callers.clone(), RULES, &configuration.limits))
         .add_service(health_service)
         .add_service(reflection)
+        .add_service(alpha)
         .add_service(StationServiceServer::new(api).max_decoding_message_size(MESSAGE_BYTES_MAX))
         .serve_with_incoming_shutdown(listener.incoming(), shutdown.requested())
         .await;

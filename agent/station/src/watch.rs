@@ -4,12 +4,13 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use journal::{Journal, JournalError};
 use proto::station::v1 as wire;
+use service::status;
 use tokio::{
     sync::{broadcast::error::RecvError, mpsc},
     time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_stream::{Stream, wrappers::ReceiverStream};
-use tonic::{Code, Status};
+use tonic::Status;
 
 use crate::{board::Board, fixtures::Fixtures, ledger::Ledger, view};
 
@@ -17,6 +18,8 @@ use crate::{board::Board, fixtures::Fixtures, ledger::Ledger, view};
 const BUFFER: usize = 64;
 /// Entries read from the journal in one go while a watcher catches up.
 const CATCH_UP: u64 = 256;
+/// A station that starts anew is there again about then.
+const RETRY: Duration = Duration::from_secs(1);
 /// A station's state is told at most this often: a person sees no difference, and 32 fixtures stay cheap.
 const STATE_EVERY: Duration = Duration::from_millis(100);
 
@@ -97,7 +100,8 @@ impl Watcher {
                 Ok(()) = link.changed() => state_due = true,
                 () = &mut stop => {
                     let words = format!("the station is stopping: watch again from sequence {}", self.next);
-                    let _ = self.sender.send(Err(Status::new(Code::Unavailable, words))).await;
+                    let stopping = status::retry_later("STATION_STOPPING", words, RETRY);
+                    let _ = self.sender.send(Err(stopping)).await;
                     return Ok(());
                 }
                 () = self.sender.closed() => return Ok(()),
@@ -118,7 +122,7 @@ impl Watcher {
                     }
                 }
                 Err(error) => {
-                    let status = Status::new(Code::Unavailable, service::in_full(&error));
+                    let status = status::retry_later("JOURNAL_UNREADABLE", service::in_full(&error), RETRY);
                     let _ = self.sender.send(Err(status)).await;
                     return Err(Over);
                 }

@@ -21,6 +21,8 @@ from station.v1 import station_pb2_grpc
 
 # A call that is not answered by then is asked again. Where no fixture is named, the station looks at its devices: ten seconds.
 DEADLINE = 20.0
+# The CA goes through every certificate of the lot before it signs.
+REPORT_DEADLINE = 60.0
 # Of calls that are not answered: 0.1 s, doubled up to this, each with jitter so that a hundred clients do not come at once.
 PAUSE_MOST = 5.0
 # As the station's: a list of a thousand issuances with their certificates fits.
@@ -92,6 +94,14 @@ class Station:
     def authorise_lot(self, authorisation: str) -> api.Lot:
         return self._call(self._stub.AuthoriseLot, api.AuthoriseLotRequest(authorisation=authorisation))
 
+    def report_lot(self, lot: str) -> str:
+        """The report of a lot as its CA signs it now: a JWS, to be kept as it is."""
+
+        def whole(request, timeout):
+            return "".join(part.part for part in self._stub.ReportLot(request, timeout=timeout))
+
+        return self._call(whole, api.ReportLotRequest(name=f"lots/{lot}"), REPORT_DEADLINE)
+
     def start(self, requests: list[api.StartIssuanceRequest]) -> list[api.Issuance | Refused]:
         """Starts up to 256 issuances; each is answered by itself."""
         answer = self._call(self._stub.BatchStartIssuances, api.BatchStartIssuancesRequest(requests=requests))
@@ -142,12 +152,12 @@ class Station:
                 failures += 1
                 self._pause(failures, f"the watch ended, and goes on after {after}", error)
 
-    def _call(self, method, request):
+    def _call(self, method, request, deadline=DEADLINE):
         """One call, repeated until the station answers. What it refuses for good is `Refused`."""
         failures = 0
         while True:
             try:
-                return method(request, timeout=DEADLINE)
+                return method(request, timeout=deadline)
             except grpc.RpcError as error:
                 if not _may_be_repeated(error):
                     raise Refused.of_call(error) from None
@@ -163,10 +173,10 @@ class Station:
 
 def _may_be_repeated(error: grpc.RpcError) -> bool:
     """Whether the same call may succeed later. It changes nothing twice: see the module's words."""
-    if error.code() == grpc.StatusCode.UNAVAILABLE:
+    if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED):
         # Without a delay, and with a reason, it takes a person first.
         refused = Refused.of_call(error)
-        return refused.retry_delay is not None or not refused.reason
+        return refused.retry_delay is not None or (error.code() == grpc.StatusCode.UNAVAILABLE and not refused.reason)
     return error.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 
 

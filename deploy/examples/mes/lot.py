@@ -170,6 +170,7 @@ def main() -> int:
     arguments.add_argument("--quantity", type=int, help="how many devices")
     arguments.add_argument("--authorisation", help="a file with what the brand owner signed, instead of these three")
     arguments.add_argument("--report", required=True, help="where the report is written, CSV")
+    arguments.add_argument("--signed-report", help="where the CA's signed report is written, a JWS, for a lot that the CA knows")
     given = arguments.parse_args()
     unsigned = (given.lot, given.profile, given.quantity)
     if all(word is None for word in unsigned) == (given.authorisation is None) or (given.authorisation is None and None in unsigned):
@@ -189,6 +190,9 @@ def main() -> int:
             say(f"{lot.name} is open: {lot.started} of {lot.quantity} started")
             shipped = Lot(station, name).run()
             report(station, name, given.report)
+            if given.signed_report:
+                with open(given.signed_report, "w", encoding="ascii") as file:
+                    file.write(station.report_lot(name))
         except Refused as refused:
             say(str(refused))
             return 1

@@ -12,8 +12,9 @@ use proto::station::v1::{
     AuthoriseLotRequest, BatchStartIssuancesRequest, BatchStartIssuancesResponse, CancelIssuanceRequest,
     CloseLotRequest, DeviceVerification, Event, Fixture, GetHealthRequest, GetIssuanceRequest, GetIssuanceStoryRequest,
     GetLotRequest, GetStationRequest, Health, Issuance, IssuanceStory, ListIssuancesRequest, ListIssuancesResponse,
-    ListLotsRequest, ListLotsResponse, Lot, OpenLotRequest, Queue, ReleaseIssuanceRequest, ReworkIssuanceRequest,
-    StartIssuanceRequest, Station, Supervisor, VerifyDeviceRequest, WatchRequest,
+    ListLotsRequest, ListLotsResponse, Lot, LotReportPart, OpenLotRequest, Queue, ReleaseIssuanceRequest,
+    ReportLotRequest, ReworkIssuanceRequest, StartIssuanceRequest, Station, Supervisor, VerifyDeviceRequest,
+    WatchRequest,
     event::Change,
     fixture,
     issuance::State,
@@ -227,6 +228,12 @@ impl StationService for Service {
     async fn list_lots(&self, _: Request<ListLotsRequest>) -> Result<Response<ListLotsResponse>, Status> {
         let lots = self.script.lock().unwrap().lots.clone();
         Ok(Response::new(ListLotsResponse { lots, next_page_token: String::new() }))
+    }
+
+    type ReportLotStream = Pin<Box<dyn Stream<Item = Result<LotReportPart, Status>> + Send>>;
+
+    async fn report_lot(&self, _: Request<ReportLotRequest>) -> Result<Response<Self::ReportLotStream>, Status> {
+        Err(Status::unimplemented("the page does not ask for it"))
     }
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<Event, Status>> + Send>>;

@@ -18,7 +18,7 @@ use rustls::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    sync::watch,
+    sync::{OwnedSemaphorePermit, watch},
     time::{sleep, timeout},
 };
 use tokio_rustls::server::TlsStream;
@@ -30,6 +30,7 @@ use super::{
     material::parse,
     trust::{ClientsOf, error_in_words},
 };
+use crate::limits::One;
 
 /// Who the other end proved to be; an extension of every tonic request (`request.extensions().get::<Peer>()`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +77,11 @@ pub struct Connection {
     peer: Peer,
     /// Ends when its certificate is accepted no more, and says why.
     unfit: Pin<Box<dyn Future<Output = String> + Send>>,
+    _places: Places,
 }
+
+/// A connection's place among all, and among its caller's.
+pub(super) type Places = (Option<OwnedSemaphorePermit>, One<[u8; 32]>);
 
 /// The clock is looked at so often: a certificate is used no longer than that after its end.
 const CLOCK_EVERY: Duration = Duration::from_secs(10);
@@ -113,8 +118,10 @@ impl Connection {
         peer: Peer,
         certificate: CertificateDer<'static>,
         clients: watch::Receiver<Arc<ClientsOf>>,
+        places: Places,
     ) -> Self {
-        Self { stream, peer, unfit: Box::pin(unfit(certificate, clients, CLOCK_EVERY, UnixTime::now)) }
+        let unfit = Box::pin(unfit(certificate, clients, CLOCK_EVERY, UnixTime::now));
+        Self { stream, peer, unfit, _places: places }
     }
 
     /// Who is at the other end.

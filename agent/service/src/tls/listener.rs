@@ -1,6 +1,11 @@
 //! Accepting connections.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use rustls::ServerConfig;
 use tokio::{
@@ -19,10 +24,14 @@ use super::{
     reload::{LOOK_EVERY, Reloading},
     trust::{ClientsOf, in_words},
 };
+use crate::limits::{Counted, Limits, One};
 
 /// A whole line of fixtures and pages is some dozens of callers; 256 leaves room for their reconnecting all at once
 /// after a network failure, and holds an attacker to a few MiB. Further ones wait in the kernel's queue.
 const HANDSHAKES_MAX: usize = 256;
+
+/// Of one address, so that whoever has no certificate keeps nobody else out: half of them all, for addresses that many share.
+const HANDSHAKES_OF_ONE_ADDRESS: usize = HANDSHAKES_MAX / 2;
 
 /// A handshake takes three packets and under 10 ms of work; ten seconds forgive a lossy link.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
@@ -47,6 +56,17 @@ struct Acceptor {
     clients: watch::Sender<Arc<ClientsOf>>,
     look_every: Duration,
     handshake_time: Duration,
+    /// All connections, also those that shake hands.
+    connections: Arc<Semaphore>,
+    handshakes: Arc<Semaphore>,
+    of_addresses: Arc<Counted<IpAddr>>,
+    of_callers: Arc<Counted<[u8; 32]>>,
+}
+
+/// What an accepted connection takes up; without `handshake` once that is over.
+struct Places {
+    connection: Option<OwnedSemaphorePermit>,
+    handshake: Option<OwnedSemaphorePermit>,
 }
 
 /// What is made of the files.
@@ -67,13 +87,14 @@ impl Listener {
     ///
     /// # Errors
     /// A file that cannot be used, or an address that cannot be bound; the error says what to do.
-    pub async fn bind(address: SocketAddr, files: &TlsFiles) -> Result<Self, TlsError> {
-        Self::bind_with(address, files, LOOK_EVERY, HANDSHAKE_TIME).await
+    pub async fn bind(address: SocketAddr, files: &TlsFiles, limits: &Limits) -> Result<Self, TlsError> {
+        Self::bind_with(address, files, limits, LOOK_EVERY, HANDSHAKE_TIME).await
     }
 
     pub(super) async fn bind_with(
         address: SocketAddr,
         files: &TlsFiles,
+        limits: &Limits,
         look_every: Duration,
         handshake_time: Duration,
     ) -> Result<Self, TlsError> {
@@ -84,7 +105,17 @@ impl Listener {
         let address = socket.local_addr().map_err(failed)?;
         // Not zero, as a test has it.
         let look_every = look_every.max(Duration::from_millis(10));
-        Ok(Self { socket, address, acceptor: Arc::new(Acceptor { config, clients, look_every, handshake_time }) })
+        let acceptor = Acceptor {
+            config,
+            clients,
+            look_every,
+            handshake_time,
+            connections: Arc::new(Semaphore::new(limits.connections)),
+            handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
+            of_addresses: Counted::new(HANDSHAKES_OF_ONE_ADDRESS),
+            of_callers: Counted::new(limits.connections_per_caller),
+        };
+        Ok(Self { socket, address, acceptor: Arc::new(acceptor) })
     }
 
     /// The address that was bound, with the port that port 0 became.
@@ -103,7 +134,6 @@ impl Listener {
     }
 
     async fn accept_all(self, ready: mpsc::Sender<io::Result<Connection>>) {
-        let permits = Arc::new(Semaphore::new(HANDSHAKES_MAX));
         // Ends them all when it is dropped.
         let mut handshakes = JoinSet::new();
         let mut look = interval(self.acceptor.look_every);
@@ -114,10 +144,14 @@ impl Listener {
                 _ = look.tick() => self.acceptor.look(),
                 // Takes the finished ones out.
                 Some(_) = handshakes.join_next() => {}
-                (permit, accepted) = self.accept(&permits) => match accepted {
-                    Ok((stream, address)) => {
-                        handshakes.spawn(self.acceptor.clone().shake_hands(stream, address, permit, ready.clone()));
-                    }
+                (places, accepted) = self.accept() => match accepted {
+                    Ok((stream, address)) => match self.acceptor.of_addresses.one(address.ip()) {
+                        Some(of_address) => {
+                            let shaking = self.acceptor.clone().shake_hands(stream, address, places, of_address, ready.clone());
+                            handshakes.spawn(shaking);
+                        }
+                        None => info!(peer = %address, "refused a connection: too many of its address shake hands already"),
+                    },
                     Err(error) => {
                         warn!(address = %self.address, %error, "could not accept a connection; trying on");
                         sleep(PAUSE_AFTER_ACCEPT_ERROR).await;
@@ -127,13 +161,12 @@ impl Listener {
         }
     }
 
-    async fn accept(
-        &self,
-        permits: &Arc<Semaphore>,
-    ) -> (Option<OwnedSemaphorePermit>, io::Result<(TcpStream, SocketAddr)>) {
-        // Fails only when the semaphore is closed, which nobody does.
-        let permit = permits.clone().acquire_owned().await.ok();
-        (permit, self.socket.accept().await)
+    async fn accept(&self) -> (Places, io::Result<(TcpStream, SocketAddr)>) {
+        let Acceptor { connections, handshakes, .. } = &*self.acceptor;
+        // Fails only when a semaphore is closed, which nobody does.
+        let connection = connections.clone().acquire_owned().await.ok();
+        let handshake = handshakes.clone().acquire_owned().await.ok();
+        (Places { connection, handshake }, self.socket.accept().await)
     }
 }
 
@@ -154,7 +187,8 @@ impl Acceptor {
         self: Arc<Self>,
         stream: TcpStream,
         address: SocketAddr,
-        permit: Option<OwnedSemaphorePermit>,
+        Places { connection, handshake: shaking }: Places,
+        of_address: One<IpAddr>,
         ready: mpsc::Sender<io::Result<Connection>>,
     ) {
         // Small messages go out at once; without it they wait for the other end's acknowledgement.
@@ -167,7 +201,7 @@ impl Acceptor {
             Ok(Err(error)) => return info!(peer = %address, "refused a connection: {}", in_words(&error)),
             Err(_) => return info!(peer = %address, "refused a connection: no handshake in {:?}", self.handshake_time),
         };
-        drop(permit);
+        drop((shaking, of_address));
         let peer = match stream.get_ref().1.peer_certificates() {
             Some([certificate, ..]) => {
                 Peer::of(certificate, address).map(|peer| (peer, certificate.clone().into_owned()))
@@ -176,11 +210,16 @@ impl Acceptor {
         };
         match peer {
             Ok((peer, certificate)) => {
+                let Some(of_caller) = self.of_callers.one(peer.fingerprint_sha256) else {
+                    let common_name = &peer.common_name;
+                    return info!(peer = %address, %common_name, "closed a connection: its certificate has as many as it may");
+                };
                 debug!(peer = %address, common_name = %peer.common_name, "accepted a connection");
                 // Fails when the server has stopped taking connections: then this one ends.
                 // It is held against nothing older than what it was accepted by.
                 self.look();
-                let connection = Connection::new(stream, peer, certificate, self.clients.subscribe());
+                let places = (connection, of_caller);
+                let connection = Connection::new(stream, peer, certificate, self.clients.subscribe(), places);
                 let _ = ready.send(Ok(connection)).await;
             }
             Err(problem) => info!(peer = %address, "refused a connection: its certificate {problem}"),

@@ -4,4 +4,5 @@ mod authority;
 mod exhaustion;
 mod files;
 mod handshake;
+mod limits;
 mod renewal;

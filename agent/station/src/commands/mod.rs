@@ -17,6 +17,7 @@ mod check;
 mod client;
 mod device;
 mod issue;
+mod lot;
 mod pin;
 mod rework;
 mod serve;
@@ -72,6 +73,16 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Work orders at the running station: opened, authorised, closed, shown, and the report that the CA signs.
+    Lot {
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// Print JSON, a line for each lot.
+        #[arg(long, global = true)]
+        json: bool,
+        #[command(subcommand)]
+        command: lot::LotCommand,
+    },
     /// A device in a fixture of the running station.
     #[command(subcommand)]
     Device(device::Command),
@@ -111,7 +122,7 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct ConfigArgument {
     /// The station's configuration.
-    #[arg(long = "config", default_value = "station.toml")]
+    #[arg(long = "config", default_value = "station.toml", global = true)]
     path: PathBuf,
 }
 
@@ -132,6 +143,7 @@ pub fn main() -> ExitCode {
         Command::Check { config, json } => check::run(&config.path, json),
         Command::Issue { config, what, json } => client::block_on(issue::run(&config.path, what, json)),
         Command::Rework { config, what, json } => client::block_on(rework::run(&config.path, what, json)),
+        Command::Lot { config, json, command } => client::block_on(lot::run(&config.path, command, json)),
         Command::Device(command) => client::block_on(device::run(command)),
         Command::Status { config, json } => client::block_on(status::run(&config.path, json)),
         Command::Watch { config, after, json } => client::block_on(watch::run(&config.path, after, json)),

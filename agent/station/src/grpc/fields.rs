@@ -12,16 +12,21 @@ const PAGE_MOST: i32 = 1000;
 const PAGE_DEFAULT: i32 = 100;
 
 pub(super) fn issuance_name(name: &str) -> Result<IssuanceId, Status> {
-    name.strip_prefix("issuances/")
-        .and_then(IssuanceId::parse)
-        .ok_or_else(|| status::invalid_argument("name", format!("{name:?} is no issuance: write issuances/<uuid>")))
+    name.strip_prefix("issuances/").and_then(IssuanceId::parse).ok_or_else(|| {
+        status::invalid_argument("name", format!("{:?} is no issuance: write issuances/<uuid>", begin(name)))
+    })
 }
 
 pub(super) fn lot_name(name: &str) -> Result<LotName, Status> {
     let lot = name
         .strip_prefix("lots/")
-        .ok_or_else(|| status::invalid_argument("name", format!("{name:?} is no lot: write lots/<lot>")))?;
+        .ok_or_else(|| status::invalid_argument("name", format!("{:?} is no lot: write lots/<lot>", begin(name))))?;
     status::parsed("name", lot, LotName::parse)
+}
+
+/// As much of a name as is told back: a client refuses what does not fit its headers.
+fn begin(name: &str) -> String {
+    name.chars().take(64).collect()
 }
 
 pub(super) fn short(field: &str, text: &str) -> Result<(), Status> {
@@ -53,9 +58,10 @@ pub(super) fn page_size(asked: i32) -> Result<usize, Status> {
 pub(super) fn page_token(token: &str) -> Result<Option<u64>, Status> {
     match token {
         "" => Ok(None),
-        _ => token.parse().map(Some).map_err(|_| {
-            status::invalid_argument("page_token", "this is no token of an earlier answer: start without one")
-        }),
+        // `parse` takes a sign as well.
+        _ => token.parse().ok().filter(|_| token.bytes().all(|octet| octet.is_ascii_digit())).map(Some).ok_or_else(
+            || status::invalid_argument("page_token", "this is no token of an earlier answer: start without one"),
+        ),
     }
 }
 

@@ -13,6 +13,8 @@ const READERS: &[Role] = &[Kiosk, Operator, Supervisor, Mes, Auditor, Administra
 const STARTERS: &[Role] = &[Kiosk, Operator, Supervisor, Mes];
 /// Who may open and close lots.
 const PLANNERS: &[Role] = &[Supervisor, Mes];
+/// Who may have the CA sign a report, as at the CA.
+const REPORTERS: &[Role] = &[Supervisor, Mes, Auditor, Administrator];
 /// Who may have a device looked at: whoever has one in hand, and who checks on them.
 const CHECKERS: &[Role] = &[Kiosk, Operator, Supervisor, Mes, Auditor];
 /// Who may decide on what was set aside.
@@ -37,6 +39,7 @@ pub const RULES: &[Rule] = &[
     rule("CloseLot", PLANNERS),
     rule("GetLot", READERS),
     rule("ListLots", READERS),
+    rule("ReportLot", REPORTERS),
     rule("GetStation", READERS),
     rule("GetHealth", READERS),
     rule("GetIssuanceStory", READERS),

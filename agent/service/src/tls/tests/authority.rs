@@ -13,7 +13,10 @@ use rcgen::{
     Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 use tempfile::TempDir;
-use tokio::time::timeout;
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
 use tonic::{Request, Status, service::interceptor::InterceptedService, transport::Channel};
 use tonic_health::{
     pb::{HealthCheckRequest, health_client::HealthClient, health_server::HealthServer},
@@ -22,6 +25,7 @@ use tonic_health::{
 
 use crate::{
     grpc,
+    limits::Limits,
     shutdown::Shutdown,
     tls::{Listener, Peer, TlsFiles, channel::channel_with},
 };
@@ -147,9 +151,16 @@ impl Server {
         Self::start_with(files, Duration::ZERO, PATIENCE).await
     }
 
+    pub(super) async fn start_limited(files: &TlsFiles, limits: &Limits) -> Self {
+        let (address, forever) = (([127, 0, 0, 1], 0).into(), Duration::from_secs(24 * 3600));
+        Self::serve(Listener::bind_with(address, files, limits, Duration::ZERO, forever).await.unwrap())
+    }
+
     pub(super) async fn start_with(files: &TlsFiles, look_every: Duration, handshake_time: Duration) -> Self {
         let address = ([127, 0, 0, 1], 0).into();
-        Self::serve(Listener::bind_with(address, files, look_every, handshake_time).await.unwrap())
+        Self::serve(
+            Listener::bind_with(address, files, &Limits::OF_A_STATION, look_every, handshake_time).await.unwrap(),
+        )
     }
 
     pub(super) fn serve(listener: Listener) -> Self {
@@ -198,4 +209,11 @@ impl Drop for Server {
 pub(super) async fn call(channel: Channel) -> Result<(), Status> {
     let request = HealthCheckRequest { service: String::new() };
     timeout(PATIENCE, HealthClient::new(channel).check(request)).await.expect("a call hangs").map(drop)
+}
+
+/// A connection from 127.0.0.`last` that never says anything.
+pub(super) async fn silent(last: u8, to: SocketAddr) -> TcpStream {
+    let from = TcpSocket::new_v4().unwrap();
+    from.bind(([127, 0, 0, last], 0).into()).unwrap();
+    from.connect(to).await.unwrap()
 }

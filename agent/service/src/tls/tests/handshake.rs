@@ -21,8 +21,9 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use super::authority::{Authority, End, PATIENCE, Server, authority_params, call, client, server};
+use super::authority::{Authority, End, PATIENCE, Server, authority_params, call, client, server, silent};
 use crate::{
+    limits::Limits,
     status,
     tls::{GRPC_VERSIONS, Listener, TlsError, channel, provider},
 };
@@ -265,15 +266,15 @@ async fn silent_clients_are_hung_up_on() {
     assert_eq!(rest, b"");
 }
 
-/// More silent clients than handshakes may be under way: the others wait for a place, and get it.
+/// More silent clients than handshakes may be under way, from three addresses: the others wait for a place, and get it.
 #[tokio::test]
 async fn the_bound_on_handshakes_is_not_the_end() {
     let root = Authority::root("control plane");
     let end = End::new(root.issue(&server()), &root.pem);
     let serving = Server::start_with(&end.files, Duration::ZERO, Duration::from_millis(300)).await;
-    let mut silent = Vec::new();
-    for _ in 0..300 {
-        silent.push(TcpStream::connect(serving.address).await.unwrap());
+    let mut stand = Vec::new();
+    for last in [2, 3, 4].repeat(100) {
+        stand.push(silent(last, serving.address).await);
     }
     let client_end = End::new(root.issue(&client("mes-1")), &root.pem);
     serving.call(&client_end.files).await.unwrap();
@@ -284,7 +285,7 @@ async fn the_bound_on_handshakes_is_not_the_end() {
 async fn a_dropped_listener_frees_its_port() {
     let root = Authority::root("control plane");
     let end = End::new(root.issue(&server()), &root.pem);
-    let listener = Listener::bind(([127, 0, 0, 1], 0).into(), &end.files).await.unwrap();
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into(), &end.files, &Limits::OF_A_STATION).await.unwrap();
     let address = listener.local_address();
     let incoming = listener.incoming();
     // Waits in the listener's queue or a handshake until the listener is gone.
@@ -299,14 +300,18 @@ async fn a_dropped_listener_frees_its_port() {
 #[tokio::test]
 async fn an_address_in_use_is_named() {
     let (_root, end, serving) = control_plane().await;
-    let Err(error) = Listener::bind(serving.address, &end.files).await else { panic!("bound twice") };
+    let Err(error) = Listener::bind(serving.address, &end.files, &Limits::OF_A_STATION).await else {
+        panic!("bound twice")
+    };
     let text = error.to_string();
     assert!(
         text.contains(&serving.address.to_string()) && text.contains("in use") && text.contains("ss -ltnp"),
         "{text}"
     );
     // TEST-NET-1, RFC 5737: no machine has it.
-    let Err(error) = Listener::bind(([192, 0, 2, 1], 0).into(), &end.files).await else { panic!("bound") };
+    let Err(error) = Listener::bind(([192, 0, 2, 1], 0).into(), &end.files, &Limits::OF_A_STATION).await else {
+        panic!("bound")
+    };
     assert!(error.to_string().contains("no such address"), "{error}");
 }
 
@@ -349,7 +354,7 @@ async fn a_server_may_start_late() {
     let words = status::in_full(&status);
     assert!(words.contains(&format!("could not reach {address}: Connection refused")), "{words}");
 
-    let listener = Listener::bind(address, &server_end.files).await.unwrap();
+    let listener = Listener::bind(address, &server_end.files, &Limits::OF_A_STATION).await.unwrap();
     let _serving = Server::serve(listener);
     call(channel).await.unwrap();
 }

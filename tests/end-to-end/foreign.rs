@@ -1,0 +1,40 @@
+//! The station as a client sees it that others wrote and that knows nothing but its address: Python's grpcio, by reflection.
+
+use std::{fs, path::Path, process::Command};
+
+use line::{Device, Options};
+
+use crate::{
+    asking::{complete, line_of, open_lot, scan, start},
+    looking::must,
+};
+
+/// Every RPC with what no proper client sends, pages with every token, deadlines, cancelled watches, and watches that resume:
+/// `foreign.py` holds each answer against what gRPC and the API promise. The station serves on, and nothing panicked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_client_is_answered_as_it_expects() {
+    // It asks more often than a client does.
+    let station_extra = "[limits]\ncalls_per_second = 100000\ncalls_burst = 100000\n".into();
+    let mut line = start(Options { station_extra, ..line_of(0, 1) }).await;
+    for lot in ["LOT-1", "LOT-2", "LOT-3"] {
+        open_lot(&line, lot, "device-ca", 10).await;
+    }
+    for serial in ["SN-1", "SN-2", "SN-3"] {
+        complete(&line, scan("LOT-1", serial, "fixture-1")).await;
+        let Some(Device::Token(token)) = line.hardware_mut().device(1) else { panic!("the device is a token") };
+        token.exchange().unwrap();
+    }
+    let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_owned();
+    let python = target.join("mes/venv/bin/python");
+    assert!(python.is_file(), "there is no {}: `deploy/dependencies.sh test` makes it", python.display());
+    let file = |name: &str| line.directory().join("control-plane").join(name);
+    let mut client = Command::new(python);
+    client.arg("-B").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("end-to-end/foreign.py"));
+    client.arg(line.station_url().trim_start_matches("https://"));
+    client.arg(file("supervisor-1.pem")).arg(file("supervisor-1.key")).arg(file("root.pem")).arg("LOT-1");
+    must(client);
+    let log = fs::read_to_string(line.station().log()).unwrap();
+    assert!(!log.contains("panicked"), "{log}");
+    complete(&line, scan("LOT-1", "SN-4", "fixture-1")).await;
+    line.stop().unwrap();
+}
