@@ -60,43 +60,50 @@ pub(crate) async fn measure(binaries: &Path, most: usize, openssl: usize, report
     report.figure("openssl-ca", plain.rate, raw.rate, "/s", Goal::Told);
     report.figure("openssl-ca-cpu", plain.cpu * 1e6, own * 1e6, "us", Goal::Told);
     place.line.start_ca().await.map_err(because("start the CA"))?;
-    stage(&mut place, "warm", 1, WARM, report).await?;
-    let alone = stage(&mut place, "alone", 1, (most / 32).max(WARM), report).await?;
-    let some = stage(&mut place, "some", 16, (most / 4).max(WARM), report).await?;
-    let many = stage(&mut place, "many", 256, most, report).await?;
-    for (name, stage) in [("ca-cpu-1", &alone), ("ca-cpu-16", &some), ("ca-cpu-256", &many)] {
+    stage(&mut place, "warm", 1, 1, WARM, report).await?;
+    let alone = stage(&mut place, "alone", 1, 1, (most / 32).max(WARM), report).await?;
+    let some = stage(&mut place, "some", 16, 1, (most / 4).max(WARM), report).await?;
+    let many = stage(&mut place, "many", 256, 1, most, report).await?;
+    let batched = stage(&mut place, "batched", 2, 128, most, report).await?;
+    let stages = [("ca-cpu-1", &alone), ("ca-cpu-16", &some), ("ca-cpu-256", &many), ("ca-cpu-256-batched", &batched)];
+    for (name, stage) in stages {
         report.figure(name, stage.cpu * 1e6, own * 1e6, "us", Goal::AtMost(2.0));
     }
     report.figure("ca-rate-1", alone.rate, raw.rate, "/s", Goal::Told);
     report.figure("ca-rate-16", some.rate, raw.rate, "/s", Goal::Told);
     report.figure("ca-rate-256", many.rate, raw.rate, "/s", Goal::AtLeast(0.3));
+    report.figure("ca-rate-256-batched", batched.rate, raw.rate, "/s", Goal::AtLeast(0.3));
     report.figure("ca-rate-openssl", many.rate, plain.rate, "/s", Goal::Told);
     report.figure("ca-answer-1", alone.answer * 1e3, (sync + raw.wall) * 1e3, "ms", Goal::AtMost(5.0));
     place.line.stop().map_err(because("stop the line"))
 }
 
-/// So many certificates, so many of them asked for at the same time, each in a call of its own.
+/// So many certificates, by so many calls at the same time with so many requests each: one, or a batch as stations send it.
 async fn stage(
     place: &mut Place,
     name: &str,
-    in_flight: usize,
+    calls_at_once: usize,
+    batch: usize,
     count: usize,
     report: &mut Report,
 ) -> Result<Stage, Failed> {
     let mut waiting = drain::requests(name, count)?.into_iter().flat_map(|batch| batch.requests);
     let channel = place.line.authority().map_err(because("reach the CA"))?;
-    let client = CertificateAuthorityServiceClient::new(channel);
+    let client = CertificateAuthorityServiceClient::new(channel).max_decoding_message_size(64 << 20);
     let process = place.line.ca().process_id().ok_or_else(|| Failed::new("the CA does not run"))?;
     let before = process::times(process)?;
     let (mut answers, mut issued, began) = (Vec::with_capacity(count), 0, Instant::now());
     let mut calls = JoinSet::new();
     loop {
-        while calls.len() < in_flight {
-            let Some(request) = waiting.next() else { break };
+        while calls.len() < calls_at_once {
+            let requests: Vec<_> = waiting.by_ref().take(batch).collect();
+            if requests.is_empty() {
+                break;
+            }
             let mut client = client.clone();
             calls.spawn(async move {
                 let asked = Instant::now();
-                let answer = client.issue_batch(IssueBatchRequest { requests: vec![request] }).await;
+                let answer = client.issue_batch(IssueBatchRequest { requests }).await;
                 (asked.elapsed(), answer)
             });
         }
@@ -116,7 +123,8 @@ async fn stage(
         threads,
     };
     println!(
-        "bench ca: {in_flight} in flight: {:.0}/s, an answer {:.2} ms, processor {:.0} µs each: {}",
+        "bench ca: {} in flight, {batch} in a call: {:.0}/s, an answer {:.2} ms, processor {:.0} µs each: {}",
+        calls_at_once * batch,
         stage.rate,
         stage.answer * 1e3,
         stage.cpu * 1e6,
