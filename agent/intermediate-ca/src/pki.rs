@@ -1,8 +1,7 @@
 //! The CA's own certificates: how they are made, and the files in which they stand.
 
 use std::{
-    fs::{self, File},
-    io::{self, Write as _},
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -14,7 +13,7 @@ use issuance::{
     public_key::{hex, signature_hash},
 };
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyUsagePurpose, SerialNumber};
-use service::crash;
+use service::{crash, file};
 use time::OffsetDateTime;
 use x509_parser::{certificate::X509Certificate, extensions::ParsedExtension, prelude::FromDer};
 
@@ -320,20 +319,12 @@ pub(crate) fn pem_of<'a>(certificates: impl IntoIterator<Item = &'a [u8]>) -> St
 
 /// The first half of replacing a file: its new content stands beside it, on the disk.
 pub(crate) fn write_beside(path: &Path, bytes: &[u8]) -> Result<PathBuf, PkiError> {
-    let mut fresh = path.as_os_str().to_owned();
-    fresh.push(".new");
-    let fresh = PathBuf::from(fresh);
-    let mut file = File::create(&fresh).map_err(io("create", &fresh))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(io("write", &fresh))?;
-    Ok(fresh)
+    file::write_beside(path, bytes).map_err(io("write", path))
 }
 
 /// The second half: whoever reads finds the old content or the new, and after this the new is on the disk.
 pub(crate) fn put_in_place(fresh: &Path, path: &Path) -> Result<(), PkiError> {
-    fs::rename(fresh, path).map_err(io("put in place", path))?;
-    // The rename itself is durable once the directory is.
-    let directory = path.parent().unwrap_or(Path::new("."));
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(io("sync", directory))
+    file::put_in_place(fresh, path).map_err(io("put in place", path))
 }
 
 fn io(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> PkiError {

@@ -12,6 +12,7 @@ pub mod command;
 pub mod configuration;
 pub mod crash;
 pub mod doctor;
+pub mod file;
 pub mod gate;
 pub mod grpc;
 pub mod http;

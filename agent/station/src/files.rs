@@ -1,13 +1,9 @@
 //! The device's files: `<devices>/<device serial>/{certificate,chain,bundle}.pem`, for whoever configures the device.
 
-use std::{
-    fs,
-    io::{self, Write as _},
-    path::Path,
-};
+use std::{fs, io, path::Path};
 
 use issuance::{DeviceSerial, Fault, FaultKind, ValidatedCertificate};
-use service::crash;
+use service::{crash, file};
 
 /// Writes the three files, each at once or not at all: the certificate; the chain, leaf first, no root; the roots.
 pub fn write(directory: &Path, serial: &DeviceSerial, certificate: &ValidatedCertificate) -> Result<(), Fault> {
@@ -41,13 +37,10 @@ fn make(directory: &Path) -> io::Result<()> {
 
 /// A reader sees the old file or the new one, also after a power cut.
 fn replace(directory: &Path, name: &str, content: &str) -> io::Result<()> {
-    let (target, temporary) = (directory.join(name), directory.join(format!(".{name}.new")));
-    let mut file = fs::File::create(&temporary)?;
-    file.write_all(content.as_bytes())?;
-    file.sync_data()?;
+    let path = directory.join(name);
+    let fresh = file::write_beside(&path, content.as_bytes())?;
     crash::point("station.files.synced");
-    fs::rename(&temporary, &target)?;
-    fs::File::open(directory)?.sync_all()?;
+    file::put_in_place(&fresh, &path)?;
     crash::point("station.files.done");
     Ok(())
 }

@@ -43,14 +43,14 @@ fn a_file_is_replaced_at_once() {
     let directory = devices.join("SN-1");
     fs::create_dir_all(&directory).unwrap();
     fs::write(directory.join("certificate.pem"), "old").unwrap();
-    fs::write(directory.join(".certificate.pem.new"), "half a certifi").unwrap();
+    fs::write(directory.join("certificate.pem.new"), "half a certifi").unwrap();
     let mut reader = fs::File::open(directory.join("certificate.pem")).unwrap();
     write(&devices, &serial, &valid).unwrap();
     let mut old = String::new();
     io::Read::read_to_string(&mut reader, &mut old).unwrap();
     assert_eq!(old, "old");
     assert_eq!(read(&directory.join("certificate.pem")), [valid.der().to_vec()]);
-    assert!(!directory.join(".certificate.pem.new").exists());
+    assert!(!directory.join("certificate.pem.new").exists());
 }
 
 /// No serial that parses leads out of the directory: the ones that would are refused at the door.

@@ -1,12 +1,8 @@
 //! Wrong PINs in a row, on the disk before each is looked at: `<fingerprint of the hash> <count>`, a line each.
 
-use std::{
-    collections::HashMap,
-    fs,
-    io::{self, Write as _},
-    path::PathBuf,
-};
+use std::{collections::HashMap, fs, io, path::PathBuf};
 
+use service::file;
 use tokio::time::Instant;
 
 use super::{FREE, LOCKED_AT, NotVerified, PAUSE_FIRST, PAUSE_MOST};
@@ -85,12 +81,6 @@ impl Tries {
         let mut lines: Vec<_> = self.counts.iter().filter(|(name, _)| !name.is_empty()).collect();
         lines.sort();
         let text: String = lines.iter().map(|(name, count)| format!("{name} {count}\n")).collect();
-        let new = self.file.with_extension("new");
-        let mut file = fs::File::create(&new)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, &self.file)?;
-        let directory = self.file.parent().map(fs::File::open).transpose()?;
-        directory.map_or(Ok(()), |directory| directory.sync_all())
+        file::replace(&self.file, text.as_bytes())
     }
 }
