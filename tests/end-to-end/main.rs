@@ -16,6 +16,7 @@ mod foreign;
 mod forgetting;
 mod hardware;
 mod hardware_key;
+mod hardware_tls;
 mod killing;
 mod limits;
 mod looking;

@@ -162,9 +162,10 @@ fn of_another_tree(directory: &Path, common_name: &str, trust: &Path) -> TlsFile
     client.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     let key = KeyPair::generate().unwrap();
     let issued = client.signed_by(&key, &root).unwrap();
-    let files = TlsFiles { certificate: directory.join("c.pem"), key: directory.join("c.key"), trust: trust.into() };
+    let files =
+        TlsFiles { certificate: directory.join("c.pem"), key: directory.join("c.key").into(), trust: trust.into() };
     fs::write(&files.certificate, issued.pem()).unwrap();
-    fs::write(&files.key, key.serialize_pem()).unwrap();
+    fs::write(files.key.file().unwrap(), key.serialize_pem()).unwrap();
     files
 }
 
@@ -194,7 +195,7 @@ fn station_channel(line: &Line, caller: &str) -> Channel {
     let file = |name: String| line.directory().join("control-plane").join(name);
     let files = TlsFiles {
         certificate: file(format!("{caller}.pem")),
-        key: file(format!("{caller}.key")),
+        key: file(format!("{caller}.key")).into(),
         trust: line.control_plane().root(),
     };
     channel(&line.station_url(), &files, Duration::from_secs(5)).unwrap()

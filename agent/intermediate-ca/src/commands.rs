@@ -7,6 +7,7 @@ mod crl;
 mod revoke;
 mod rollover;
 mod status;
+mod tls_request;
 
 pub use caller::CallerArguments;
 pub use check::CheckArguments;
@@ -14,3 +15,4 @@ pub use crl::CrlArguments;
 pub use revoke::RevokeArguments;
 pub use rollover::{RolloverCommand, run as run_rollover};
 pub use status::StatusArguments;
+pub use tls_request::{RequestedNames, tls_request};

@@ -20,6 +20,7 @@ use service::{
 
 use crate::{
     est::EstSettings,
+    hardware_key::parse_tls,
     production,
     profile::{AuthoritySettings, CaName, CaSettings, Contradiction, Place, contradictions},
 };
@@ -107,7 +108,7 @@ fn parse(root: &Table<'_>, file: &Path) -> Option<Parts> {
         let address = table.parsed("address", |text| {
             text.parse().map_err(|_| "must be an IP address and a port, such as 127.0.0.1:7443")
         });
-        let files = TlsFiles::from_table(&table);
+        let files = parse_tls(&table);
         Some(Listen { address: address?, files: files? })
     });
     let callers = Callers::from_table(root);

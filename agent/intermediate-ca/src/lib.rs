@@ -25,6 +25,7 @@ mod est;
 mod extension;
 mod generation;
 mod grpc;
+mod hardware_key;
 mod hsm;
 mod init;
 mod journaled;
@@ -56,6 +57,7 @@ pub use certificate::CertificateError;
 pub use configuration::{Configuration, Listen, Token, parse_checkpoints, residency::parse_residency};
 pub use crl::{CrlPartition, CrlSettings, PartitionScope};
 pub use est::{EstClient, EstLabel, EstMark, EstOffer, EstSettings};
+pub use hardware_key::{HardwareKeySettings, parse_cka_id, parse_keystore, parse_tls};
 pub use init::{InitError, Initialised, init};
 pub use lots::{
     Lot, LotRefused, LotRefusedKind, LotSettings, LotSignature,

@@ -15,13 +15,20 @@ use clap::{Parser, Subcommand};
 use intermediate_ca::{
     Authority, Configuration, LotCommand, OpenError, Server, Story, check,
     commands::{
-        CallerArguments, CheckArguments, CrlArguments, RevokeArguments, RolloverCommand, StatusArguments, run_rollover,
+        CallerArguments, CheckArguments, CrlArguments, RequestedNames, RevokeArguments, RolloverCommand,
+        StatusArguments, run_rollover, tls_request,
     },
     init, open_token, read_certificates, run_lot_command,
 };
 use issuance::Timestamp;
 use journal::commands::Places;
-use service::{clock::Clock, restart, shutdown::Shutdown, telemetry};
+use service::{
+    clock::Clock,
+    command::{self, Failed},
+    restart,
+    shutdown::Shutdown,
+    telemetry,
+};
 use tracing::{error, info};
 
 /// The factory's intermediate CA.
@@ -89,6 +96,18 @@ enum Command {
         #[command(subcommand)]
         command: RolloverCommand,
     },
+    /// Prints the certification request for the TLS key of `[listen]` or `[est]` that is in a TPM or a token; makes the key
+    /// there first where none stands.
+    TlsRequest {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE", default_value = "ca.toml")]
+        config: PathBuf,
+        /// Whose key: `listen` or `est`.
+        #[arg(long = "for", value_name = "TABLE", value_parser = ["listen", "est"], default_value = "listen")]
+        table: String,
+        #[command(flatten)]
+        what: RequestedNames,
+    },
     /// Serves one keystore to the process that started it. Not for people.
     #[command(hide = true)]
     KeystoreWorker,
@@ -119,6 +138,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Caller(arguments) => return arguments.run(),
         Command::Status(arguments) => return arguments.run(),
         Command::Journal(command) => return journal::commands::run("intermediate-ca", command, &Story, &places),
+        Command::TlsRequest { config, table, what } => {
+            return command::ended("intermediate-ca", request(&config, &table, what));
+        }
         Command::Lot { config, json, command } => return run_lot_command(&config, command, json),
         Command::Init { config, import } => {
             (config, Box::new(move |configuration| initialise(&configuration, &import)))
@@ -174,6 +196,16 @@ fn check_profiles(configuration: Configuration) -> Result<(), Box<dyn Error>> {
     }
     writeln!(out, "{} profiles: the chain carries them", configuration.authority.profiles.len())?;
     Ok(())
+}
+
+fn request(config: &Path, table: &str, what: RequestedNames) -> Result<(), Failed> {
+    let configuration = Configuration::read(config).map_err(|mistakes| Failed::Usage(mistakes.to_string()))?;
+    let files = match table {
+        "est" => configuration.est.as_ref().map(|est| &est.files),
+        _ => Some(&configuration.listen.files),
+    };
+    let files = files.ok_or_else(|| Failed::Usage(format!("{}: there is no [{table}]", config.display())))?;
+    tls_request(table, files, what)
 }
 
 fn places(config: Option<&Path>) -> Result<Places, String> {

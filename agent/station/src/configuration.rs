@@ -8,11 +8,13 @@ use std::{
     time::Duration,
 };
 
-use intermediate_ca::{parse_checkpoints, parse_residency};
+use intermediate_ca::{
+    HardwareKeySettings, parse_checkpoints, parse_cka_id, parse_keystore, parse_residency, parse_tls,
+};
 use issuance::{
     FixtureName, KeyAlgorithm, Profile, ProfileName, Purpose, certificate,
     profile::{KeystoreKind, NameTemplate, Pkcs11Places, TpmPlaces},
-    public_key::{octets, sha256},
+    public_key::sha256,
     submission::Terms,
 };
 use journal::{JournalOptions, LogOptions};
@@ -33,7 +35,6 @@ use crate::{
 
 mod authority;
 mod hardware;
-pub use hardware::HardwareKeySettings;
 
 /// A station's configuration.
 #[derive(Debug)]
@@ -218,7 +219,7 @@ fn listen(table: &Table<'_>) -> Option<ListenSettings> {
     let address = table.parsed("address", |text| {
         text.parse::<SocketAddr>().map_err(|_| format!("{text:?} is no address: write it as 127.0.0.1:7070"))
     });
-    let tls = TlsFiles::from_table(table);
+    let tls = parse_tls(table);
     Some(ListenSettings { address: address?, tls: tls? })
 }
 
@@ -298,7 +299,7 @@ fn profile(table: &Table<'_>) -> Option<PinnedProfile> {
     });
     let pkcs11 = table.optional_table("pkcs11").map(|places| {
         let label = places.string("label");
-        let cka_id = places.optional_parsed("cka_id", cka_id);
+        let cka_id = places.optional_parsed("cka_id", parse_cka_id);
         Some(Pkcs11Places { cka_id, label: label? })
     });
     if tpm.is_none() && pkcs11.is_none() {
@@ -423,7 +424,7 @@ fn fixtures(root: &Table<'_>) -> Vec<FixtureSettings> {
 
 fn fixture(table: &Table<'_>) -> Option<FixtureSettings> {
     let name = table.parsed("name", FixtureName::parse);
-    let (keystore, environment) = hardware::read(table)?;
+    let (keystore, environment) = parse_keystore(table)?;
     Some(FixtureSettings { name: name?, keystore, environment })
 }
 
@@ -439,12 +440,6 @@ fn check_places(root: &Table<'_>, profiles: &[PinnedProfile], fixtures: &[Fixtur
             root.mistake("fixture", format!("{} is a {kind} fixture, and no profile has `{kind}`", fixture.name));
         }
     }
-}
-
-fn cka_id(text: &str) -> Result<Vec<u8>, String> {
-    octets(text)
-        .filter(|id| (1..=32).contains(&id.len()))
-        .ok_or_else(|| format!("{text:?} is no CKA_ID: give 1 to 32 octets in hexadecimal"))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use intermediate_ca::HardwareKeySettings;
 use issuance::{
     Action, DeviceIdentity, DeviceSerial, Fault, FixtureName, Input, Issuance, IssuanceId, KeyLocation, Keystore as _,
     PublicKey, ValidatedCertificate, profile::KeystoreKind, record::Provenance, submission::Repeats,
@@ -33,7 +34,7 @@ use tracing::{info, warn};
 use crate::{
     board::Board,
     checkpoint_key::CheckpointKey,
-    configuration::{FixtureSettings, HardwareKeySettings, StationConfiguration},
+    configuration::{FixtureSettings, StationConfiguration},
     confirmation,
     connector::grpc::GrpcConnector,
     driver::{Driver, Halted, Records},

@@ -58,7 +58,7 @@ impl Place {
              certificate = {:?}\nkey = {:?}\ntrust = {:?}\n[[caller]]\ncommon_name = \"station-1\"\nrole = \"station\"\n\
              [token]\nmodule = {:?}\nlabel = \"ca\"\npin_file = \"pin\"\nenvironment = {{ {} }}\n",
             listen.certificate,
-            listen.key,
+            listen.key.file().unwrap_or(Path::new("")),
             listen.trust,
             token.module(),
             environment.join(", "),

@@ -278,7 +278,7 @@ fn tls(files: &TlsFiles) -> String {
     format!(
         "certificate = {}\nkey = {}\ntrust = {}\n",
         relative(&files.certificate),
-        relative(&files.key),
+        relative(files.key.file().unwrap_or(Path::new(""))),
         relative(&files.trust)
     )
 }

@@ -8,8 +8,8 @@ use std::{
 };
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, SanType,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
 };
 use service::tls::TlsFiles;
 use time::{Duration, OffsetDateTime};
@@ -61,6 +61,21 @@ impl ControlPlane {
         self.issue(common_name, ExtendedKeyUsagePurpose::ServerAuth, names)
     }
 
+    /// Signs a certification request, PEM, for a server or a client, as `name`; its key stays where it is.
+    pub fn sign(&self, name: &str, request: &str, purpose: ExtendedKeyUsagePurpose) -> Result<PathBuf, LineError> {
+        let failed = |source| certificate(name, source);
+        let mut request = CertificateSigningRequestParams::from_pem(request).map_err(failed)?;
+        let now = OffsetDateTime::now_utc();
+        (request.params.not_before, request.params.not_after) = (now - BACKDATE, now + VALIDITY);
+        request.params.is_ca = IsCa::ExplicitNoCa;
+        request.params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        request.params.extended_key_usages = vec![purpose];
+        let issued = request.signed_by(&self.issuer).map_err(failed)?;
+        let path = self.directory.join(format!("{name}.pem"));
+        write(&path, issued.pem().as_bytes(), 0o644)?;
+        Ok(path)
+    }
+
     fn issue(&self, name: &str, purpose: ExtendedKeyUsagePurpose, names: Vec<SanType>) -> Result<TlsFiles, LineError> {
         let failed = |source| certificate(name, source);
         let mut parameters = parameters(name);
@@ -73,7 +88,7 @@ impl ControlPlane {
         let issued = parameters.signed_by(&key, &self.issuer).map_err(failed)?;
         let files = self.files(name);
         write(&files.certificate, issued.pem().as_bytes(), 0o644)?;
-        write(&files.key, key.serialize_pem().as_bytes(), 0o600)?;
+        write(&self.directory.join(format!("{name}.key")), key.serialize_pem().as_bytes(), 0o600)?;
         Ok(files)
     }
 
@@ -81,7 +96,7 @@ impl ControlPlane {
     pub(crate) fn files(&self, common_name: &str) -> TlsFiles {
         TlsFiles {
             certificate: self.directory.join(format!("{common_name}.pem")),
-            key: self.directory.join(format!("{common_name}.key")),
+            key: self.directory.join(format!("{common_name}.key")).into(),
             trust: self.root(),
         }
     }

@@ -6,12 +6,12 @@ use service::{
     configuration::Table,
     roles::{Callers, Mark},
     secrets,
-    tls::TlsFiles,
 };
 
 use crate::{
     callers::EST,
     est::{EstClient, EstLabel, EstMark, EstOffer, EstSettings},
+    hardware_key::parse_tls,
     profile::CaProfile,
 };
 
@@ -27,7 +27,7 @@ const OPERATIONS: [&str; 6] = ["cacerts", "simpleenroll", "simplereenroll", "ful
 pub(super) fn parse(table: &Table<'_>, profiles: &[CaProfile], callers: &Callers) -> Option<EstSettings> {
     let address = table
         .parsed("address", |text| text.parse().map_err(|_| "must be an IP address and a port, such as 0.0.0.0:8443"));
-    let files = TlsFiles::from_table(table);
+    let files = parse_tls(table);
     for caller in callers.iter().filter(|caller| caller.name.starts_with(EST)) {
         table.mistake(
             "client",

@@ -302,7 +302,7 @@ keys = ["P-256"]
     pub(crate) fn channel(&self, server: &Server, name: &str) -> Channel {
         let files = TlsFiles {
             certificate: self.path(&format!("{name}.pem")),
-            key: self.path(&format!("{name}.key")),
+            key: self.path(&format!("{name}.key")).into(),
             trust: self.path("control.pem"),
         };
         service::tls::channel(&format!("https://localhost:{}", server.port), &files, LONGEST).unwrap()

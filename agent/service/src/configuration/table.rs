@@ -171,6 +171,11 @@ impl<'a> Table<'a> {
         self.node.get(key).is_some()
     }
 
+    /// Whether `key` is a table. Does not mark it as known.
+    pub fn has_table(&self, key: &str) -> bool {
+        self.node.get(key).is_some_and(|entry| matches!(entry.node.value, Value::Table(_)))
+    }
+
     /// Adds a mistake at `key` (at the table when the key is absent), for contradictions that only the caller sees.
     pub fn mistake(&self, key: &str, message: impl Into<String>) {
         let at = self.node.get(key).map_or(self.node.at, |entry| entry.node.at);

@@ -14,7 +14,7 @@ use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
 use super::{
-    ALPN_H2, ALPN_HTTP1, TlsError, TlsFiles, provider,
+    ALPN_H2, ALPN_HTTP1, TlsError, TlsFiles, TlsKey, hardware, provider,
     trust::{Anchors, ClientsOf, ServersOf},
 };
 
@@ -28,7 +28,6 @@ const EXPIRY_WARNING_SECONDS: i64 = 30 * 24 * 3600;
 /// A certificate with its key, and the certificates that may vouch for the other end.
 #[derive(Debug)]
 pub(super) struct Material {
-    /// A key that lives in a token enters here, as another `SigningKey`.
     identity: Arc<CertifiedKey>,
     anchors: Anchors,
 }
@@ -36,24 +35,21 @@ pub(super) struct Material {
 impl Material {
     pub(super) fn read(files: &TlsFiles) -> Result<Self, TlsError> {
         let chain = read_certificates(&files.certificate)?;
-        let key = read_key(&files.key)?;
-        let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).map_err(|_| {
-            TlsError::content(
-                &files.key,
-                "holds a private key of a kind that TLS does not use; make a P-256, P-384 or RSA-2048 key",
-            )
-        })?;
         check_validity(&files.certificate, &chain[0])?;
-        let identity = CertifiedKey::new(chain, key);
-        identity.keys_match().map_err(|_| {
-            let certificate = files.certificate.display();
-            TlsError::content(
-                &files.key,
-                format!("does not match the certificate in {certificate}; name the key that it was issued for"),
-            )
-        })?;
+        let identity = match &files.key {
+            TlsKey::File(path) => in_file(path, &files.certificate, chain)?,
+            TlsKey::Hardware(key) => hardware::certified(key, &files.certificate, chain)?,
+        };
         let anchors = Anchors::new(&files.trust, read_certificates(&files.trust)?, read_crls(&files.trust)?)?;
         Ok(Self { identity: Arc::new(identity), anchors })
+    }
+
+    /// Has a key in hardware sign.
+    pub(super) fn check(&self, files: &TlsFiles) -> Result<(), TlsError> {
+        match &files.key {
+            TlsKey::File(_) => Ok(()),
+            TlsKey::Hardware(key) => hardware::check(key, &files.certificate, &self.identity.cert[0]),
+        }
     }
 
     /// Every client must show a certificate.
@@ -110,6 +106,20 @@ impl Material {
         config.resumption = Resumption::disabled();
         Ok(config)
     }
+}
+
+fn in_file(path: &Path, certificate: &Path, chain: Vec<CertificateDer<'static>>) -> Result<CertifiedKey, TlsError> {
+    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&read_key(path)?).map_err(|_| {
+        let problem = "holds a private key of a kind that TLS does not use; make a P-256, P-384 or RSA-2048 key";
+        TlsError::content(path, problem)
+    })?;
+    let identity = CertifiedKey::new(chain, key);
+    identity.keys_match().map_err(|_| {
+        let certificate = certificate.display();
+        let problem = format!("does not match the certificate in {certificate}; name the key that it was issued for");
+        TlsError::content(path, problem)
+    })?;
+    Ok(identity)
 }
 
 fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {

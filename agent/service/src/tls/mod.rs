@@ -10,6 +10,7 @@
 
 mod channel;
 mod connection;
+mod hardware;
 mod http;
 mod listener;
 mod material;
@@ -30,6 +31,7 @@ use rustls::{SupportedProtocolVersion, crypto::CryptoProvider};
 pub use self::{
     channel::{channel, check_endpoint},
     connection::{Connection, Peer},
+    hardware::HardwareKey,
     http::{HttpAcceptor, Shown},
     listener::Listener,
 };
@@ -44,14 +46,40 @@ const ALPN_H2: &[u8] = b"h2";
 /// RFC 7301 §6.
 const ALPN_HTTP1: &[u8] = b"http/1.1";
 
-/// One end's certificate (PEM, chain with the leaf first), key (PEM), and the CA certificates (PEM) whose **directly
+/// Where a private key is.
+#[derive(Debug, Clone)]
+pub enum TlsKey {
+    /// In a file: PKCS#8, SEC1 or PKCS#1, PEM.
+    File(PathBuf),
+    /// In a TPM or a token, which it never leaves.
+    Hardware(Arc<dyn HardwareKey>),
+}
+
+impl TlsKey {
+    /// The file, when it is in one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Hardware(_) => None,
+        }
+    }
+}
+
+impl From<PathBuf> for TlsKey {
+    fn from(path: PathBuf) -> Self {
+        Self::File(path)
+    }
+}
+
+/// One end's certificate (PEM, chain with the leaf first), key, and the CA certificates (PEM) whose **directly
 /// issued** certificates the other end may show.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct TlsFiles {
     /// The certificate to show; further certificates in the file are sent along.
     pub certificate: PathBuf,
-    /// Its private key: PKCS#8, SEC1 or PKCS#1.
-    pub key: PathBuf,
+    /// Its private key.
+    pub key: TlsKey,
     /// The issuers of acceptable certificates; their CRLs may stand beside them (PEM sections `X509 CRL`).
     pub trust: PathBuf,
 }
@@ -60,15 +88,29 @@ impl TlsFiles {
     /// Reads `certificate`, `key` and `trust` of a table. What is missing is collected there.
     pub fn from_table(table: &Table<'_>) -> Option<Self> {
         let (certificate, key, trust) = (table.path("certificate"), table.path("key"), table.path("trust"));
+        Some(Self { certificate: certificate?, key: key?.into(), trust: trust? })
+    }
+
+    /// As [`from_table`](Self::from_table), where `key` may also be a table, which `hardware` reads.
+    pub fn from_table_or_hardware(
+        table: &Table<'_>,
+        hardware: impl FnOnce(&Table<'_>) -> Option<Arc<dyn HardwareKey>>,
+    ) -> Option<Self> {
+        if !table.has_table("key") {
+            return Self::from_table(table);
+        }
+        let (certificate, trust) = (table.path("certificate"), table.path("trust"));
+        let key = table.table("key").and_then(|key| hardware(&key)).map(TlsKey::Hardware);
         Some(Self { certificate: certificate?, key: key?, trust: trust? })
     }
 
-    /// Reads the files and checks that they fit together, without opening a connection: for `check` commands.
+    /// Reads the files and checks that they fit together, without opening a connection, and has a key in hardware sign: for
+    /// `check` commands.
     ///
     /// # Errors
-    /// Names the file and what was wrong with it.
+    /// Names the file or the hardware, and what was wrong with it.
     pub fn check(&self) -> Result<(), TlsError> {
-        material::Material::read(self).map(drop)
+        material::Material::read(self)?.check(self)
     }
 }
 
@@ -88,6 +130,14 @@ pub enum TlsError {
     Content {
         /// The file.
         path: PathBuf,
+        /// What was wrong; what to do.
+        problem: String,
+    },
+    /// The hardware that holds the key does not sign with it.
+    #[error("the TLS key at {place}: {problem}")]
+    Hardware {
+        /// Where it is.
+        place: String,
         /// What was wrong; what to do.
         problem: String,
     },

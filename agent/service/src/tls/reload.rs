@@ -78,7 +78,7 @@ impl<C> Reloading<C> {
 }
 
 fn stamps(files: &TlsFiles) -> [Option<Stamp>; 3] {
-    [&files.certificate, &files.key, &files.trust].map(|path| stamp(path))
+    [Some(files.certificate.as_path()), files.key.file(), Some(&files.trust)].map(|path| path.and_then(stamp))
 }
 
 fn stamp(path: &Path) -> Option<Stamp> {

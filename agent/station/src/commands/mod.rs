@@ -9,7 +9,9 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
+use intermediate_ca::commands::{RequestedNames, tls_request};
 use journal::commands::Places;
+use service::command::{self, Failed};
 
 use crate::{configuration::StationConfiguration, story::Story};
 
@@ -111,6 +113,17 @@ enum Command {
         #[arg(long)]
         badge: String,
     },
+    /// Print the certification request for the TLS key of `[listen]` or `[authority]` that is in a TPM or a token; make the key
+    /// there first where none stands.
+    TlsRequest {
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// Whose key: `listen` or `authority`.
+        #[arg(long = "for", value_name = "TABLE", value_parser = ["listen", "authority"], default_value = "listen")]
+        table: String,
+        #[command(flatten)]
+        what: RequestedNames,
+    },
     /// The station's journal. `repair` needs a station that does not run.
     #[command(subcommand)]
     Journal(journal::commands::Command),
@@ -133,6 +146,12 @@ fn places(config: Option<&Path>) -> Result<Places, String> {
     Ok(Places { journal: configuration.journal_options(), log: configuration.checkpoints })
 }
 
+fn request(path: &Path, table: &str, what: RequestedNames) -> Result<(), Failed> {
+    let configuration = StationConfiguration::read(path).map_err(|mistakes| Failed::Usage(mistakes.to_string()))?;
+    let files = if table == "listen" { &configuration.listen.tls } else { &configuration.authority.tls };
+    tls_request(table, files, what)
+}
+
 /// Runs the command line.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -148,6 +167,7 @@ pub fn main() -> ExitCode {
         Command::Status { config, json } => client::block_on(status::run(&config.path, json)),
         Command::Watch { config, after, json } => client::block_on(watch::run(&config.path, after, json)),
         Command::Pin { badge } => pin::run(&badge),
+        Command::TlsRequest { config, table, what } => command::ended(PROGRAM, request(&config.path, &table, what)),
         Command::Journal(command) => journal::commands::run(PROGRAM, command, &Story, &places),
         Command::KeystoreWorker => keystore::worker::run(),
     }

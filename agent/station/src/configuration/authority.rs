@@ -1,17 +1,15 @@
 //! The table `[authority]`: which CA, and what it promises.
 
+use intermediate_ca::parse_tls;
 use issuance::submission::{Repeats, Terms, WhenInDoubt};
-use service::{
-    configuration::Table,
-    tls::{self, TlsFiles},
-};
+use service::{configuration::Table, tls};
 
 use super::AuthoritySettings;
 
 pub(super) fn read(table: &Table<'_>) -> Option<AuthoritySettings> {
     let name = table.string("name");
     let endpoint = table.parsed("endpoint", |text| tls::check_endpoint(text).map(|()| text.to_owned()));
-    let tls = TlsFiles::from_table(table);
+    let tls = parse_tls(table);
     let repeats = table.optional_parsed("repeats", |text| match text {
         "same" => Ok(Repeats::Same),
         "new" => Ok(Repeats::New),

@@ -124,9 +124,9 @@ impl End {
     pub(super) fn new((certificate, key): (String, String), trust: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
-        let files = TlsFiles { certificate: at("certificate.pem"), key: at("key.pem"), trust: at("trust.pem") };
+        let files = TlsFiles { certificate: at("certificate.pem"), key: at("key.pem").into(), trust: at("trust.pem") };
         write(&files.certificate, &certificate);
-        write(&files.key, &key);
+        write(files.key.file().unwrap(), &key);
         write(&files.trust, trust);
         Self { directory, files }
     }

@@ -18,7 +18,7 @@ const DIRECTORY: &str = "STATION_TEST_EXHAUSTION_DIRECTORY";
 
 fn files(directory: &Path) -> TlsFiles {
     let at = |name: &str| directory.join(name);
-    TlsFiles { certificate: at("certificate.pem"), key: at("key.pem"), trust: at("trust.pem") }
+    TlsFiles { certificate: at("certificate.pem"), key: at("key.pem").into(), trust: at("trust.pem") }
 }
 
 /// Not a test of its own: the server. It takes every descriptor, lets go of them at the first line of its input, and ends

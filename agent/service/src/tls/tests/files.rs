@@ -25,7 +25,7 @@ fn good_files_are_fine() {
     let (certificate, key) = root.issue(&server());
     let end = End::new((format!("{certificate}{}", root.pem), key), &root.pem);
     end.files.check().unwrap();
-    fs::set_permissions(&end.files.key, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(end.files.key.file().unwrap(), fs::Permissions::from_mode(0o644)).unwrap();
     end.files.check().unwrap();
 }
 
@@ -36,6 +36,7 @@ fn unusable_files_are_named() {
     let (certificate, key) = root.issue(&server());
     let TlsFiles { certificate: at_certificate, key: at_key, trust: at_trust } =
         &End::new((certificate.clone(), key.clone()), &root.pem).files;
+    let at_key = &at_key.file().unwrap().to_owned();
     let file_name = |path: &PathBuf| path.file_name().unwrap().to_owned();
     let damaged = certificate.replacen("MII", "M!I", 1);
     let no_certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned();
@@ -98,7 +99,9 @@ fn files_come_from_a_table() {
         (files, file.finish().map_or_else(|mistakes| mistakes.0.len(), |()| 0))
     };
     let (files, mistakes) = read("certificate = \"c\"\nkey = \"k\"\ntrust = \"/t\"\n");
-    let [certificate, key, trust] = ["/etc/c", "/etc/k", "/t"].map(PathBuf::from);
-    assert_eq!((files, mistakes), (Some(TlsFiles { certificate, key, trust }), 0));
-    assert_eq!(read("trust = \"t\"\n"), (None, 2));
+    let TlsFiles { certificate, key, trust } = files.unwrap();
+    let found = [&certificate, key.file().unwrap(), &trust].map(|path| path.to_str().unwrap());
+    assert_eq!((found, mistakes), (["/etc/c", "/etc/k", "/t"], 0));
+    let (files, mistakes) = read("trust = \"t\"\n");
+    assert!(files.is_none() && mistakes == 2);
 }

@@ -203,7 +203,12 @@ async fn old_tls_is_refused() {
 async fn s_client(serving: &Server, version: &str, end: &End) -> String {
     let mut command = Command::new("timeout");
     command.args(["20", "openssl", "s_client", "-alpn", "h2", version, "-connect", &serving.address.to_string()]);
-    command.arg("-cert").arg(&end.files.certificate).arg("-key").arg(&end.files.key).stdin(Stdio::null());
+    command
+        .arg("-cert")
+        .arg(&end.files.certificate)
+        .arg("-key")
+        .arg(end.files.key.file().unwrap())
+        .stdin(Stdio::null());
     let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
     String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
 }

@@ -29,7 +29,7 @@ async fn renewed_files_are_taken_up() {
     serving.call(&new_client.files).await.unwrap_err();
 
     let (certificate, key) = new.issue(&server());
-    write(&server_end.files.key, &key);
+    write(server_end.files.key.file().unwrap(), &key);
     write(&server_end.files.certificate, &certificate);
     write(&server_end.files.trust, &new.pem);
     serving.call(&new_client.files).await.unwrap();
@@ -48,7 +48,7 @@ async fn a_channel_takes_up_renewed_files() {
     let channel = serving.channel(&end.files);
     super::authority::call(channel.clone()).await.unwrap_err();
     let (certificate, key) = root.issue(&client("renewed"));
-    write(&end.files.key, &key);
+    write(end.files.key.file().unwrap(), &key);
     write(&end.files.certificate, &certificate);
     super::authority::call(channel).await.unwrap();
     assert_eq!(serving.names(), ["renewed"]);
@@ -66,7 +66,7 @@ async fn a_bad_renewal_keeps_the_old() {
     for (path, bad) in [
         (&files.certificate, other_certificate.as_str()),
         (&files.certificate, ""),
-        (&files.key, "-----BEGIN PRIVATE KEY-----\n"),
+        (&files.key.file().unwrap().to_owned(), "-----BEGIN PRIVATE KEY-----\n"),
         (&files.trust, "no certificate"),
     ] {
         let good = fs::read_to_string(path).unwrap();
@@ -80,7 +80,7 @@ async fn a_bad_renewal_keeps_the_old() {
     // Half of a renewal, then the other half.
     write(&files.certificate, &other_certificate);
     serving.call(&end.files).await.unwrap();
-    write(&files.key, &other_key);
+    write(files.key.file().unwrap(), &other_key);
     serving.call(&end.files).await.unwrap();
     assert_eq!(server_end.directory.path().read_dir().unwrap().count(), 3);
 }
@@ -131,7 +131,7 @@ fn files_are_not_looked_at_all_the_time() {
     let before = reloading.current();
     let (certificate, key) = root.issue(&server());
     write(&end.files.certificate, &certificate);
-    write(&end.files.key, &key);
+    write(end.files.key.file().unwrap(), &key);
     assert!(Arc::ptr_eq(&before, &reloading.current()));
 }
 
