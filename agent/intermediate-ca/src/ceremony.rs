@@ -7,6 +7,7 @@ use std::{
 };
 
 use issuance::{Keystore, PublicKey, request::CertificationRequest};
+use service::crash;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 use crate::{
@@ -25,7 +26,7 @@ pub fn read_certificates(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, PkiError> {
     let mut all = Vec::new();
     for path in paths {
         let bytes = fs::read(path).map_err(|source| PkiError::Io { act: "read", path: path.clone(), source })?;
-        let strange = |problem: &str| PkiError::DoesNotFit { path: path.clone(), problem: problem.to_owned() };
+        let strange = |problem: &'static str| PkiError::Brought { path: path.clone(), problem };
         let blocks = pem::parse_many(bytes).map_err(|_| strange("it is not PEM"))?;
         if blocks.is_empty() || blocks.iter().any(|block| block.tag() != "CERTIFICATE") {
             return Err(strange("it holds something else than certificates in PEM"));
@@ -62,7 +63,10 @@ fn fitting(ca: &CaSettings, der: &[u8], root: Option<&CaCertificate>) -> Result<
     let unfit = |problem| InitError::Brought { name: ca.name.clone(), problem };
     let made = CaCertificate::parse(ca, der, root).map_err(unfit)?;
     match made.public_key.algorithm() {
-        algorithm if algorithm == ca.key => Ok(made),
+        algorithm if algorithm == ca.key => {
+            crash::point("ca.ceremony.import.intended");
+            Ok(made)
+        }
         algorithm => Err(unfit(format!("its key is {algorithm}, the configuration says {}", ca.key))),
     }
 }
@@ -87,6 +91,7 @@ pub(crate) fn export(
     }
     let assemble = |source| InitError::Assemble { name: ca.name.clone(), source };
     let unsigned = certificate::request_info(&pki::request_params(ca), key).map_err(assemble)?;
+    crash::point("ca.ceremony.request.intended");
     let signed = hsm::sign_verified(keystore, &ca.name.key_location(), key, std::slice::from_ref(&unsigned.info));
     let signature = signed.map_err(InitError::Token)?.into_iter().next().map(VerifiedSignature::into_bytes);
     let config = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
@@ -94,7 +99,10 @@ pub(crate) fn export(
         &pem::Pem::new("CERTIFICATE REQUEST", unsigned.whole(&signature.unwrap_or_default())),
         config,
     );
-    pki::put_in_place(&pki::write_beside(&path, text.as_bytes())?, &path)?;
+    let fresh = pki::write_beside(&path, text.as_bytes())?;
+    crash::point("ca.ceremony.request.synced");
+    pki::put_in_place(&fresh, &path)?;
+    crash::point("ca.ceremony.request.done");
     Ok(path)
 }
 

@@ -98,6 +98,12 @@ pub enum InitError {
         /// Its CN.
         common_name: String,
     },
+    /// Certificates were brought, and the configuration has the root's key in the token.
+    #[error(
+        "certificates were brought by --import, and the root's key is in this token: say `offline = true` in [root] where it is \
+         elsewhere, or leave --import out"
+    )]
+    NotOffline,
     /// Requests await the offline root.
     #[error("{0}")]
     Awaited(String),
@@ -125,6 +131,9 @@ pub fn init(
     let contradictions = contradictions(&settings.root, &settings.issuers, &settings.profiles);
     if !contradictions.is_empty() {
         return Err(InitError::Contradiction(sentences(contradictions)));
+    }
+    if !settings.root.offline && !brought.is_empty() {
+        return Err(InitError::NotOffline);
     }
     let _lock = lock(&settings.pki)?;
     let identity = keystore.identify().map_err(InitError::Token)?;
@@ -174,6 +183,7 @@ fn brought_root(
         return Err(InitError::RootAway { common_name: ca.common_name.to_string() });
     };
     pki::write(&settings.pki, &ca.name, &made.der)?;
+    crash::point("ca.ceremony.import.done");
     done.made.push(format!("certificate {}", path.display()));
     Ok(made)
 }
@@ -199,7 +209,7 @@ fn complete_brought(
         return ceremony::export(&settings.pki, ca, &key, keystore).map(Err);
     };
     pki::write(&settings.pki, &ca.name, &made.der)?;
-    crash::point("ca.init.write.done");
+    crash::point("ca.ceremony.import.done");
     done.made.push(format!("certificate {}", path.display()));
     Ok(Ok(made))
 }

@@ -74,6 +74,14 @@ pub enum PkiError {
         /// What is wrong.
         problem: String,
     },
+    /// A file that was brought holds something else than certificates.
+    #[error("{path} cannot be imported: {problem}; bring the certificates that the root signed, and its own, as PEM")]
+    Brought {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// Not there.
     #[error("{path} is not there: run `intermediate-ca init` first")]
     Missing {

@@ -43,6 +43,9 @@ pub fn rollover(
     if !contradictions.is_empty() {
         return Err(RolloverError::Contradiction(sentences(contradictions)));
     }
+    if !settings.root.offline && !by.brought.is_empty() {
+        return Err(InitError::NotOffline.into());
+    }
     let _lock = init::lock(&settings.pki)?;
     let (mut register, log) = open(settings, clock.clone())?;
     let done = match register.clock_wrong()? {
@@ -265,6 +268,7 @@ impl Rollover<'_> {
         let planned = CaCertificatePlanned { ca: ca.clone(), tbs_certificate, key_sha256 };
         self.register.record_rollover(Event::CaCertificatePlanned(planned))?;
         self.register.record_rollover(Event::CaCertificateSigned(CaCertificateSigned { ca, signature }))?;
+        crash::point("ca.ceremony.import.done");
         Ok(())
     }
 

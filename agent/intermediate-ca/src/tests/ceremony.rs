@@ -148,3 +148,19 @@ async fn an_offline_root_certifies_and_is_replaced() {
     authority.close().await.unwrap();
     verify(&world, &[&after]);
 }
+
+/// Certificates that are brought where the root's key is in the token are refused and nothing is made: whoever brings a root
+/// does not get another one. A file without certificates is refused with words of what to bring.
+#[test]
+fn what_is_brought_is_never_passed_over() {
+    let world = World::blank();
+    let vault = Vault::new(&world);
+    let root = vault.root("one", "Test root");
+    says(initialise(&world, std::slice::from_ref(&root)), "`offline = true` in [root]");
+    assert!(world.keystore.token().keys.is_empty());
+    let key = read_certificates(&[vault.path("one.key").into()]).unwrap_err().to_string();
+    assert!(key.contains("cannot be imported") && key.contains("that the root signed"), "{key}");
+    initialise(&world, &[]).unwrap();
+    says(step(&world, RolloverStep::NewRoot, &[root]), "`offline = true` in [root]");
+    assert_eq!(world.keystore.token().keys.len(), 3);
+}

@@ -7,6 +7,7 @@ use line::Line;
 use rustix::process::Signal;
 
 use super::{
+    ceremony::Ceremony,
     devices::{TokenTools, run},
     scenario::Try,
 };
@@ -24,7 +25,7 @@ pub(super) fn kill(line: &Line, binaries: &Path, point: &Try) -> Result<(), Brok
     let place = tempfile::tempdir().map_err(said("a directory for a CA"))?;
     let token =
         SoftHsm::create_in(&place.path().join("token"), "ca", line.hardware().ca().pin()).map_err(said("a token"))?;
-    let configuration = configure(line, place.path(), &token)?;
+    let configuration = configure(line, place.path(), &token, point.is_ceremony())?;
     let command = |arguments: &[&str], armed: bool| {
         let mut command = Command::new(binaries.join("intermediate-ca"));
         command.args(arguments).arg("--config").arg(&configuration);
@@ -35,11 +36,17 @@ pub(super) fn kill(line: &Line, binaries: &Path, point: &Try) -> Result<(), Brok
     };
     let log = place.path().join("log");
     let mut generations = vec![""];
-    if point.is_rollover() {
+    let mut roots_elsewhere = 0;
+    if point.is_ceremony() {
+        let ceremony = Ceremony { command: &command, log: &log, point, pki: place.path().join("pki/product") };
+        ceremony.kill(place.path())?;
+        generations.push(".2");
+        roots_elsewhere = generations.len();
+    } else if point.is_rollover() {
         run(command(&["init"], false)).map_err(|broken| format!("{point}: {broken}"))?;
         let mut died = 0;
         for step in STEPS {
-            died += usize::from(dies(command(step, true), &log, point)?);
+            died += usize::from(dies(command(step, true), &log, point, false)?);
             completes(|| command(step, false), point)?;
         }
         if died == 0 {
@@ -47,7 +54,7 @@ pub(super) fn kill(line: &Line, binaries: &Path, point: &Try) -> Result<(), Brok
         }
         generations.push(".2");
     } else {
-        if !dies(command(&["init"], true), &log, point)? {
+        if !dies(command(&["init"], true), &log, point, false)? {
             return Err(format!("{point}: init did not die there: {}", child::last_words(&log)));
         }
         completes(|| command(&["init"], false), point)?;
@@ -55,7 +62,7 @@ pub(super) fn kill(line: &Line, binaries: &Path, point: &Try) -> Result<(), Brok
     let tools = TokenTools::of(&token);
     for kind in ["privkey", "pubkey"] {
         let count = tools.count(kind)?;
-        let due = CAS.len() * generations.len();
+        let due = CAS.len() * generations.len() - roots_elsewhere;
         if count != due {
             return Err(format!("{point}: {count} of the kind {kind} in the CA's token, where {due} are due"));
         }
@@ -72,8 +79,8 @@ pub(super) fn kill(line: &Line, binaries: &Path, point: &Try) -> Result<(), Brok
     Ok(())
 }
 
-/// Whether the armed command died at its point; any other end than that or a good one is an error.
-fn dies(mut command: Command, log: &Path, point: &Try) -> Result<bool, Broken> {
+/// Whether the armed command died at its point; any other end than that or a good one is an error, but for one that `asks`.
+pub(super) fn dies(mut command: Command, log: &Path, point: &Try, asks: bool) -> Result<bool, Broken> {
     let file = fs::File::create(log).map_err(said("a log"))?;
     command.stdout(file.try_clone().map_err(said("a log"))?).stderr(file);
     let mut running = child::spawn(command).map_err(said("a command"))?;
@@ -83,14 +90,14 @@ fn dies(mut command: Command, log: &Path, point: &Try) -> Result<bool, Broken> {
         return Err(format!("{point}: a command does not end"));
     };
     let died = std::os::unix::process::ExitStatusExt::signal(&status) == Some(Signal::KILL.as_raw());
-    if !died && !status.success() {
+    if !died && !status.success() && !asks {
         return Err(format!("{point}: neither died there nor did its work: {status}: {}", child::last_words(log)));
     }
     Ok(died)
 }
 
 /// Runs to the end, and then has nothing more to do.
-fn completes(command: impl Fn() -> Command, point: &Try) -> Result<(), Broken> {
+pub(super) fn completes(command: impl Fn() -> Command, point: &Try) -> Result<(), Broken> {
     run(command()).map_err(|broken| format!("{point}: {broken}"))?;
     let again = run(command()).map_err(|broken| format!("{point}: {broken}"))?;
     if String::from_utf8_lossy(&again).contains("made ") {
@@ -99,8 +106,8 @@ fn completes(command: impl Fn() -> Command, point: &Try) -> Result<(), Broken> {
     Ok(())
 }
 
-/// The line's configuration with another token, in another place.
-fn configure(line: &Line, place: &Path, token: &SoftHsm) -> Result<std::path::PathBuf, Broken> {
+/// The line's configuration with another token, in another place; with its root's key elsewhere, perhaps.
+fn configure(line: &Line, place: &Path, token: &SoftHsm, offline: bool) -> Result<std::path::PathBuf, Broken> {
     let text = fs::read_to_string(line.directory().join("ca.toml")).map_err(said("ca.toml"))?;
     let (mut before, mut after) = (line.hardware().ca().environment(), token.environment());
     let (Some((_, before)), Some((_, after))) = (before.pop(), after.pop()) else {
@@ -113,6 +120,10 @@ fn configure(line: &Line, place: &Path, token: &SoftHsm) -> Result<std::path::Pa
     fs::create_dir_all(place.join("pki")).map_err(said("pki"))?;
     std::os::unix::fs::symlink(line.directory().join(makers), place.join(makers)).map_err(said(makers))?;
     let configuration = place.join("ca.toml");
-    fs::write(&configuration, text.replace(&before, &after)).map_err(said("ca.toml"))?;
+    let mut text = text.replace(&before, &after);
+    if offline {
+        text = text.replace("[root]\n", "[root]\noffline = true\n");
+    }
+    fs::write(&configuration, text).map_err(said("ca.toml"))?;
     Ok(configuration)
 }

@@ -8,6 +8,7 @@
 mod administration;
 mod bench;
 mod calls;
+mod ceremony;
 mod devices;
 mod init;
 mod moments;

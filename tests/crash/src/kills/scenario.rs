@@ -44,7 +44,12 @@ impl Try {
 
     /// Whether a command passes it that runs while the CA does not, in a place of its own.
     pub(super) fn is_apart(&self) -> bool {
-        self.name.starts_with("ca.init.") || self.is_rollover()
+        self.name.starts_with("ca.init.") || self.is_ceremony() || self.is_rollover()
+    }
+
+    /// Whether it takes a root whose key is elsewhere: at the beginning, or at a rollover.
+    pub(super) fn is_ceremony(&self) -> bool {
+        self.name.starts_with("ca.ceremony.")
     }
 
     pub(super) fn is_rollover(&self) -> bool {
@@ -111,6 +116,8 @@ fn times(name: &str) -> Vec<u32> {
         "station.identify.intended" | "station.identify.done" => vec![1, 2],
         // Root and two issuers.
         init if init.starts_with("ca.init.") => vec![1, 2, 3],
+        // Two issuers ask, and are certified.
+        ceremony if ceremony.starts_with("ca.ceremony.") => vec![1, 2],
         // A lot is opened, and then amended.
         set if set.starts_with("ca.lot-set.") => vec![1, 2],
         // Each list at the start, as DER and as PEM; then what a revocation asks for.
