@@ -105,6 +105,7 @@ pub(crate) fn requests(prefix: &str, count: usize) -> Result<Vec<IssueBatchReque
             profile: past::PROFILE.to_owned(),
             supersedes: Vec::new(),
             residency: None,
+            request_id: String::new(),
         });
         if batch.len() == BATCH || number + 1 == count {
             batches.push(IssueBatchRequest { requests: std::mem::take(&mut batch) });

@@ -15,15 +15,21 @@ pub(crate) fn resident(process: u32) -> Result<u64, Failed> {
 
 /// What this program's children that ended have had of the processor so far, in steps of a hundredth of a second.
 pub(crate) fn ended_children() -> Result<Duration, Failed> {
+    // proc_pid_stat(5): cutime and cstime are the 16th and 17th word.
+    two_words("/proc/self/stat", 16)
+}
+
+/// The sum of two words of a process's stat, in steps of a hundredth of a second.
+fn two_words(path: &str, first: usize) -> Result<Duration, Failed> {
     /// USER_HZ, the same on every Linux.
     const TICKS: u64 = 100;
-    let stat = fs::read_to_string("/proc/self/stat").map_err(because("read what the kernel says of a process"))?;
-    // proc_pid_stat(5): cutime and cstime are the 16th and 17th word; the 2nd ends with the last bracket.
+    let stat = fs::read_to_string(path).map_err(because("read what the kernel says of a process"))?;
+    // The 2nd word ends with the last bracket.
     let times = stat.rsplit_once(')').and_then(|(_, rest)| {
-        let mut words = rest.split_whitespace().skip(13).map(str::parse::<u64>);
+        let mut words = rest.split_whitespace().skip(first - 3).map(str::parse::<u64>);
         Some(words.next()?.ok()? + words.next()?.ok()?)
     });
-    let ticks = times.ok_or_else(|| Failed::new("/proc/self/stat has no times"))?;
+    let ticks = times.ok_or_else(|| Failed::new(format!("{path} has no times")))?;
     Ok(Duration::from_millis(ticks * 1_000 / TICKS))
 }
 
@@ -31,12 +37,13 @@ pub(crate) fn ended_children() -> Result<Duration, Failed> {
 #[derive(Debug, Default)]
 pub(crate) struct Times(BTreeMap<(String, u32), u64>);
 
-/// What its threads and its children's have had of the processor so far. A thread that ended is no longer counted.
+/// What its threads and its children's have had of the processor so far; those that ended are one of them.
 pub(crate) fn times(process: u32) -> Result<Times, Failed> {
     let failed = because("read what the kernel says of a process");
     let mut times = Times::default();
     for own in [process].into_iter().chain(children(process)) {
         let whose = if own == process { "" } else { "worker: " };
+        let mut alive = 0;
         for thread in fs::read_dir(format!("/proc/{own}/task")).map_err(&failed)?.flatten() {
             // It may end between two looks.
             let Ok(schedstat) = fs::read_to_string(thread.path().join("schedstat")) else { continue };
@@ -45,8 +52,13 @@ pub(crate) fn times(process: u32) -> Result<Times, Failed> {
             let id = thread.file_name().to_str().and_then(|name| name.parse().ok());
             if let (Some(nanoseconds), Some(id)) = (nanoseconds, id) {
                 times.0.insert((format!("{whose}{}", name.trim()), id), nanoseconds);
+                alive += nanoseconds;
             }
         }
+        // utime and stime, the 14th and 15th word, are of all threads that ever were.
+        let whole = two_words(&format!("/proc/{own}/stat"), 14)?.as_nanos();
+        let ended = u64::try_from(whole).unwrap_or(u64::MAX).saturating_sub(alive);
+        times.0.insert((format!("{whose}ended"), 0), ended);
     }
     Ok(times)
 }
