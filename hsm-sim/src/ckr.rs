@@ -12,6 +12,10 @@ pub const DEVICE_MEMORY: u64 = 0x31;
 pub const DEVICE_REMOVED: u64 = 0x32;
 /// CKR_OBJECT_HANDLE_INVALID: no object has this handle (any more).
 pub const OBJECT_HANDLE_INVALID: u64 = 0x82;
+/// CKR_KEY_HANDLE_INVALID.
+pub const KEY_HANDLE_INVALID: u64 = 0x60;
+/// CKR_MECHANISM_INVALID.
+pub const MECHANISM_INVALID: u64 = 0x70;
 /// CKR_PIN_INCORRECT: this is not the PIN, and a try is gone.
 pub const PIN_INCORRECT: u64 = 0xA0;
 /// CKR_PIN_LOCKED: the PIN takes no more tries.

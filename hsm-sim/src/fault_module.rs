@@ -43,7 +43,7 @@ impl From<ModuleFault> for ModuleInjection {
 }
 
 /// A PKCS#11 module before a token's own. Every process that loads it with [`environment`](Self::environment) asks here
-/// about each call, one after another and across restarts.
+/// about each call, across restarts; each of its threads asks for itself, so that one call's delay is no other's.
 #[derive(Debug)]
 pub struct FaultModule {
     module: PathBuf,
@@ -146,7 +146,13 @@ impl FaultModule {
     /// Waits until a call hangs, at most so long; false when none does by then.
     #[must_use]
     pub fn await_hang(&self, most: Duration) -> bool {
-        let waited = self.told.changed.wait_timeout_while(self.told.state(), most, |state| state.hanging == 0);
+        self.await_hangs(1, most)
+    }
+
+    /// Waits until so many calls hang at the same time, at most so long; false when there are fewer by then.
+    #[must_use]
+    pub fn await_hangs(&self, calls: usize, most: Duration) -> bool {
+        let waited = self.told.changed.wait_timeout_while(self.told.state(), most, |state| state.hanging < calls);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 

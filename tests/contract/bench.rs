@@ -1,6 +1,6 @@
 //! A device on the bench, and a keystore that has it.
 
-use std::fs;
+use std::{fs, num::NonZeroUsize};
 
 use hsm_sim::{SoftHsm, Stop, Swtpm};
 use issuance::{CertificateLocation, Fault, FaultKind, KeyAlgorithm, KeyLocation, Keystore};
@@ -152,6 +152,7 @@ pub(crate) fn token_worker(token: &SoftHsm, pin: &str) -> WorkerSettings {
         module: token.module().to_owned(),
         token: token.label().to_owned(),
         pin: SecretString::from(pin),
+        sessions: NonZeroUsize::MIN,
     };
     worker(keystore, token.environment())
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    num::NonZeroUsize,
     process::{Command, Output, Stdio},
 };
 
@@ -141,6 +142,7 @@ fn a_new_token_is_met_by_its_label() {
         module: token.module().to_owned(),
         token: "device-2".into(),
         pin: SecretString::from(PIN),
+        sessions: NonZeroUsize::MIN,
     };
     let mut keystore = Worker::new(settings);
     assert_eq!(kind(keystore.identify()), FaultKind::DeviceAbsent);
@@ -165,8 +167,12 @@ fn a_module_that_does_not_load_is_misconfigured() {
     let (token, _) = start();
     for module in ["/nowhere/module.so", "libc.so.6"] {
         let mut settings = token_worker(&token, PIN);
-        settings.keystore =
-            KeystoreSettings::Pkcs11 { module: module.into(), token: "device-1".into(), pin: SecretString::from(PIN) };
+        settings.keystore = KeystoreSettings::Pkcs11 {
+            module: module.into(),
+            token: "device-1".into(),
+            pin: SecretString::from(PIN),
+            sessions: NonZeroUsize::MIN,
+        };
         let fault = Worker::new(settings).identify().unwrap_err();
         assert_eq!(fault.kind, FaultKind::Misconfigured, "{fault}");
         assert!(fault.act.contains(module), "{fault}");

@@ -13,10 +13,10 @@ mod standing;
 use std::sync::{Arc, Mutex};
 
 use issuance::{ProfileName, PublicKey, residency::SealedCertificate};
-use journal::{Hash, Refusal as WitnessRefusal, Signature, TransparencyLog, VerifyingKey, Witness};
-use service::clock::Clock;
+use journal::{Hash, Journal, Refusal as WitnessRefusal, Signature, TransparencyLog, VerifyingKey, Witness};
+use service::{clock::Clock, command::Client};
 use tokio::sync::watch;
-use tracing::warn;
+use tracing::{error, warn};
 
 pub(crate) use lots::confirmation;
 pub use lots::{Caller, ReportError};
@@ -26,6 +26,7 @@ pub use standing::Problem;
 use crate::{
     callers::DisabledCallers,
     hsm::Hsm,
+    metrics::Counts,
     pki::CaCertificate,
     plan::{Later, Rules, Submission},
     publication::Crls,
@@ -33,6 +34,7 @@ use crate::{
     register::{Condition, RegisterHandle, Unavailable},
     revocation::{NotRevoked, Revocation, Revoked},
     turns::Turns,
+    witnessed,
 };
 
 /// One batch is one signing visit and two syncs; 256 keeps it under 20 ms with a token that signs 20,000 times a second.
@@ -58,8 +60,13 @@ struct Inner {
     disabled: DisabledCallers,
     /// What was wrong with the token at the last look, in words.
     token: Mutex<Option<String>>,
+    journal: Journal,
+    counts: Counts,
     log: TransparencyLog,
+    /// This CA, of the stations' journals.
     witness: Arc<Witness>,
+    /// Another CA, of this one's journal.
+    witnessed_by: Option<Client>,
 }
 
 /// A station's checkpoint that is to be witnessed.
@@ -176,6 +183,21 @@ impl Authority {
         })
         .await
         .map_err(|_| Unavailable("the witness was broken off".into()))
+    }
+
+    /// Sends each checkpoint of this CA's journal to its witness, where it has one, until `stop`; a witness that contradicts it
+    /// halts the CA. Must be called within a tokio runtime.
+    pub async fn keep_witnessed(&self, stop: impl Future<Output = ()>) {
+        let Some(client) = &self.inner.witnessed_by else { return };
+        let message = match witnessed::connect(&self.inner.log, client) {
+            Ok(witness) => witness.follow(stop).await.map(|told| witnessed::contradicted(&client.endpoint, &told)),
+            Err(wrong) => return error!(wrong, "the CA's journal is not witnessed"),
+        };
+        if let Some(message) = message {
+            error!(message, "ALARM: the witness saw another history of this CA's journal");
+            // The answer is that it is halted, which its condition says.
+            let _ = self.inner.register.act(move |register| register.halt(message)).await;
+        }
     }
 
     /// The clock that it records by.

@@ -6,7 +6,7 @@ mod lots;
 mod profile;
 pub(crate) mod residency;
 
-use std::{net::SocketAddr, path::Path, path::PathBuf};
+use std::{net::SocketAddr, num::NonZeroUsize, path::Path, path::PathBuf};
 
 use issuance::{CommonName, KeyAlgorithm};
 use journal::LogOptions;
@@ -14,6 +14,7 @@ use service::{
     command::Client,
     configuration::{File, Mistakes, Table},
     limits::Limits,
+    metrics,
     roles::Callers,
     tls::TlsFiles,
 };
@@ -37,6 +38,8 @@ pub struct Configuration {
     pub limits: Limits,
     /// Where and how devices enrol by EST.
     pub est: Option<EstSettings>,
+    /// Where metrics are served, when they are.
+    pub metrics: Option<SocketAddr>,
     /// How the commands that call the running CA do so.
     pub client: Option<Client>,
     /// Where the keys are.
@@ -67,6 +70,16 @@ pub struct Token {
     pub pin_file: PathBuf,
     /// What the process that loads the module finds in its environment.
     pub environment: Vec<(String, String)>,
+    /// How many sessions may sign at the same time; the token may allow fewer.
+    pub sessions: NonZeroUsize,
+}
+
+impl Token {
+    /// Four: every core of a small machine for a token in its memory, and four times one session's rate for an HSM that is a
+    /// network away.
+    const SESSIONS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
+    /// Beyond that a token is the bottleneck, and each session is a thread.
+    const SESSIONS_MOST: i64 = 64;
 }
 
 impl Configuration {
@@ -87,8 +100,8 @@ impl Configuration {
         let parsed = parse(&file.root(), file.path());
         file.finish()?;
         match parsed {
-            Some((listen, callers, limits, est, client, token, authority)) => {
-                Ok(Self { listen, callers, limits, est, client, token, authority, sha256 })
+            Some((listen, callers, limits, est, metrics, client, token, authority)) => {
+                Ok(Self { listen, callers, limits, est, metrics, client, token, authority, sha256 })
             }
             // What is missing was collected as a mistake, and `finish` told it.
             None => Err(Mistakes(Vec::new())),
@@ -96,14 +109,15 @@ impl Configuration {
     }
 }
 
-type Parts = (Listen, Callers, Limits, Option<EstSettings>, Option<Client>, Token, AuthoritySettings);
+type Parts =
+    (Listen, Callers, Limits, Option<EstSettings>, Option<SocketAddr>, Option<Client>, Token, AuthoritySettings);
 
 fn parse(root: &Table<'_>, file: &Path) -> Option<Parts> {
     let name = root.parsed("name", parse_origin);
     let production = root.optional_parsed("mode", production::parse_mode).unwrap_or(false);
     let (journal, pki) = (root.path("journal"), root.path("pki"));
     let checkpoints = journal.as_deref().map(|journal| parse_checkpoints(root, journal));
-    let witnessed = root.optional_table("witness").and_then(|table| table.path("file"));
+    let (witnessed, witness) = root.optional_table("witness").map(|table| parse_witness(&table)).unwrap_or_default();
     let listen = root.table("listen").and_then(|table| {
         let address = table.parsed("address", |text| {
             text.parse().map_err(|_| "must be an IP address and a port, such as 127.0.0.1:7443")
@@ -113,6 +127,7 @@ fn parse(root: &Table<'_>, file: &Path) -> Option<Parts> {
     });
     let callers = Callers::from_table(root);
     let limits = Limits::from_table(root, Limits::OF_A_CA);
+    let metrics = metrics::address(root);
     // A client that was given wrong is a mistake already.
     let client = root.optional_table("client").and_then(|table| Client::from_table(&table));
     let lots = lots::parse(root);
@@ -121,7 +136,10 @@ fn parse(root: &Table<'_>, file: &Path) -> Option<Parts> {
         let environment = table.string_map("environment");
         let refused = module.as_deref().filter(|_| production).and_then(production::module);
         refused.iter().for_each(|problem| table.mistake("module", problem.as_str()));
-        Some(Token { module: module?, label: label?, pin_file: pin_file?, environment })
+        let sessions = table.optional_integer("sessions", 1..=Token::SESSIONS_MOST);
+        let sessions = sessions.and_then(|number| NonZeroUsize::new(usize::try_from(number).ok()?));
+        let sessions = sessions.unwrap_or(Token::SESSIONS);
+        Some(Token { module: module?, label: label?, pin_file: pin_file?, environment, sessions })
     });
     let root_ca = root.table("root").and_then(|table| parse_ca(&table, Some(CaName::root())));
     let issuer_tables = root.tables("issuer");
@@ -166,13 +184,14 @@ fn parse(root: &Table<'_>, file: &Path) -> Option<Parts> {
         pki: pki?,
         checkpoints: checkpoints?,
         witnessed,
+        witness,
         root: root_ca,
         issuers,
         profiles,
         lots,
         crl,
     };
-    Some((listen?, callers, limits, est, client, token?, authority))
+    Some((listen?, callers, limits, est, metrics, client, token?, authority))
 }
 
 /// `[checkpoints]`, each of its keys optional: where the log of this journal is. A station reads its own with the same words.
@@ -186,6 +205,19 @@ pub fn parse_checkpoints(root: &Table<'_>, journal: &Path) -> LogOptions {
         interval: table.duration_or("interval", beside.interval),
         signers: beside.signers,
     }
+}
+
+/// `[witness]`: a file with what it saw, a CA that is asked, or both.
+fn parse_witness(table: &Table<'_>) -> (Option<PathBuf>, Option<Client>) {
+    let file = table.optional_path("file");
+    let asked = ["endpoint", "certificate", "key", "trust"].iter().any(|key| table.has(key));
+    if !asked && !table.has("file") {
+        table.mistake(
+            "file",
+            "is missing; give the file that the witness wrote, or endpoint, certificate, key and trust",
+        );
+    }
+    (file, asked.then(|| Client::from_table(table)).flatten())
 }
 
 /// Every one, or none when one is missing; each is asked for, so that each one's mistakes are collected.

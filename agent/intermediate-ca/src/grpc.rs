@@ -52,30 +52,24 @@ impl CertificateAuthorityService for Service {
         let station = gate::caller(&request)?.name;
         let requests = request.into_inner().requests;
         check_batch("requests", requests.len())?;
-        let issuances: Vec<String> = requests.iter().map(|request| request.issuance.clone()).collect();
+        let ids: Vec<(String, String)> =
+            requests.iter().map(|request| (request.issuance.clone(), request.request_id.clone())).collect();
         let submissions = requests.into_iter().map(submission).collect();
         let outcomes = self.authority.issue(&station, submissions).await.map_err(unavailable)?;
-        let count = |wanted: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| wanted(outcome)).count();
-        info!(
-            station,
-            requests = outcomes.len(),
-            issued = count(|outcome| matches!(outcome, Outcome::Issued(_) | Outcome::Sealed(_))),
-            refused = count(|outcome| matches!(outcome, Outcome::Refused(_))),
-            deferred = count(|outcome| matches!(outcome, Outcome::Deferred(_))),
-            "batch answered"
-        );
-        for (issuance, outcome) in issuances.iter().zip(&outcomes) {
+        for ((issuance, request_id), outcome) in ids.iter().zip(&outcomes) {
             // What a caller sends as an id may be none: escaped, and no longer than one.
-            let issuance: String = issuance.chars().take(36).collect();
+            let (issuance, request_id) = (cut(issuance, 36), cut(request_id, 64));
             match outcome {
-                Outcome::Refused(refusal) => {
-                    info!(station, ?issuance, reason = refusal.reason.as_str(), message = refusal.message, "refused");
+                Outcome::Issued(_) | Outcome::Sealed(_) => info!(station, ?issuance, ?request_id, "issued"),
+                Outcome::Refused(Refusal { reason, message }) => {
+                    info!(station, ?issuance, ?request_id, reason = reason.as_str(), message, "refused");
                 }
-                Outcome::Issued(_) | Outcome::Sealed(_) => debug!(station, ?issuance, "issued"),
-                Outcome::Deferred(later) => debug!(station, ?issuance, message = later.message, "deferred"),
+                Outcome::Deferred(Later { message, .. }) => {
+                    debug!(station, ?issuance, ?request_id, message, "deferred");
+                }
             }
         }
-        let results = issuances.into_iter().zip(outcomes).map(|(issuance, outcome)| result(issuance, outcome));
+        let results = ids.into_iter().zip(outcomes).map(|((issuance, _), outcome)| result(issuance, outcome));
         Ok(Response::new(wire::IssueBatchResponse { results: results.collect() }))
     }
 
@@ -169,6 +163,7 @@ fn submission(request: wire::CertificationRequest) -> Submission {
         certification_request,
         supersedes,
         residency,
+        request_id,
     } = request;
     Submission {
         issuance,
@@ -178,7 +173,13 @@ fn submission(request: wire::CertificationRequest) -> Submission {
         certification_request,
         supersedes,
         residency: residency.and_then(Shown::from_wire),
+        request_id,
     }
+}
+
+/// The first so many characters.
+fn cut(text: &str, most: usize) -> &str {
+    text.char_indices().nth(most).map_or(text, |(end, _)| &text[..end])
 }
 
 fn result(issuance: String, outcome: Outcome) -> wire::IssueResult {

@@ -3,6 +3,7 @@
 
 use std::{
     env, fmt,
+    num::NonZeroUsize,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -82,7 +83,8 @@ pub fn parse_keystore(table: &Table<'_>) -> Option<(KeystoreSettings, Vec<(Strin
                     None
                 }
             });
-            KeystoreSettings::Pkcs11 { module: module?, token: token?, pin: pin? }
+            // One key of a device's, a checkpoint's or a listener's.
+            KeystoreSettings::Pkcs11 { module: module?, token: token?, pin: pin?, sessions: NonZeroUsize::MIN }
         }
     };
     Some((keystore, environment))

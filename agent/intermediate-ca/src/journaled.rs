@@ -149,7 +149,7 @@ impl JournaledRegister {
         }
         // The door plans nothing without an issuance id.
         let issuance = proposal.issuance.ok_or_else(|| broken("a plan has no issuance id"))?;
-        let event = records::planned(&proposal.authenticated_by, &proposal.request_sha256, plan, &reserved);
+        let event = records::planned(&proposal, plan, &reserved);
         let seal = match &event {
             Event::CertificatePlanned(planned) => seal(Some(issuance), planned)?,
             _ => None,
@@ -273,9 +273,14 @@ impl JournaledRegister {
         let mut drafts = Vec::with_capacity(signed.len());
         for Signed { planned, signature } in signed {
             let id = planned.issuance.as_bytes();
-            let row = stage.get(PLANNED, id)?.as_deref().and_then(PlannedRow::decode);
-            let row = row.ok_or_else(|| broken("a signature has no plan"))?;
-            drafts.push(if let Some(index) = stage.get(SIGNED, id)? {
+            // Only what is signed already, or revoked since, is looked up further.
+            let before = match stage.get(UNSIGNED, id)? {
+                Some(_) => None,
+                None => stage.get(SIGNED, id)?,
+            };
+            drafts.push(if let Some(index) = before {
+                let row = stage.get(PLANNED, id)?.as_deref().and_then(PlannedRow::decode);
+                let row = row.ok_or_else(|| broken("a signature has no plan"))?;
                 let signed = records::number(&index).ok_or_else(|| broken("a signed row cannot be read"))?;
                 Draft::Before { planned: row.index, signed }
             } else {
@@ -349,6 +354,10 @@ impl Register for JournaledRegister {
 
     fn tell_caller(&mut self, said: CallerSaid) -> Result<Option<Disabled>, RegisterError> {
         self.guard(|register| register.say_of_caller(said))
+    }
+
+    fn halt(&mut self, words: String) -> Result<(), RegisterError> {
+        self.guard(|_| Err(RegisterError::Halted(words)))
     }
 
     fn close(&mut self) -> Result<(), RegisterError> {

@@ -31,6 +31,7 @@ mod init;
 mod journaled;
 mod lint;
 mod lots;
+mod metrics;
 mod pki;
 mod plan;
 mod production;
@@ -48,6 +49,7 @@ mod story;
 mod token;
 mod turns;
 mod witnessed;
+mod witnessing;
 
 pub use authority::{Authority, BATCH_MAX, Caller, Issued, OpenError, Outcome, Problem, ProfileIssuer, ReportError};
 pub use callers::Disabled;
@@ -78,6 +80,7 @@ pub use rules::RULES;
 pub use server::{ServeError, Server};
 pub use story::Story;
 pub use token::{TokenError, open_token};
+pub use witnessing::{Told, Witnessing};
 
 #[cfg(test)]
 mod tests;

@@ -222,8 +222,8 @@ fn serve(configuration: Configuration) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let crls = configuration.authority.crl.as_ref().and_then(|crl| crl.address);
-        let Configuration { listen, est, callers, limits, .. } = configuration;
-        let server = Server::bind(&listen, crls, est.as_ref(), callers, limits, authority).await?;
+        let Configuration { listen, est, metrics, callers, limits, .. } = configuration;
+        let server = Server::bind(&listen, crls, est.as_ref(), metrics, callers, limits, authority).await?;
         if let Some(address) = server.crl_address() {
             let _ = writeln!(std::io::stdout(), "http://{address}/crl/");
         }

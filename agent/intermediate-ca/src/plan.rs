@@ -39,7 +39,12 @@ pub struct Submission {
     pub supersedes: Vec<String>,
     /// What a TPM showed of where the key lives.
     pub residency: Option<Shown>,
+    /// The id that the station's caller gave the request, for record and log; empty for none.
+    pub request_id: String,
 }
+
+/// As long as a UUID with room for a prefix.
+const REQUEST_ID_MAX: usize = 64;
 
 /// A rework of a rework of a rework: nobody means more.
 pub(crate) const SUPERSEDES_MAX: usize = 16;
@@ -54,6 +59,7 @@ pub(crate) struct Proposal {
     /// Device serial and profile for the record: empty when they break their rules.
     pub(crate) device_serial: String,
     pub(crate) profile: String,
+    pub(crate) request_id: String,
     pub(crate) request_sha256: [u8; 32],
     /// By this "the same request" is known.
     pub(crate) content: [u8; 32],
@@ -145,6 +151,7 @@ impl Rules {
             issuance,
             device_serial: valid(&submission.device_serial, DeviceSerial::parse(&submission.device_serial).is_ok()),
             profile: valid(&submission.profile, ProfileName::parse(&submission.profile).is_ok()),
+            request_id: valid(&submission.request_id, is_request_id(&submission.request_id)),
             request_sha256,
             content: content(&submission.device_serial, &submission.lot, &submission.profile, &request_sha256),
             verdict: self.judge(authenticated_by, issuance, submission, now).map_or_else(
@@ -167,6 +174,10 @@ impl Rules {
         let Some(issuance_id) = issuance else {
             return refuse(Reason::InvalidIssuance, "issuance is no UUID: send the issuance's id as 36 characters");
         };
+        if !is_request_id(&submission.request_id) {
+            let message = format!("request_id: give at most {REQUEST_ID_MAX} bytes of printable characters, or none");
+            return refuse(Reason::InvalidIssuance, message);
+        }
         let supersedes: Option<Vec<IssuanceId>> =
             submission.supersedes.iter().map(|text| IssuanceId::parse(text)).collect();
         let Some(supersedes) = supersedes.filter(|all| all.len() <= SUPERSEDES_MAX && !all.contains(&issuance_id))
@@ -245,6 +256,11 @@ impl Rules {
     }
 }
 
+/// As a station takes them from its callers.
+fn is_request_id(text: &str) -> bool {
+    text.len() <= REQUEST_ID_MAX && !text.chars().any(char::is_control)
+}
+
 fn because_unproven(problem: ResidencyUnproven) -> Stop {
     Stop::Refuse(Refusal::new(
         Reason::ResidencyUnproven,
@@ -296,6 +312,7 @@ mod tests {
             certification_request: params.serialize_request(&key).unwrap().der().to_vec(),
             supersedes: Vec::new(),
             residency: None,
+            request_id: String::new(),
         };
         let verdict = |issuer: CaCertificate| {
             let mut profile = profile("device-ca", Purpose::DeviceCa { path_length: 0 }, "device-ca");

@@ -20,7 +20,7 @@ use issuance::{
     residency::EndorsementPolicy,
 };
 use journal::{JournalOptions, LogError, LogOptions, Witness};
-use service::command;
+use service::command::{self, Client};
 
 pub(crate) use contradictions::sentences;
 pub use contradictions::{Contradiction, Place, contradictions};
@@ -49,6 +49,8 @@ pub struct AuthoritySettings {
     pub checkpoints: LogOptions,
     /// What the brand owner's witness last saw of the journal, a file; `None`: nobody is asked.
     pub witnessed: Option<PathBuf>,
+    /// The CA that is asked at the start and while this one serves; `None`: nobody is.
+    pub witness: Option<Client>,
     /// The product's root.
     pub root: CaSettings,
     /// The intermediates beneath it; each signs with a key of its own.
@@ -69,9 +71,9 @@ impl AuthoritySettings {
         JournalOptions { repair, ..JournalOptions::new(&self.journal, &self.name) }
     }
 
-    /// The witness of the stations' journals: what it saw stands in `witness` below the journal's directory, its key
+    /// This CA as the witness of the stations' journals: what it saw stands in `witness` below the journal's directory, its key
     /// beside that directory.
-    pub(crate) fn witness(&self) -> Result<Witness, LogError> {
+    pub(crate) fn own_witness(&self) -> Result<Witness, LogError> {
         let mut key_file = self.journal.as_os_str().to_owned();
         key_file.push(".witness.key");
         Witness::open(&self.journal.join("witness"), Path::new(&key_file), &format!("{}/witness", self.name))

@@ -65,14 +65,14 @@ pub(crate) fn entry(time: Timestamp, issuance: Option<IssuanceId>, event: Event)
 }
 
 /// Intent.
-pub(crate) fn planned(authenticated_by: &str, request_sha256: &[u8], plan: &Plan, reserved: &Reserved) -> Event {
+pub(crate) fn planned(proposal: &Proposal, plan: &Plan, reserved: &Reserved) -> Event {
     Event::CertificatePlanned(CertificatePlanned {
-        authenticated_by: authenticated_by.to_owned(),
+        authenticated_by: proposal.authenticated_by.to_string(),
         device_serial: plan.device_serial.to_string(),
         lot: plan.lot.clone(),
         profile: plan.profile.to_string(),
         issuer: plan.issuer.to_string(),
-        request_sha256: request_sha256.to_vec(),
+        request_sha256: proposal.request_sha256.to_vec(),
         certification_request: plan.certification_request.clone(),
         tbs_certificate: plan.tbs_certificate.clone(),
         common_name: plan.common_name.to_string(),
@@ -91,6 +91,7 @@ pub(crate) fn planned(authenticated_by: &str, request_sha256: &[u8], plan: &Plan
             .into(),
         residency_activation: activation_to_wire(plan.residency.as_ref().and_then(|(_, known)| known.activation))
             .into(),
+        request_id: proposal.request_id.clone(),
     })
 }
 
@@ -116,6 +117,7 @@ pub(crate) fn refused(proposal: &Proposal, refusal: &Refusal) -> Event {
         request_sha256: proposal.request_sha256.to_vec(),
         reason: refusal.reason.as_str().to_owned(),
         message: refusal.message.clone(),
+        request_id: proposal.request_id.clone(),
     })
 }
 

@@ -59,6 +59,9 @@ pub(crate) trait Register: Send {
     /// Disables or enables a caller. When it returns, that is on the disk.
     fn tell_caller(&mut self, said: CallerSaid) -> Result<Option<Disabled>, RegisterError>;
 
+    /// Takes nothing more from now on, because of what the words say; that is the answer, too.
+    fn halt(&mut self, words: String) -> Result<(), RegisterError>;
+
     /// Last sync, then everything is closed.
     fn close(&mut self) -> Result<(), RegisterError>;
 }
@@ -170,6 +173,9 @@ pub(crate) enum RegisterError {
     /// Nothing of it was recorded, and everything else goes on.
     #[error("this request cannot be recorded: {0}")]
     Unfit(String),
+    /// The journal is not what its witness saw.
+    #[error("{0}")]
+    Halted(String),
     #[error("the register stopped after an earlier failure")]
     Stopped,
 }

@@ -12,6 +12,7 @@ use service::{
     grpc::server,
     http,
     limits::Limits,
+    metrics::Served,
     restart,
     roles::Callers,
     shutdown::Shutdown,
@@ -31,6 +32,7 @@ use crate::{
     est::{self, EstClient, EstSettings},
     grpc::{REQUEST_BYTES_MAX, Service},
     lots::grpc::Lots,
+    metrics,
     register::Condition,
     rules::RULES,
 };
@@ -46,6 +48,7 @@ pub struct Server {
     /// Where the CRLs are served.
     crls: Option<TcpListener>,
     est: Option<(TcpListener, HttpAcceptor, Arc<EstSettings>)>,
+    metrics: Option<Served>,
     authority: Authority,
     callers: Callers,
     limits: Limits,
@@ -60,7 +63,7 @@ pub enum ServeError {
     /// EST's certificates or key.
     #[error("could not listen for EST")]
     ListenForEst(#[source] TlsError),
-    /// The address of CRLs or EST.
+    /// The address of CRLs, EST or metrics.
     #[error("could not listen")]
     ListenPlainly(#[source] io::Error),
     /// The description of the services is broken.
@@ -78,11 +81,13 @@ pub enum ServeError {
 }
 
 impl Server {
-    /// Reads the certificates and binds; `crls` is where the CRLs are served, `est` where and how devices enrol. Must be called within a tokio runtime.
+    /// Reads the certificates and binds; `crls` is where the CRLs are served, `est` where and how devices enrol,
+    /// `metrics` where Prometheus reads. Must be called within a tokio runtime.
     pub async fn bind(
         listen: &Listen,
         crls: Option<SocketAddr>,
         est: Option<&EstSettings>,
+        metrics: Option<SocketAddr>,
         callers: Callers,
         limits: Limits,
         authority: Authority,
@@ -101,7 +106,14 @@ impl Server {
             }
             None => None,
         };
-        Ok(Self { listener, crls, est, authority, callers, limits })
+        let metrics = match metrics {
+            Some(address) => Some(Served::bind(address).await.map_err(ServeError::ListenPlainly)?),
+            None => None,
+        };
+        if let Some(address) = metrics.as_ref().and_then(|served| served.local_address().ok()) {
+            info!(%address, "metrics are served");
+        }
+        Ok(Self { listener, crls, est, metrics, authority, callers, limits })
     }
 
     /// Where the CRLs are served, with the port that port 0 became.
@@ -125,10 +137,14 @@ impl Server {
     /// Serves until `shutdown`, answers what is under way, and closes the authority. While the journal's disk is at fault,
     /// `well` says whether it still is; then a restart is requested, and nothing is closed.
     pub async fn serve(self, shutdown: Shutdown, well: impl Well) -> Result<(), ServeError> {
-        let Self { listener, crls, est, authority, callers, limits } = self;
+        let Self { listener, crls, est, metrics: scraped, authority, callers, limits } = self;
         let keeping = tokio::spawn({
             let authority = authority.clone();
             async move { authority.keep_crls().await }
+        });
+        let witnessed = tokio::spawn({
+            let (authority, shutdown) = (authority.clone(), shutdown.clone());
+            async move { authority.keep_witnessed(shutdown.requested()).await }
         });
         // Dropping it stops what is served besides.
         let (stop, stopped) = watch::channel(());
@@ -141,6 +157,7 @@ impl Server {
         let est = est.map(|(socket, acceptor, settings)| {
             tokio::spawn(est::serve(socket, acceptor, authority.clone(), settings, until()))
         });
+        let scraped = scraped.map(|served| tokio::spawn(served.serve(metrics::registry(&authority), until())));
         let (reporter, health) = tonic_health::server::health_reporter();
         reporter.set_serving::<CertificateAuthorityServiceServer<Service>>().await;
         let watching = tokio::spawn(report(authority.clone(), reporter, shutdown.clone(), well));
@@ -178,11 +195,12 @@ impl Server {
             return Err(ServeError::Restart(restart::exec()));
         }
         drop(stop);
-        for besides in [crls, est].into_iter().flatten() {
+        for besides in [crls, est, scraped].into_iter().flatten() {
             let _ = besides.await;
         }
         // A list that is under way is made anew at the next start.
         keeping.abort();
+        let _ = witnessed.await;
         let closed = authority.close().await;
         served.map_err(ServeError::Transport)?;
         closed.map_err(|error| ServeError::Close(io::Error::other(error)))

@@ -89,7 +89,13 @@ fn planned(planned: &CertificatePlanned) -> String {
          with the serial {} and the CN {common_name}, for the key with the SHA-256 {}, was about to be signed by {issuer}.",
         hex(&planned.certificate_serial),
         hex(&planned.key_sha256)
-    ) + residency(planned)
+    ) + &under(&planned.request_id)
+        + residency(planned)
+}
+
+/// Under which id it was asked for.
+fn under(request_id: &str) -> String {
+    if request_id.is_empty() { String::new() } else { format!(" The request_id was {request_id}.") }
 }
 
 /// What the CA verified of where the key lives.
@@ -119,5 +125,5 @@ fn refused(refused: &RequestRefused) -> String {
     format!(
         "{authenticated_by} asked for a certificate for the device {device_serial} under the profile {profile}, and was \
          refused: {message} ({reason})"
-    )
+    ) + &under(&refused.request_id)
 }

@@ -68,6 +68,7 @@ impl World {
             name: "ca-1".to_owned(),
             production: false,
             witnessed: None,
+            witness: None,
             journal: directory.path().join("journal"),
             checkpoints: LogOptions::beside(&directory.path().join("journal")),
             pki: directory.path().join("pki"),
@@ -158,6 +159,7 @@ fn submission(number: u8) -> Submission {
         certification_request: request(&params(&format!("SN-{number}.ca")), &key()),
         supersedes: Vec::new(),
         residency: None,
+        request_id: String::new(),
     }
 }
 

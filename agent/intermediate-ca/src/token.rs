@@ -29,7 +29,12 @@ pub enum TokenError {
 pub fn open_token(token: &Token, lock: Option<PathBuf>) -> Result<Box<dyn Keystore>, TokenError> {
     let pin = secrets::read(&token.pin_file)?;
     let program = env::current_exe().map_err(TokenError::Program)?;
-    let keystore = KeystoreSettings::Pkcs11 { module: token.module.clone(), token: token.label.clone(), pin };
+    let keystore = KeystoreSettings::Pkcs11 {
+        module: token.module.clone(),
+        token: token.label.clone(),
+        pin,
+        sessions: token.sessions,
+    };
     Ok(Box::new(Worker::new(WorkerSettings {
         program,
         arguments: vec!["keystore-worker".into()],

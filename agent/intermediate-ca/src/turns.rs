@@ -71,6 +71,12 @@ impl Turns {
         turn.await.map_err(|_| TooMany)
     }
 
+    /// Requests at work, and requests that wait.
+    pub(crate) fn load(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.at_work, state.waiting.values().flatten().map(|waiting| waiting.requests).sum())
+    }
+
     /// How many calls of a caller wait.
     #[cfg(test)]
     pub(crate) fn waiting(&self, caller: &str) -> usize {

@@ -71,6 +71,7 @@ fn request(number: u8) -> CertificationRequest {
         certification_request: params.serialize_request(&KeyPair::generate().unwrap()).unwrap().der().to_vec(),
         supersedes: Vec::new(),
         residency: None,
+        request_id: String::new(),
     }
 }
 

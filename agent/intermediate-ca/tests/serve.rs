@@ -38,6 +38,7 @@ fn request(number: u8, profile: &str) -> CertificationRequest {
         certification_request: params.serialize_request(&key).unwrap().der().to_vec(),
         supersedes: Vec::new(),
         residency: None,
+        request_id: String::new(),
     }
 }
 

@@ -4,7 +4,6 @@ use std::{future::Future, pin::Pin, time::Duration};
 
 use intermediate_ca::residency::Shown;
 use issuance::{DeviceSerial, Input, IssuanceId, LotName, ProfileName, residency::SealedCertificate};
-use journal::{Hash, Note, VerifyingKey};
 use tokio_stream::Stream;
 use tonic::Status;
 
@@ -29,6 +28,8 @@ pub struct Submission {
     pub residency: Shown,
     /// The issuances that it stands in for, nearest first.
     pub supersedes: Vec<IssuanceId>,
+    /// The id that the request came with, for the CA's record and log; empty for none.
+    pub request_id: String,
 }
 
 /// What the CA said to one submission.
@@ -94,34 +95,6 @@ impl Unanswered {
     pub fn lost(message: impl Into<String>) -> Self {
         Self { message: message.into(), retry_after: None, may_have_arrived: true }
     }
-}
-
-/// What a witness said to a checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Witnessed {
-    /// It goes on from what was seen.
-    Cosigned {
-        /// A signature line.
-        signature: String,
-        /// The witness's key.
-        key: String,
-    },
-    /// The proof must begin with so many entries.
-    ProofFrom(u64),
-    /// It contradicts what was seen; one sentence.
-    Contradicted(String),
-}
-
-/// A CA that witnesses checkpoints of the journal.
-pub trait Witnessing: Send + Sync + 'static {
-    /// Sends a checkpoint with the key that signed it, and the proof that it goes on from `old_size` entries.
-    fn cosign(
-        &self,
-        note: &Note,
-        key: &VerifyingKey,
-        old_size: u64,
-        proof: &[Hash],
-    ) -> impl Future<Output = Result<Witnessed, Unanswered>> + Send;
 }
 
 /// A signed report, in parts as they come.

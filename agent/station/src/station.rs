@@ -124,13 +124,13 @@ pub async fn run(
     // Whoever makes a second certificate when asked again is listened to for longer than the queue waits.
     let longer = if authority.terms.repeats == Repeats::New { submission::LATE_MOST } else { Duration::ZERO };
     let connector = GrpcConnector::new(authority, queue.timeout + longer)?;
-    let witness_connector = connector.clone();
     let confirmer = connector.clone();
     let lots = Arc::new(connector.clone());
 
     let (changes, changed) = mpsc::unbounded_channel();
     let (ledger, log) = open_ledger(&configuration, changes)?;
     let ledger = Arc::new(ledger);
+    let witness = connector.witness(log.clone());
     let (link, link_view) = watch::channel(Link::default());
     let board = Arc::new(Board::new(provenance(&configuration), link_view, shutdown.clone()));
     spawn("publisher", {
@@ -158,7 +158,7 @@ pub async fn run(
         shutdown.clone(),
     ));
 
-    let witnessing = tokio::spawn(witness::run(log.clone(), witness_connector, Arc::clone(&board), shutdown.clone()));
+    let witnessing = tokio::spawn(witness::run(witness, Arc::clone(&board), shutdown.clone()));
     let confirming = tokio::spawn(confirmation::run(Arc::clone(&ledger), confirmer, *queue, shutdown.clone()));
 
     let (health, health_service) = tonic_health::server::health_reporter();

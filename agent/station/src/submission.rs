@@ -404,6 +404,7 @@ fn submission_of(ledger: &Ledger, issuance: &Issuance) -> Option<Submission> {
         certification_request: signed.certification_request.clone(),
         residency: Shown { identity: signed.key.identity.clone(), evidence: signed.evidence.clone() },
         supersedes: ancestors.ok()?.iter().map(|ancestor| ancestor.id).collect(),
+        request_id: issuance.request.request_id.clone(),
     })
 }
 

@@ -1,10 +1,10 @@
 //! The conversation with the test.
 
 use std::{
+    cell::RefCell,
     env,
     io::{self, BufRead as _, BufReader, Write as _},
     os::unix::net::UnixStream,
-    sync::{Mutex, OnceLock, PoisonError},
 };
 
 use cryptoki_sys::{CK_FLAGS, CK_RV, CKR_GENERAL_ERROR, CKR_OK};
@@ -56,20 +56,23 @@ pub(crate) fn judge_flags(function: &str, call: impl FnOnce() -> CK_RV, add: imp
 }
 
 fn ask(function: &str) -> io::Result<Verdict> {
-    static TEST: OnceLock<Mutex<Option<BufReader<UnixStream>>>> = OnceLock::new();
-    // One call at a time: PKCS#11 lets a module take its calls in turn, and the test sees them in order.
-    let mut test = TEST.get_or_init(|| Mutex::new(None)).lock().unwrap_or_else(PoisonError::into_inner);
-    let conversation = match &mut *test {
-        Some(conversation) => conversation,
-        none => {
-            let path = env::var_os(SOCKET).ok_or_else(|| io::Error::other(format!("{SOCKET} is not set")))?;
-            none.insert(BufReader::new(UnixStream::connect(path)?))
-        }
-    };
-    conversation.get_mut().write_all(format!("{function}\n").as_bytes())?;
-    let mut line = String::new();
-    conversation.read_line(&mut line)?;
-    parse(line.trim_end()).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("the answer {line:?}")))
+    thread_local! {
+        // One for each thread: a call that takes long keeps no other session's waiting.
+        static TEST: RefCell<Option<BufReader<UnixStream>>> = const { RefCell::new(None) };
+    }
+    TEST.with_borrow_mut(|test| {
+        let conversation = match test {
+            Some(conversation) => conversation,
+            none => {
+                let path = env::var_os(SOCKET).ok_or_else(|| io::Error::other(format!("{SOCKET} is not set")))?;
+                none.insert(BufReader::new(UnixStream::connect(path)?))
+            }
+        };
+        conversation.get_mut().write_all(format!("{function}\n").as_bytes())?;
+        let mut line = String::new();
+        conversation.read_line(&mut line)?;
+        parse(line.trim_end()).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("the answer {line:?}")))
+    })
 }
 
 fn parse(line: &str) -> Option<Verdict> {

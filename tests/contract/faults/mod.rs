@@ -4,6 +4,7 @@
 //! count calls, so that a fault strikes the same call in every run.
 
 mod guarded;
+mod session_pool;
 mod swap;
 mod token;
 mod token_sessions;

@@ -1,6 +1,9 @@
 //! What a token or its module says when it cannot.
 
-use std::time::{Duration, Instant};
+use std::{
+    num::NonZeroUsize,
+    time::{Duration, Instant},
+};
 
 use hsm_sim::{FaultModule, ModuleFault, ModuleInjection, SoftHsm, ckr};
 use issuance::{CertificateLocation, FaultKind, KeyAlgorithm, KeyLocation, Keystore};
@@ -31,6 +34,7 @@ pub(super) fn settings(token: &SoftHsm, module: &FaultModule, pin: &str) -> Work
         module: module.module().to_owned(),
         token: token.label().to_owned(),
         pin: SecretString::from(pin),
+        sessions: NonZeroUsize::MIN,
     };
     worker(keystore, module.environment())
 }

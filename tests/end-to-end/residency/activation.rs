@@ -220,6 +220,7 @@ async fn answer(
         certification_request: request.clone(),
         supersedes: vec![],
         residency: Some(residency.clone()),
+        request_id: String::new(),
     };
     let answered = bounded("the CA", ca.issue_batch(IssueBatchRequest { requests: vec![request] })).await;
     answered.unwrap().into_inner().results.remove(0).outcome.unwrap()

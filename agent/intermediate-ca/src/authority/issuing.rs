@@ -1,6 +1,10 @@
 //! One batch, step by step.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use issuance::{Timestamp, residency::Sealing};
 use service::crash;
@@ -17,6 +21,17 @@ use crate::{
 
 impl Inner {
     pub(super) async fn issue(
+        &self,
+        authenticated_by: Arc<str>,
+        submissions: Vec<Submission>,
+    ) -> Result<Vec<Outcome>, Unavailable> {
+        let came = Instant::now();
+        let outcomes = self.work(authenticated_by, submissions).await?;
+        self.counts.answered(&outcomes, came.elapsed());
+        Ok(outcomes)
+    }
+
+    async fn work(
         &self,
         authenticated_by: Arc<str>,
         submissions: Vec<Submission>,
@@ -103,6 +118,7 @@ impl Inner {
         const TOKEN_BACK: Duration = Duration::from_secs(5);
         let messages: Vec<Vec<u8>> = planned.iter().map(|planned| planned.tbs_certificate.clone()).collect();
         let location = issuer.name.key_location();
+        let asked = Instant::now();
         let signatures = self.hsm.sign(location, &issuer.public_key, messages).await.map_err(|fault| {
             warn!(issuer = %issuer.name, reason = fault.kind.reason(), %fault, waiting = planned.len(), "the token did not sign");
             Later {
@@ -113,6 +129,7 @@ impl Inner {
                 ),
             }
         })?;
+        self.counts.signed(signatures.len(), asked.elapsed());
         Ok(planned.into_iter().zip(signatures).map(|(planned, signature)| Signed { planned, signature }).collect())
     }
 

@@ -18,6 +18,7 @@ use crate::{
     generation::{self, Certificates, Generations},
     hsm::{self, Hsm},
     journaled::{JournaledRegister, generations},
+    metrics::Counts,
     pki::{CaCertificate, PkiError},
     plan::Rules,
     production,
@@ -91,7 +92,10 @@ impl Authority {
         if let Some(seen) = &settings.witnessed {
             witnessed::check(&log, &settings.name, seen).map_err(OpenError::Witnessed)?;
         }
-        let witness = Arc::new(settings.witness()?);
+        if let Some(client) = &settings.witness {
+            witnessed::ask(&log, client).map_err(OpenError::Witnessed)?;
+        }
+        let witness = Arc::new(settings.own_witness()?);
         info!(ca = settings.name, records = recovery.records, torn = recovery.torn, "journal opened");
         crash::point("ca.start.journal-open");
         let projections =
@@ -131,6 +135,7 @@ impl Authority {
         let lists = crls.clone();
         // At once: also for what rework and scrapping revoke.
         let on_revoked = Box::new(move || lists.iter().for_each(|crls| crls.wish()));
+        let handle = journal.clone();
         let mut register =
             JournaledRegister::new(journal, projections, clock.clone(), settings.lots.clone(), on_revoked);
         let disabled = DisabledCallers::new(register.disabled_callers()?);
@@ -149,8 +154,11 @@ impl Authority {
                 crls,
                 disabled,
                 token: Mutex::default(),
+                journal: handle,
+                counts: Counts::default(),
                 log,
                 witness,
+                witnessed_by: settings.witness.clone(),
                 name: settings.name.clone(),
                 brand_owners: settings.lots.brand_owners.clone(),
             }),

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use super::Authority;
 use crate::{
     certify::outlives,
+    metrics::Counts,
     pki::{CaCertificate, moment_text},
     profile::CaName,
     register::Condition,
@@ -49,6 +50,21 @@ impl Authority {
     #[cfg(test)]
     pub(crate) fn waiting_for_token(&self) -> usize {
         self.inner.hsm.waiting()
+    }
+
+    /// How many requests are worked on, and how many wait for their turn.
+    pub(crate) fn load(&self) -> (usize, usize) {
+        self.inner.turns.load()
+    }
+
+    /// Records on the disk.
+    pub(crate) fn records(&self) -> u64 {
+        self.inner.journal.synced()
+    }
+
+    /// What was done since the start.
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.inner.counts
     }
 
     /// All that is wrong; none when all is well. What it says of the token is what [`Authority::look_at_token`] found last.

@@ -33,7 +33,7 @@ impl CheckArguments {
 }
 
 fn examine(configuration: &Configuration, findings: &mut Findings) {
-    let Configuration { listen, client, est, authority, .. } = configuration;
+    let Configuration { listen, client, est, metrics, authority, .. } = configuration;
     findings.tls("listen", &listen.files);
     findings.listener("listen.address", listen.address);
     if let Some(client) = client {
@@ -42,6 +42,12 @@ fn examine(configuration: &Configuration, findings: &mut Findings) {
     if let Some(est) = est {
         findings.tls("est", &est.files);
         findings.listener("est.address", est.address);
+    }
+    if let Some(address) = metrics {
+        findings.listener("metrics.address", *address);
+    }
+    if let Some(witness) = &authority.witness {
+        findings.tls("witness", &witness.tls);
     }
     if let Some(crl) = &authority.crl {
         findings.directory(&crl.directory);

@@ -63,6 +63,31 @@ fn a_good_file_is_read() {
     assert_eq!((issuer.path_length, issuer.key), (Some(1), KeyAlgorithm::P384));
     assert_eq!(read.authority.profiles[0].purpose, Purpose::DeviceCa { path_length: 0 });
     assert_eq!(read.token.environment, [("SOFTHSM2_CONF".to_owned(), "/tmp/softhsm2.conf".to_owned())]);
+    assert_eq!((read.token.sessions.get(), read.metrics), (4, None));
+    assert!(read.authority.witness.is_none() && read.authority.witnessed.is_none());
+}
+
+/// Sessions, metrics and the witness are read as they are said; a witness without a word and one that is half told are
+/// mistakes.
+#[test]
+fn sessions_metrics_and_witness_are_read() {
+    const ASKED: &str =
+        "endpoint = \"https://ca-2:7443\"\ncertificate = \"ca-1.pem\"\nkey = \"ca-1.key\"\ntrust = \"control.pem\"\n";
+    let with = |witness: &str| {
+        let text = GOOD.replace("[token]\n", "[token]\nsessions = 9\n");
+        format!("{text}[metrics]\naddress = \"127.0.0.1:9465\"\n[witness]\n{witness}")
+    };
+    let read = |text: String| Configuration::parse(File::parse(Path::new("/etc/ca/ca.toml"), text).unwrap()).unwrap();
+    let both = read(with(&format!("file = \"seen\"\n{ASKED}")));
+    assert_eq!((both.token.sessions.get(), both.metrics.map(|address| address.port())), (9, Some(9465)));
+    assert_eq!(both.authority.witnessed.as_deref(), Some(Path::new("/etc/ca/seen")));
+    assert_eq!(both.authority.witness.unwrap().endpoint, "https://ca-2:7443");
+    assert!(
+        read(with(ASKED)).authority.witnessed.is_none() && read(with("file = \"seen\"")).authority.witness.is_none()
+    );
+    assert!(mistakes(&with("")).iter().any(|mistake| mistake.contains("or endpoint, certificate, key and trust")));
+    assert!(mistakes(&with("trust = \"control.pem\"")).iter().any(|mistake| mistake.contains("endpoint")));
+    assert!(mistakes(&GOOD.replace("[token]\n", "[token]\nsessions = 0\n"))[0].contains("sessions"));
 }
 
 /// Each change of one line is one mistake that names the key; all together are all of them.

@@ -55,6 +55,7 @@ pub(super) async fn enrol(front: &Front, label: &EstLabel, renews: bool, request
                 certification_request: der,
                 supersedes: Vec::new(),
                 residency: None,
+                request_id: String::new(),
             }
         }
         Who::Device(held) => {
@@ -83,6 +84,7 @@ pub(super) async fn enrol(front: &Front, label: &EstLabel, renews: bool, request
                     .into_iter()
                     .collect(),
                 residency: None,
+                request_id: String::new(),
             }
         }
     };

@@ -316,6 +316,9 @@ async fn a_journal_that_fails_ends_the_service() {
         fn tell_caller(&mut self, _: CallerSaid) -> Result<Option<Disabled>, RegisterError> {
             Err(RegisterError::Stopped)
         }
+        fn halt(&mut self, _: String) -> Result<(), RegisterError> {
+            Err(RegisterError::Stopped)
+        }
         fn close(&mut self) -> Result<(), RegisterError> {
             Ok(())
         }

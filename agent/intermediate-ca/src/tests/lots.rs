@@ -172,6 +172,7 @@ async fn a_scrapped_device_gives_its_place_back() {
         certification_request: request(&params("SN-1.ca"), &key()),
         supersedes: vec![id(1)],
         residency: None,
+        request_id: String::new(),
         ..in_lot(5, "WO-1")
     };
     assert_refused(&issue_one(&authority, &again).await, Reason::DeviceScrapped, "was scrapped");

@@ -42,6 +42,7 @@ async fn a_report_is_signed_and_complete() {
         issuance: id(4),
         supersedes: vec![id(1)],
         residency: None,
+        request_id: String::new(),
         certification_request: request(&params("SN-1.ca"), &key()),
         ..in_lot(1, "WO-1")
     };

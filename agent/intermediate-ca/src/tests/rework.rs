@@ -20,6 +20,7 @@ fn rework(number: u8, supersedes: &[u8], key: &KeyPair) -> Submission {
         certification_request: request(&params("SN-1.ca"), key),
         supersedes: supersedes.iter().map(|number| id(*number)).collect(),
         residency: None,
+        request_id: String::new(),
         ..in_lot(number, "WO-1")
     }
 }

@@ -327,6 +327,11 @@ impl Server {
         &self.crls
     }
 
+    /// The port at which stations call.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The port at which devices enrol.
     pub(crate) fn est_port(&self) -> u16 {
         let host = self.est.trim_end_matches("/.well-known/est/");

@@ -10,7 +10,7 @@ use issuance::{Fault, FaultKind, KeyAlgorithm, PublicKey, ResidencyEvidence};
 use super::{
     Place,
     fault::{Failure, failed},
-    token::Token,
+    sessions::Signer,
 };
 use crate::der;
 
@@ -124,29 +124,24 @@ impl SigningKey {
     }
 }
 
-pub(super) fn sign(token: &mut Token, place: Place<'_>, messages: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Failure> {
-    let (session, known) = token.signing();
-    let SigningKey { private, algorithm } = match known.get(place.cka_id) {
+/// Signs one message in one session.
+pub(super) fn sign(signer: &mut Signer, place: Place<'_>, message: &[u8]) -> Result<Vec<u8>, Failure> {
+    let Signer { session, keys } = signer;
+    let SigningKey { private, algorithm } = match keys.get(place.cka_id) {
         Some(key) => *key,
-        None => *known.entry(place.cka_id.to_vec()).or_insert(SigningKey::find(session, place)?),
+        None => *keys.entry(place.cka_id.to_vec()).or_insert(SigningKey::find(session, place)?),
     };
     let act = || format!("could not sign with the private key with {place}");
-    messages
-        .iter()
-        .map(|message| {
-            if algorithm.is_rsa() {
-                return session.sign(&Mechanism::Sha256RsaPkcs, private, message).map_err(|error| failed(act())(error));
-            }
-            // SoftHSM 2.6 knows raw CKM_ECDSA only; every token does.
-            let raw = session
-                .sign(&Mechanism::Ecdsa, private, &algorithm.digest(message))
-                .map_err(|error| failed(act())(error))?;
-            match raw.len() {
-                0 => Err(Fault::new(FaultKind::Mismatch, format!("{}: the signature is empty", act())).into()),
-                length => Ok(der::ecdsa_signature(&raw[..length / 2], &raw[length / 2..])),
-            }
-        })
-        .collect()
+    if algorithm.is_rsa() {
+        return session.sign(&Mechanism::Sha256RsaPkcs, private, message).map_err(|error| failed(act())(error));
+    }
+    // SoftHSM 2.6 knows raw CKM_ECDSA only; every token does.
+    let raw =
+        session.sign(&Mechanism::Ecdsa, private, &algorithm.digest(message)).map_err(|error| failed(act())(error))?;
+    match raw.len() {
+        0 => Err(Fault::new(FaultKind::Mismatch, format!("{}: the signature is empty", act())).into()),
+        length => Ok(der::ecdsa_signature(&raw[..length / 2], &raw[length / 2..])),
+    }
 }
 
 fn must_be_there(session: &Session, place: Place<'_>) -> Result<ObjectHandle, Failure> {

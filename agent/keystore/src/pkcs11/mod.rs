@@ -7,15 +7,16 @@
 //!   └ CKO_CERTIFICATE  the same CKA_ID and CKA_LABEL
 //! ```
 //!
-//! One process loads one module once ([`Worker`](crate::Worker) sees to it). The session stays open and logged in; when
-//! it is lost, everything is built anew, once.
+//! One process loads one module once ([`Worker`](crate::Worker) sees to it). Sessions stay open and logged in; when the
+//! last one is lost, everything is built anew, once.
 
 mod certificate;
 mod fault;
 mod key;
+mod sessions;
 mod token;
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{collections::BTreeSet, num::NonZeroUsize, path::PathBuf};
 
 use cryptoki::session::Session;
 use issuance::{
@@ -35,6 +36,8 @@ pub struct Pkcs11 {
     path: PathBuf,
     label: String,
     pin: SecretString,
+    /// How many sessions may sign at the same time.
+    sessions: NonZeroUsize,
     rejected: BTreeSet<String>,
     /// The serial number of the token of this visit.
     visited: Option<String>,
@@ -52,10 +55,18 @@ impl Pkcs11 {
             path,
             label,
             pin,
+            sessions: NonZeroUsize::MIN,
             rejected: BTreeSet::new(),
             visited: None,
             login_in_doubt: false,
         }
+    }
+
+    /// Signs in so many sessions at the same time, as far as the token allows; one is the default.
+    #[must_use]
+    pub fn with_sessions(mut self, most: NonZeroUsize) -> Self {
+        self.sessions = most;
+        self
     }
 
     /// Goes on with a visit to this token: until [`identify`](Keystore::identify), no other one of its label will do.
@@ -94,18 +105,18 @@ impl Pkcs11 {
             none => none.insert(token::Module::load(&self.path)?),
         };
         let login = token::Login { pin: &self.pin, rejected: &mut self.rejected, in_doubt: self.login_in_doubt };
-        let token = token::open(module, &self.label, &self.visited, login)?;
+        let token = token::open(module, &self.label, &self.visited, self.sessions, login)?;
         self.login_in_doubt = false;
         self.visited = Some(token.serial_number().to_owned());
         Ok(self.token.insert(token))
     }
 
-    /// Runs `act` in a session. A lost session heals once.
+    /// Runs `act` in a session. Lost sessions heal once.
     fn in_session<T>(&mut self, mut act: impl FnMut(&Session) -> Result<T, Failure>) -> Result<T, Fault> {
-        self.at_token(|token| act(token.session()))
+        self.at_token(|token| token.sessions.run(&mut act))
     }
 
-    /// The same with the token, which knows what was looked up in this session.
+    /// The same with all sessions.
     fn at_token<T>(&mut self, mut act: impl FnMut(&mut Token) -> Result<T, Failure>) -> Result<T, Fault> {
         let token = match &mut self.token {
             Some(token) => token,
@@ -149,7 +160,7 @@ impl Keystore for Pkcs11 {
 
     fn sign(&mut self, location: &KeyLocation, messages: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Fault> {
         let place = Place::of_key(location)?;
-        self.at_token(|token| key::sign(token, place, messages))
+        self.at_token(|token| token.sessions.sign(place, messages))
     }
 
     fn read_certificate(&mut self, location: &CertificateLocation) -> Result<Option<Vec<u8>>, Fault> {

@@ -1,20 +1,20 @@
-//! The module, its token, and the session that is logged in.
+//! The module and its token.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-};
+use std::{collections::BTreeSet, num::NonZeroUsize, path::Path};
 
 use cryptoki::{
     context::{CInitializeArgs, CInitializeFlags, Pkcs11 as Library},
     error::{Error, RvError},
-    session::{Session, UserType},
+    session::UserType,
     slot::{Slot, TokenInfo},
 };
 use issuance::{DeviceIdentity, Fault, FaultKind};
 use secrecy::SecretString;
 
-use super::{fault::during, key::SigningKey};
+use super::{
+    fault::during,
+    sessions::{self, Sessions},
+};
 
 /// A loaded module, initialised for as long as this lives.
 #[derive(Debug)]
@@ -59,26 +59,14 @@ impl Drop for Module {
     }
 }
 
-/// A token with a session that is logged in.
+/// A token that is logged in to.
 #[derive(Debug)]
 pub(super) struct Token {
-    session: Session,
+    pub(super) sessions: Sessions,
     info: TokenInfo,
-    /// By CKA_ID, what signed in this session. A handle is worth nothing in another one, and ends with its object: then
-    /// the module says so, and the next session looks it up again.
-    signing: BTreeMap<Vec<u8>, SigningKey>,
 }
 
 impl Token {
-    pub(super) fn session(&self) -> &Session {
-        &self.session
-    }
-
-    /// The session, and what signed in it.
-    pub(super) fn signing(&mut self) -> (&Session, &mut BTreeMap<Vec<u8>, SigningKey>) {
-        (&self.session, &mut self.signing)
-    }
-
     pub(super) fn serial_number(&self) -> &str {
         self.info.serial_number()
     }
@@ -103,8 +91,15 @@ pub(super) struct Login<'l> {
     pub(super) in_doubt: bool,
 }
 
-/// Finds the token by its label and logs in, unless it is another one than was visited, or that could cost it its PIN.
-pub(super) fn open(module: &Module, label: &str, visited: &Option<String>, login: Login<'_>) -> Result<Token, Fault> {
+/// Finds the token by its label and logs in, unless it is another one than was visited, or that could cost it its PIN. With
+/// one session; more are opened once they are of use, up to `sessions` and to what the token allows.
+pub(super) fn open(
+    module: &Module,
+    label: &str,
+    visited: &Option<String>,
+    sessions: NonZeroUsize,
+    login: Login<'_>,
+) -> Result<Token, Fault> {
     let (slot, info) = find(module, label)?;
     let serial_number = info.serial_number();
     if let Some(visited) = visited.as_ref().filter(|visited| *visited != serial_number) {
@@ -130,7 +125,8 @@ pub(super) fn open(module: &Module, label: &str, visited: &Option<String>, login
             }
         }
     }
-    Ok(Token { session, info, signing: BTreeMap::new() })
+    let most = sessions::allowed(sessions, info.max_session_count(), info.max_rw_session_count());
+    Ok(Token { sessions: Sessions::new(module.library.clone(), slot, session, most), info })
 }
 
 fn find(module: &Module, label: &str) -> Result<(Slot, TokenInfo), Fault> {

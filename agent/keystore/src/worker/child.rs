@@ -92,9 +92,10 @@ impl Served {
         let malformed = |error| io::Error::new(io::ErrorKind::InvalidData, error);
         Ok(match postcard::from_bytes(&frame).map_err(malformed)? {
             Opening::Tpm { tcti, visited } => Self::Tpm(Tpm::lingering(tcti).visiting(visited)),
-            Opening::Pkcs11 { module, token, pin, visited, rejected, login_in_doubt } => {
-                let mut keystore =
-                    Pkcs11::new(module, token, SecretString::from(pin)).visiting(visited.map(str::to_owned));
+            Opening::Pkcs11 { module, token, pin, sessions, visited, rejected, login_in_doubt } => {
+                let mut keystore = Pkcs11::new(module, token, SecretString::from(pin))
+                    .with_sessions(sessions)
+                    .visiting(visited.map(str::to_owned));
                 keystore.reject(rejected.into_iter().map(str::to_owned));
                 keystore.doubt_login(login_in_doubt);
                 Self::Pkcs11(keystore)

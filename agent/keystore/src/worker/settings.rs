@@ -1,6 +1,6 @@
 //! What a worker is told when it starts.
 
-use std::{collections::BTreeSet, ffi::OsString, io, path::PathBuf};
+use std::{collections::BTreeSet, ffi::OsString, io, num::NonZeroUsize, path::PathBuf};
 
 use issuance::{DeviceIdentity, Keystore};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -48,6 +48,8 @@ pub enum KeystoreSettings {
         token: String,
         /// The user's PIN.
         pin: SecretString,
+        /// How many sessions may sign at the same time; the token may allow fewer.
+        sessions: NonZeroUsize,
     },
 }
 
@@ -57,7 +59,9 @@ impl KeystoreSettings {
     pub fn open(self) -> Box<dyn Keystore> {
         match self {
             Self::Tpm { tcti } => Box::new(Tpm::new(tcti)),
-            Self::Pkcs11 { module, token, pin } => Box::new(Pkcs11::new(module, token, pin)),
+            Self::Pkcs11 { module, token, pin, sessions } => {
+                Box::new(Pkcs11::new(module, token, pin).with_sessions(sessions))
+            }
         }
     }
 
@@ -65,12 +69,13 @@ impl KeystoreSettings {
     pub(super) fn opening(&self, known: &Known<'_>) -> io::Result<Zeroizing<Vec<u8>>> {
         let opening = match self {
             Self::Tpm { tcti } => Opening::Tpm { tcti, visited: known.visited.cloned() },
-            Self::Pkcs11 { module, token, pin } => Opening::Pkcs11 {
+            Self::Pkcs11 { module, token, pin, sessions } => Opening::Pkcs11 {
                 module: module.to_str().ok_or_else(|| {
                     io::Error::new(io::ErrorKind::InvalidInput, "the PKCS#11 module's path is not UTF-8")
                 })?,
                 token,
                 pin: pin.expose_secret(),
+                sessions: *sessions,
                 visited: match known.visited {
                     Some(DeviceIdentity::Token { serial_number, .. }) => Some(serial_number),
                     _ => None,
@@ -101,6 +106,7 @@ pub(super) enum Opening<'f> {
         module: &'f str,
         token: &'f str,
         pin: &'f str,
+        sessions: NonZeroUsize,
         visited: Option<&'f str>,
         rejected: Vec<&'f str>,
         login_in_doubt: bool,
@@ -119,6 +125,7 @@ mod tests {
             module: "/usr/lib/module.so".into(),
             token: "device-3".into(),
             pin: SecretString::from(PIN),
+            sessions: NonZeroUsize::MIN,
         };
         let settings = WorkerSettings {
             program: "/bin/false".into(),

@@ -6,12 +6,12 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use intermediate_ca::residency;
+use intermediate_ca::{Witnessing, residency};
 use issuance::IssuanceId;
-use journal::{Hash, Note, VerifyingKey};
+use journal::TransparencyLog;
 use proto::ca::v1::{
     self as wire, certificate_authority_service_client::CertificateAuthorityServiceClient, confirm_result,
-    cosign_checkpoint_response::Outcome as Said, issue_result::Outcome, lot_service_client::LotServiceClient,
+    issue_result::Outcome, lot_service_client::LotServiceClient,
 };
 use service::{
     clock::{Moment, differs},
@@ -23,7 +23,7 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 
 mod lots;
 
-use super::{Answer, Connector, Submission, Unanswered, Witnessed, Witnessing};
+use super::{Answer, Connector, Submission, Unanswered};
 use crate::{
     configuration::AuthoritySettings,
     confirmation::{self, Confirmer},
@@ -39,6 +39,7 @@ const REACH_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection to an `intermediate-ca`.
 #[derive(Debug, Clone)]
 pub struct GrpcConnector {
+    channel: Channel,
     client: CertificateAuthorityServiceClient<Channel>,
     health: HealthClient<Channel>,
     lots: LotServiceClient<Channel>,
@@ -52,8 +53,14 @@ impl GrpcConnector {
         let client = CertificateAuthorityServiceClient::new(channel.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        let lots = LotServiceClient::new(channel.clone());
-        Ok(Self { client, health: HealthClient::new(channel), lots, timeout })
+        let (lots, health) = (LotServiceClient::new(channel.clone()), HealthClient::new(channel.clone()));
+        Ok(Self { channel, client, health, lots, timeout })
+    }
+
+    /// The CA as the witness of this journal.
+    #[must_use]
+    pub fn witness(&self, log: TransparencyLog) -> Witnessing {
+        Witnessing::new(log, self.channel.clone(), self.timeout)
     }
 }
 
@@ -106,6 +113,7 @@ impl Connector for GrpcConnector {
                 certification_request: submission.certification_request.clone(),
                 supersedes: submission.supersedes.iter().map(ToString::to_string).collect(),
                 residency: submission.residency.to_wire(),
+                request_id: submission.request_id.clone(),
             })
             .collect();
         let mut request = Request::new(wire::IssueBatchRequest { requests });
@@ -125,38 +133,6 @@ fn unanswered(status: &Status) -> Unanswered {
         retry_after: status::retry_after(status),
         message: status::in_full(status),
         may_have_arrived: status::may_have_been_done(status),
-    }
-}
-
-impl Witnessing for GrpcConnector {
-    async fn cosign(
-        &self,
-        note: &Note,
-        key: &VerifyingKey,
-        old_size: u64,
-        proof: &[Hash],
-    ) -> Result<Witnessed, Unanswered> {
-        let mut request = Request::new(wire::CosignCheckpointRequest {
-            checkpoint: note.to_string(),
-            key: key.to_string(),
-            old_size,
-            proof: proof.iter().map(|hash| hash.to_vec()).collect(),
-        });
-        request.set_timeout(self.timeout);
-        let mut client = self.client.clone();
-        let unanswered = |message| Unanswered { message, retry_after: None, may_have_arrived: true };
-        let answered = tokio::time::timeout(self.timeout, client.cosign_checkpoint(request)).await;
-        match answered.map_err(|_| unanswered(format!("no answer within {} s", self.timeout.as_secs())))? {
-            Ok(response) => match response.into_inner().outcome {
-                Some(Said::Cosigned(wire::Cosigned { signature, key })) => Ok(Witnessed::Cosigned { signature, key }),
-                Some(Said::ProofFrom(seen)) => Ok(Witnessed::ProofFrom(seen)),
-                Some(Said::Contradicted(wire::Contradicted { message, .. })) => Ok(Witnessed::Contradicted(message)),
-                None => Err(unanswered("an answer that says nothing".to_owned())),
-            },
-            Err(status) => {
-                Err(Unanswered { retry_after: status::retry_after(&status), ..unanswered(status::in_full(&status)) })
-            }
-        }
     }
 }
 
