@@ -82,14 +82,17 @@ fn an_occupied_handle_is_left_alone() {
     assert_eq!(wire.loaded(), []);
 }
 
-/// A certificate is locked against writing, also after the TPM's power was cut, and where a write was interrupted before the
-/// lock; the owner can still remove it, so that the one that supersedes it takes its place.
+/// A certificate that is locked stays so against writing, also after the TPM's power was cut, and where a write was
+/// interrupted before the lock; the owner can still remove it, so that the one that supersedes it takes its place.
 #[test]
 fn a_certificate_is_locked_against_writing() {
     let (_tpm, mut keystore, wire) = start();
     let certificate = ca::certificate(&ca::key(), 1500);
     keystore.write_certificate(&CERTIFICATE, &certificate).unwrap();
-    assert_eq!(wire.attributes(INDEX), OURS | WRITELOCKED | WRITTEN);
+    for _ in 0..2 {
+        keystore.lock_certificate(&CERTIFICATE).unwrap();
+        assert_eq!(wire.attributes(INDEX), OURS | WRITELOCKED | WRITTEN);
+    }
     let nobody_writes = || assert_eq!(wire.try_write(INDEX, 0, &[0xAA]), Err(LOCKED));
     nobody_writes();
     wire.reset();
@@ -104,14 +107,30 @@ fn a_certificate_is_locked_against_writing() {
         wire.write(index, 1024 * number as u16, octets);
     }
     keystore.write_certificate(&place, &certificate).unwrap();
+    keystore.lock_certificate(&place).unwrap();
     assert_eq!(wire.attributes(index), OURS | WRITELOCKED | WRITTEN);
 
     let next = ca::certificate(&ca::key(), 1500);
     assert_eq!(kind(keystore.write_certificate(&place, &next)), FaultKind::LocationOccupied);
     keystore.remove_certificate(&place, certificate.der()).unwrap();
     keystore.write_certificate(&place, &next).unwrap();
+    keystore.lock_certificate(&place).unwrap();
     assert_eq!(wire.attributes(index), OURS | WRITELOCKED | WRITTEN);
     assert_eq!(keystore.read_certificate(&place).unwrap().as_deref(), Some(next.der()));
+}
+
+/// A certificate that is not to be locked can be written over by the device's owner, and is locked later when it is to be;
+/// where none stands, nothing is locked.
+#[test]
+fn a_certificate_is_locked_only_where_it_is_to_be() {
+    let (_tpm, mut keystore, wire) = start();
+    let certificate = ca::certificate(&ca::key(), 700);
+    assert_eq!(kind(keystore.lock_certificate(&CERTIFICATE)), FaultKind::NotFound);
+    keystore.write_certificate(&CERTIFICATE, &certificate).unwrap();
+    assert_eq!(wire.attributes(INDEX), OURS | WRITTEN);
+    wire.write(INDEX, 0, &certificate.der()[..8]);
+    keystore.lock_certificate(&CERTIFICATE).unwrap();
+    assert_eq!(wire.try_write(INDEX, 0, &[0xAA]), Err(LOCKED));
 }
 
 /// Our own write, interrupted at each point where it can be, is completed: defined only, of another length, first chunk.

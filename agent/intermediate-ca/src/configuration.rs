@@ -10,6 +10,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::Path, path::PathBuf};
 
 use issuance::{CommonName, KeyAlgorithm};
 use journal::LogOptions;
+use keystore::KeystoreSettings;
 use service::{
     command::Client,
     configuration::{File, Mistakes, Table},
@@ -21,7 +22,7 @@ use service::{
 
 use crate::{
     est::EstSettings,
-    hardware_key::parse_tls,
+    hardware_key::{HardwareKeySettings, parse_tls},
     production,
     profile::{AuthoritySettings, CaName, CaSettings, Contradiction, Place, contradictions},
 };
@@ -116,7 +117,8 @@ fn parse(root: &Table<'_>, file: &Path) -> Option<Parts> {
     let name = root.parsed("name", parse_origin);
     let production = root.optional_parsed("mode", production::parse_mode).unwrap_or(false);
     let (journal, pki) = (root.path("journal"), root.path("pki"));
-    let checkpoints = journal.as_deref().map(|journal| parse_checkpoints(root, journal));
+    let origin = name.as_deref().unwrap_or_default();
+    let checkpoints = journal.as_deref().map(|journal| parse_checkpoints(root, journal, origin));
     let (witnessed, witness) = root.optional_table("witness").map(|table| parse_witness(&table)).unwrap_or_default();
     let listen = root.table("listen").and_then(|table| {
         let address = table.parsed("address", |text| {
@@ -175,6 +177,13 @@ fn parse(root: &Table<'_>, file: &Path) -> Option<Parts> {
     // A wrong [crl] is a mistake already: without it the rest of the file is read all the same.
     let crl = root.optional_table("crl").and_then(|table| crl::parse(&table, &issuers, &profiles));
     let est = root.optional_table("est").and_then(|table| est::parse(&table, &profiles, &callers));
+    let (checkpoints, hardware_key) = checkpoints?;
+    if let Some(KeystoreSettings::Pkcs11 { module, .. }) = hardware_key.as_ref().map(|key| &key.keystore)
+        && let Some(problem) = production::module(module).filter(|_| production)
+        && let Some(table) = root.optional_table("checkpoints").and_then(|table| table.optional_table("hardware_key"))
+    {
+        table.mistake("module", problem);
+    }
     let file = file.to_owned();
     let authority = AuthoritySettings {
         file,
@@ -182,7 +191,8 @@ fn parse(root: &Table<'_>, file: &Path) -> Option<Parts> {
         production,
         journal: journal?,
         pki: pki?,
-        checkpoints: checkpoints?,
+        checkpoints,
+        hardware_key,
         witnessed,
         witness,
         root: root_ca,
@@ -194,17 +204,23 @@ fn parse(root: &Table<'_>, file: &Path) -> Option<Parts> {
     Some((listen?, callers, limits, est, metrics, client, token?, authority))
 }
 
-/// `[checkpoints]`, each of its keys optional: where the log of this journal is. A station reads its own with the same words.
+/// `[checkpoints]`, each of its keys optional: where the log `origin` of this journal is, and which key of a TPM or token signs
+/// it beside the one in a file. A station reads its own with the same words.
 #[must_use]
-pub fn parse_checkpoints(root: &Table<'_>, journal: &Path) -> LogOptions {
+pub fn parse_checkpoints(root: &Table<'_>, journal: &Path, origin: &str) -> (LogOptions, Option<HardwareKeySettings>) {
     let beside = LogOptions::beside(journal);
-    let Some(table) = root.optional_table("checkpoints") else { return beside };
-    LogOptions {
+    let Some(table) = root.optional_table("checkpoints") else { return (beside, None) };
+    let mut options = LogOptions {
         directory: table.optional_path("directory").unwrap_or(beside.directory),
         key_file: table.optional_path("key_file").unwrap_or(beside.key_file),
         interval: table.duration_or("interval", beside.interval),
         signers: beside.signers,
+    };
+    let hardware_key = table.optional_table("hardware_key").and_then(|table| HardwareKeySettings::from_table(&table));
+    if let Some(key) = &hardware_key {
+        options.signers.push(key.signer(origin, journal, options.hardware_key_file()));
     }
+    (options, hardware_key)
 }
 
 /// `[witness]`: a file with what it saw, a CA that is asked, or both.

@@ -16,7 +16,7 @@ use service::{
 };
 
 /// A key in a TPM or a token.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct HardwareKeySettings {
     /// What holds it.
     pub keystore: KeystoreSettings,

@@ -17,6 +17,7 @@ mod carry;
 mod ceremony;
 mod certificate;
 mod certify;
+pub mod checkpoint_key;
 pub mod commands;
 mod configuration;
 mod crl;
@@ -56,7 +57,11 @@ pub use callers::Disabled;
 pub use carry::check;
 pub use ceremony::read_certificates;
 pub use certificate::CertificateError;
-pub use configuration::{Configuration, Listen, Token, parse_checkpoints, residency::parse_residency};
+pub use configuration::{
+    Configuration, Listen, Token,
+    parse_checkpoints,
+    residency::parse_residency,
+};
 pub use crl::{CrlPartition, CrlSettings, PartitionScope};
 pub use est::{EstClient, EstLabel, EstMark, EstOffer, EstSettings};
 pub use hardware_key::{HardwareKeySettings, parse_cka_id, parse_keystore, parse_tls};

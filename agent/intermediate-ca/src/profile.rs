@@ -30,7 +30,7 @@ pub(crate) use names::{Given, is_host_name};
 
 use crate::{lots::LotSettings, pki::moment_text};
 
-use crate::crl::CrlSettings;
+use crate::{hardware_key::HardwareKeySettings, crl::CrlSettings};
 
 /// What an authority is made of, parsed.
 #[derive(Debug, Clone)]
@@ -47,6 +47,8 @@ pub struct AuthoritySettings {
     pub pki: PathBuf,
     /// Where checkpoints of the journal are kept and what signs them.
     pub checkpoints: LogOptions,
+    /// The key of a TPM or token that signs them too, when there is one; it is among their signers already.
+    pub hardware_key: Option<HardwareKeySettings>,
     /// What the brand owner's witness last saw of the journal, a file; `None`: nobody is asked.
     pub witnessed: Option<PathBuf>,
     /// The CA that is asked at the start and while this one serves; `None`: nobody is.

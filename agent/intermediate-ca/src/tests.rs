@@ -15,7 +15,7 @@ mod reports;
 mod revoking;
 mod rework;
 mod rollover;
-mod software;
+pub(crate) mod software;
 mod standing;
 mod visits;
 mod witnessed;
@@ -71,6 +71,7 @@ impl World {
             witness: None,
             journal: directory.path().join("journal"),
             checkpoints: LogOptions::beside(&directory.path().join("journal")),
+            hardware_key: None,
             pki: directory.path().join("pki"),
             root: ca("root", None, 7_300),
             issuers: vec![ca("device-ca", Some(1), 3_650), ca("device-identity", Some(0), 3_650)],

@@ -16,6 +16,8 @@ use tracing::{debug, info, warn};
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A witness that does not answer is asked again after this long: nobody's work waits for it.
 const PAUSE: Duration = Duration::from_secs(10);
+/// An end does not wait longer for a witness: a process has 30 s for all of it.
+const FAREWELL: Duration = Duration::from_secs(3);
 
 /// What a witness said to a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +78,17 @@ impl Witnessing {
                 () = &mut stop => return None,
                 () = tokio::time::sleep(pause) => {}
             }
+        }
+    }
+
+    /// Takes the last checkpoint of an orderly end to the witness, which need not be there: the next start does it otherwise.
+    pub async fn farewell(&self) {
+        let size = self.log.newest().0.size;
+        match tokio::time::timeout(FAREWELL, self.send(0)).await {
+            Ok(Ok(Told::Cosigned(size))) => info!(size, "the witness cosigned the journal's last checkpoint"),
+            Ok(Ok(Told::Contradicted(message))) => warn!(message, "the witness contradicts the journal's last checkpoint"),
+            Ok(Err(wrong)) => info!(wrong, size, "the last checkpoint was not witnessed; the next start does it"),
+            Err(_) => info!(size, "the last checkpoint was not witnessed in time; the next start does it"),
         }
     }
 

@@ -56,8 +56,8 @@ impl Issuance {
             State::RequestSigned(_) => Action::Submit,
             State::Submitted(_) => Action::AwaitAnswer,
             State::Sealed(answer) => Action::Activate(answer.sealed.credential.clone()),
-            State::Issued(issued) => Action::Write(certificate_place(&issued.key.location, context.profile)),
-            State::WriteStarted(placed) => Action::Write(placed.location.clone()),
+            State::Issued(issued) => write(certificate_place(&issued.key.location, context.profile), context.profile),
+            State::WriteStarted(placed) => write(placed.location.clone(), context.profile),
             State::Written(placed) | State::Verified(placed, _) => {
                 Action::Verify(placed.location.clone(), placed.issued.key.location.clone())
             }
@@ -376,6 +376,12 @@ impl Issuance {
         };
         Unexpected { state: self.state.to_string(), input }
     }
+}
+
+/// The certificate goes there, and its place is closed as the profile says.
+fn write(location: CertificateLocation, profile: &Profile) -> Action {
+    let locks = profile.tpm.is_some_and(|places| places.write_lock);
+    Action::Write { location, locks }
 }
 
 /// The certificate stands beside its key; in a TPM, at the profile's NV index.

@@ -249,6 +249,12 @@ pub trait Keystore: Send {
         certificate: &ValidatedCertificate,
     ) -> Result<(), Fault>;
 
+    /// Closes a certificate's place as far as this device has something for it: a TPM's NV index is locked against writing for
+    /// as long as it is defined. A place that is closed stays so. A token's attributes were set when it was written.
+    fn lock_certificate(&mut self, _location: &CertificateLocation) -> Result<(), Fault> {
+        Ok(())
+    }
+
     /// Removes exactly this certificate, DER, to make place for the one that supersedes it; also what its own interrupted
     /// write left of it. Where it does not stand nothing is changed: what stands there is for
     /// [`write_certificate`](Self::write_certificate) to judge.

@@ -48,6 +48,8 @@ pub struct TpmPlaces {
     pub handle: u32,
     /// The certificate's NV index, `0x01800000` to `0x01BFFFFF` (owner).
     pub nv_index: u32,
+    /// Whether the index is locked against writing once the certificate stands in it.
+    pub write_lock: bool,
 }
 
 /// A profile's places in a token.
@@ -205,7 +207,7 @@ mod tests {
             common_name: NameTemplate::parse(common_name).unwrap(),
             hostname: NameTemplate::parse("{serial}").unwrap(),
             device_id: NameTemplate::parse("{serial}.device").unwrap(),
-            tpm: Some(TpmPlaces { handle: 0x8100_0010, nv_index: 0x0180_0010 }),
+            tpm: Some(TpmPlaces { handle: 0x8100_0010, nv_index: 0x0180_0010, write_lock: true }),
             pkcs11: None,
         }
     }

@@ -254,7 +254,7 @@ pub(crate) fn profile() -> Profile {
         common_name: NameTemplate::parse("{serial}.ca").unwrap(),
         hostname: NameTemplate::parse("{serial}").unwrap(),
         device_id: NameTemplate::parse("{serial}").unwrap(),
-        tpm: Some(TpmPlaces { handle: 0x8100_0010, nv_index: 0x0180_0010 }),
+        tpm: Some(TpmPlaces { handle: 0x8100_0010, nv_index: 0x0180_0010, write_lock: true }),
         pkcs11: Some(Pkcs11Places { cka_id: Some(vec![1]), label: "device".into() }),
     }
 }
@@ -376,8 +376,8 @@ impl World {
                 let certificate = sealed.open(&SECRET, issuance.id, &request.certification_request).unwrap();
                 Input::Opened { certificate }
             }
-            Action::Write(_) if !matches!(issuance.state, State::WriteStarted(_)) => Input::Writing,
-            Action::Write(_) => {
+            Action::Write { .. } if !matches!(issuance.state, State::WriteStarted(_)) => Input::Writing,
+            Action::Write { .. } => {
                 let valid = issuance.validated_certificate(self.context(), NOW).unwrap();
                 self.certificate = Some(valid.der().to_vec());
                 Input::Written

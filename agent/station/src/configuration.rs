@@ -34,7 +34,6 @@ use crate::{
 };
 
 mod authority;
-mod hardware;
 
 /// A station's configuration.
 #[derive(Debug)]
@@ -51,7 +50,7 @@ pub struct StationConfiguration {
     pub journal: PathBuf,
     /// Where checkpoints of the journal are kept and what signs them.
     pub checkpoints: LogOptions,
-    /// The station's own TPM or token that signs them too, when it has one.
+    /// The key of the station's own TPM or token that signs them too, when it has one; it is among their signers already.
     pub hardware_key: Option<HardwareKeySettings>,
     /// Where the devices' files go.
     pub devices: PathBuf,
@@ -158,8 +157,7 @@ impl StationConfiguration {
     #[must_use]
     pub fn journal_options(&self) -> JournalOptions {
         let repair = command::as_typed(&["journal", "repair", "--from", "COPY"], &self.file);
-        let origin = format!("station-agent/{}", self.station);
-        JournalOptions { repair, ..JournalOptions::new(&self.journal, origin) }
+        JournalOptions { repair, ..JournalOptions::new(&self.journal, origin(&self.station)) }
     }
 
     fn from_root(root: &Table<'_>, file: &Path, sha256: [u8; 32]) -> Option<Self> {
@@ -168,8 +166,8 @@ impl StationConfiguration {
         let line = root.optional_string("line").unwrap_or_default();
         let part_revision = root.optional_string("part_revision").unwrap_or_default();
         let journal = root.path("journal");
-        let checkpoints = journal.as_deref().map(|journal| parse_checkpoints(root, journal));
-        let hardware_key = hardware::hardware_key(root);
+        let origin = origin(station.as_deref().unwrap_or_default());
+        let checkpoints = journal.as_deref().map(|journal| parse_checkpoints(root, journal, &origin));
         let devices = root.path("devices");
         let listen = root.table("listen").and_then(|table| listen(&table));
         let metrics = metrics::address(root);
@@ -182,18 +180,15 @@ impl StationConfiguration {
         let client = root.optional_table("client").map(|table| Client::from_table(&table));
         let fixtures = fixtures(root);
         check_places(root, &profiles, &fixtures);
+        let (checkpoints, hardware_key) = checkpoints?;
         Some(Self {
             station: station?,
             site,
             line,
             part_revision,
             journal: journal?,
-            checkpoints: checkpoints?,
-            // One that was given wrong was reported.
-            hardware_key: match hardware_key {
-                Some(settings) => Some(settings?),
-                None => None,
-            },
+            checkpoints,
+            hardware_key,
             devices: devices?,
             listen: listen?,
             metrics,
@@ -295,7 +290,9 @@ fn profile(table: &Table<'_>) -> Option<PinnedProfile> {
     let tpm = table.optional_table("tpm").map(|places| {
         let handle = places.integer("handle", 0x8100_0002..=0x817F_FFFF);
         let nv_index = places.integer("nv_index", 0x0180_0000..=0x01BF_FFFF);
-        Some(TpmPlaces { handle: u32::try_from(handle?).ok()?, nv_index: u32::try_from(nv_index?).ok()? })
+        let write_lock = places.boolean_or("write_lock", true);
+        let (handle, nv_index) = (u32::try_from(handle?).ok()?, u32::try_from(nv_index?).ok()?);
+        Some(TpmPlaces { handle, nv_index, write_lock })
     });
     let pkcs11 = table.optional_table("pkcs11").map(|places| {
         let label = places.string("label");
@@ -440,6 +437,27 @@ fn check_places(root: &Table<'_>, profiles: &[PinnedProfile], fixtures: &[Fixtur
             root.mistake("fixture", format!("{} is a {kind} fixture, and no profile has `{kind}`", fixture.name));
         }
     }
+    // What one profile leaves open for the device's software, the other would lock beneath it.
+    for (at, pinned) in profiles.iter().enumerate() {
+        let Some(places) = pinned.profile.tpm else { continue };
+        let of_other = |other: &&PinnedProfile| {
+            let other = other.profile.tpm.filter(|other| other.nv_index == places.nv_index);
+            other.is_some_and(|other| other.write_lock != places.write_lock)
+        };
+        if let Some(other) = profiles[..at].iter().find(of_other) {
+            let (name, other, index) = (&pinned.profile.name, &other.profile.name, places.nv_index);
+            let words = format!(
+                "{other} and {name} share the NV index {index:#010x}, and one of them locks it: give both the same write_lock, \
+                 or each an index of its own"
+            );
+            root.mistake("profile", words);
+        }
+    }
+}
+
+/// What the station's journal is called.
+fn origin(station: &str) -> String {
+    format!("station-agent/{station}")
 }
 
 #[cfg(test)]

@@ -93,8 +93,8 @@ impl<K: Keystore, R: Records> Driver<'_, K, R> {
                 _ if self.records.is_stopping() => return Ok(None),
                 Action::Submit => action = self.records.decide(id, Input::Submitting)?,
                 // The intent first; on a second try it is already there.
-                Action::Write(_) => match self.records.decide(id, Input::Writing)? {
-                    write @ Action::Write(_) => {
+                Action::Write { .. } => match self.records.decide(id, Input::Writing)? {
+                    write @ Action::Write { .. } => {
                         let outcome = self.act(id, &write)?;
                         action = self.take(id, outcome, attempt)?;
                     }
@@ -180,10 +180,11 @@ impl<K: Keystore, R: Records> Driver<'_, K, R> {
                 csr::build(self.keystore, location, public_key, name, *purpose).map(Input::RequestSigned)
             }
             Action::Activate(credential) => attest::open(self.keystore, &issuance, credential),
-            Action::Write(location) => match self.records.validated_certificate(id)? {
+            Action::Write { location, locks } => match self.records.validated_certificate(id)? {
                 Ok(certificate) => self
                     .make_place(&issuance, location)?
                     .and_then(|()| self.keystore.write_certificate(location, &certificate))
+                    .and_then(|()| if *locks { self.keystore.lock_certificate(location) } else { Ok(()) })
                     .and_then(|()| files::write(self.devices, &issuance.request.device_serial, &certificate))
                     .map(|()| Input::Written),
                 Err(fault) => Err(fault),

@@ -8,7 +8,6 @@
 
 mod attest;
 pub mod board;
-pub mod checkpoint_key;
 pub mod commands;
 pub mod configuration;
 pub mod confirmation;

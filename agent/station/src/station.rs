@@ -15,7 +15,7 @@ use issuance::{
     Action, DeviceIdentity, DeviceSerial, Fault, FixtureName, Input, Issuance, IssuanceId, KeyLocation, Keystore as _,
     PublicKey, ValidatedCertificate, profile::KeystoreKind, record::Provenance, submission::Repeats,
 };
-use journal::{Appended, Journal, JournalError, LogError, LogOptions, Projections, TransparencyLog};
+use journal::{Appended, Journal, JournalError, LogError, Projections, TransparencyLog};
 use keystore::worker::{Deadlines, Worker, WorkerSettings};
 use proto::station::v1::station_service_server::StationServiceServer;
 use service::{
@@ -33,7 +33,6 @@ use tracing::{info, warn};
 
 use crate::{
     board::Board,
-    checkpoint_key::CheckpointKey,
     configuration::{FixtureSettings, StationConfiguration},
     confirmation,
     connector::grpc::GrpcConnector,
@@ -131,6 +130,7 @@ pub async fn run(
     let (ledger, log) = open_ledger(&configuration, changes)?;
     let ledger = Arc::new(ledger);
     let witness = connector.witness(log.clone());
+    let last_witness = witness.clone();
     let (link, link_view) = watch::channel(Link::default());
     let board = Arc::new(Board::new(provenance(&configuration), link_view, shutdown.clone()));
     spawn("publisher", {
@@ -238,6 +238,9 @@ pub async fn run(
     if let Ok(Err(wrong)) = tokio::task::spawn_blocking(move || log.close()).await {
         warn!(wrong, "the last checkpoint was not written; the next start makes it");
     }
+    if board.halted().is_none() {
+        last_witness.farewell().await;
+    }
     ledger.close().map_err(StationError::Close)?;
     served.map_err(StationError::Serve)
 }
@@ -253,7 +256,7 @@ fn open_ledger(
     let directory = &configuration.journal;
     let failed = |source| StationError::Journal { directory: directory.clone(), source };
     let (journal, log, recovery) =
-        TransparencyLog::open(&configuration.journal_options(), checkpoints(configuration)?).map_err(failed)?;
+        TransparencyLog::open(&configuration.journal_options(), configuration.checkpoints.clone()).map_err(failed)?;
     let failed = |source: JournalError| failed(source.into());
     if let Some(torn) = &recovery.torn {
         warn!(%torn, "the journal had a torn tail, which was never acknowledged and is cut");
@@ -269,24 +272,6 @@ fn open_ledger(
     let ledger = Ledger::new(journal, rows, configuration.profiles.clone(), configuration.queue.bound, changes);
     let ledger = ledger.map(|ledger| ledger.with_authority(&authority.name, authority.terms)).map_err(failed)?;
     Ok((ledger, log))
-}
-
-/// The checkpoints as configured, with the station's own hardware key beside the one in the file.
-fn checkpoints(configuration: &StationConfiguration) -> Result<LogOptions, StationError> {
-    let mut checkpoints = configuration.checkpoints.clone();
-    if let Some(HardwareKeySettings { keystore, environment, location }) = &configuration.hardware_key {
-        let worker = Worker::new(WorkerSettings {
-            program: this_program()?,
-            arguments: vec!["keystore-worker".into()],
-            keystore: keystore.clone(),
-            environment: environment.clone(),
-            lock: Some(configuration.journal.join("checkpoint-key.lock")),
-            deadlines: Deadlines::default(),
-        });
-        let (origin, file) = (configuration.journal_options().origin, checkpoints.hardware_key_file());
-        checkpoints.signers.push(Arc::new(CheckpointKey::new(worker, location.clone(), &origin, file)));
-    }
-    Ok(checkpoints)
 }
 
 fn this_program() -> Result<PathBuf, StationError> {

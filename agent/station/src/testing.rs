@@ -206,8 +206,8 @@ impl Desk {
                 }
                 Action::Submit => Input::Submitting,
                 Action::AwaitAnswer => self.authority.answer(&issuance),
-                Action::Write(_) if issuance.state.to_string() == "Issued" => Input::Writing,
-                Action::Write(place) => {
+                Action::Write { .. } if issuance.state.to_string() == "Issued" => Input::Writing,
+                Action::Write { location: place, .. } => {
                     let fixture = FixtureName::parse(FIXTURE).unwrap();
                     let valid = self.ledger.validated_certificate(id, &fixture, KeystoreKind::Pkcs11).unwrap();
                     device.write_certificate(place, &valid.unwrap()).unwrap();

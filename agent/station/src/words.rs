@@ -55,7 +55,7 @@ pub fn of_act(action: &Action) -> &'static str {
         Action::Submit => "submit",
         Action::AwaitAnswer => "await-answer",
         Action::Activate(_) => "activate",
-        Action::Write(_) => "write",
+        Action::Write { .. } => "write",
         Action::Verify(..) => "verify",
         Action::Retry { .. } => "retry",
         Action::Rest => "rest",

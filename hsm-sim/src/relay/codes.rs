@@ -50,6 +50,10 @@ pub mod command {
     pub const LOAD: u32 = 0x157;
     /// TPM2_Sign.
     pub const SIGN: u32 = 0x15D;
+    /// TPM2_ContextLoad.
+    pub const CONTEXT_LOAD: u32 = 0x161;
+    /// TPM2_ContextSave.
+    pub const CONTEXT_SAVE: u32 = 0x162;
     /// TPM2_FlushContext.
     pub const FLUSH_CONTEXT: u32 = 0x165;
     /// TPM2_NV_ReadPublic.

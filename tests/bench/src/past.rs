@@ -139,8 +139,8 @@ impl Past {
                 let certificate = self.issuer.issue(request.unwrap_or_default())?;
                 Input::Issued { certificate, chain: self.issuer.chain() }
             }
-            Action::Write(_) if issuance.state.placed().is_none() => Input::Writing,
-            Action::Write(place) => {
+            Action::Write { .. } if issuance.state.placed().is_none() => Input::Writing,
+            Action::Write { location: place, .. } => {
                 let valid = self.ledger.validated_certificate(id, &self.fixture, KeystoreKind::Pkcs11);
                 let valid = valid.map_err(because("validate a certificate"))?.map_err(&failed)?;
                 device.write_certificate(&place, &valid).map_err(failed)?;

@@ -1,5 +1,7 @@
 //! Somebody between station and TPM: what is altered on its way is noticed as such, and what is read there is no secret.
 
+use std::time::Duration;
+
 use hsm_sim::{Relay, Swtpm, SwtpmOptions, TpmFault, TpmInjection, relay::command};
 use issuance::{
     Fault, FaultKind, KeyAlgorithm, Keystore,
@@ -60,8 +62,15 @@ fn an_altered_answer_is_noticed_as_such() {
     let made = keystore.generate_key(&key(0), KeyAlgorithm::P256).unwrap();
     keystore.write_certificate(&place(0), &ca::certificate(&made, 700)).unwrap();
     for (name, code, bit, call) in CALLS {
+        // What one connection met, the next need not ask for.
+        let fresh = || {
+            let mut keystore = keystore::Tpm::new(relay.tcti());
+            keystore.identify().unwrap();
+            keystore
+        };
+        let (mut before, mut keystore) = (fresh(), fresh());
         relay.forget();
-        call(&mut keystore).unwrap();
+        call(&mut before).unwrap();
         let last = relay.count(code).checked_sub(1).unwrap_or_else(|| panic!("{name}: it was not sent"));
         clear(&wire);
         relay.inject(TpmInjection::of(TpmFault::FlipBit(bit)).only(code).after(last));
@@ -71,7 +80,6 @@ fn an_altered_answer_is_noticed_as_such() {
         call(&mut keystore).unwrap_or_else(|fault| panic!("{name}, afterwards: {fault:?}"));
         clear(&wire);
     }
-    drop(keystore);
     assert_eq!(wire.loaded(), []);
 }
 
@@ -97,6 +105,7 @@ fn an_altered_beginning_is_noticed() {
         (command::CREATE_PRIMARY, BEHIND_A_HANDLE + 100 * 8, FaultKind::LinkLost),
         (command::START_AUTH_SESSION, BEHIND_A_HANDLE, FaultKind::AnswerAltered),
     ] {
+        let mut keystore = keystore::Tpm::new(relay.tcti());
         relay.inject(TpmInjection::of(TpmFault::FlipBit(bit)).only(code));
         // A link that garbles heals once.
         relay.inject(
@@ -106,6 +115,29 @@ fn an_altered_beginning_is_noticed() {
         relay.clear();
         assert!(keystore.identify().unwrap().is_same_device(&first));
     }
+}
+
+/// What the TPM saved of its keys, altered on its way there and back: the TPM does not take it, and makes the key again; a
+/// handle that it did not give is nobody's. A TPM that was reset makes its keys again as well.
+#[test]
+fn an_altered_saved_key_serves_nobody() {
+    let (mut tpm, relay, mut keystore, wire) = start();
+    relay.inject(TpmInjection::of(TpmFault::FlipBit(200 * 8)).only(command::CONTEXT_SAVE));
+    let first = keystore.identify().unwrap();
+    relay.forget();
+    keystore.find_key(&key(0)).unwrap();
+    assert_eq!((relay.count(command::CONTEXT_LOAD), relay.count(command::CREATE_PRIMARY)), (1, 1));
+    relay.forget();
+    keystore.find_key(&key(0)).unwrap();
+    assert_eq!((relay.count(command::CONTEXT_LOAD), relay.count(command::CREATE_PRIMARY)), (1, 0));
+    // In the handle: the TPM knows no such object, and a new connection heals.
+    let struck = relay.struck().len();
+    relay.inject(TpmInjection::of(TpmFault::FlipBit(14 * 8 - 1)).only(command::CONTEXT_LOAD));
+    keystore.find_key(&key(0)).unwrap();
+    assert_eq!(relay.struck().len(), struck + 1);
+    tpm.restart().unwrap();
+    assert!(keystore.identify().unwrap().is_same_device(&first));
+    assert_eq!(wire.loaded(), []);
 }
 
 /// Another TPM in the place of the one that was visited: its EK is not the certificate's, and no session begins.
@@ -121,6 +153,33 @@ fn no_session_is_salted_to_another_ek() {
     assert_eq!(relay.count(command::START_AUTH_SESSION), 0);
     drop(later);
     assert_eq!(Wire::of(&other).loaded(), []);
+}
+
+/// The calls of one issuance as a station makes them, with the CA's answer between two visits: the EK and the AK are made
+/// once, the storage root key where it tells something: at each visit, and before a key is made under it.
+#[test]
+fn an_issuance_makes_each_primary_key_once() {
+    let (_tpm, relay, _, wire) = start();
+    let mut worker = super::tpm::start_worker(&relay);
+    worker.identify().unwrap();
+    let made = worker.generate_key(&key(0), KeyAlgorithm::P256).unwrap();
+    worker.residency_evidence(&key(0)).unwrap();
+    activate(&mut worker).unwrap();
+    worker.attest(&key(0), Challenge([7; 32])).unwrap();
+    worker.sign(&key(0), &[vec![1]]).unwrap();
+    assert!(relay.await_count(command::SHUTDOWN, 1, Duration::from_secs(30)), "the TPM is never let go");
+    worker.identify().unwrap();
+    worker.write_certificate(&place(0), &ca::certificate(&made, 700)).unwrap();
+    worker.lock_certificate(&place(0)).unwrap();
+    worker.read_certificate(&place(0)).unwrap();
+    worker.sign(&key(0), &[vec![2]]).unwrap();
+    assert!(
+        relay.count(command::START_AUTH_SESSION) >= 3,
+        "a visit, another one, and again once the certificate is locked"
+    );
+    assert_eq!(relay.count(command::CREATE_PRIMARY), 5);
+    drop(worker);
+    assert_eq!(wire.loaded(), []);
 }
 
 /// A connection has one session however many calls it has, and what is loaded is flushed at its end. Printed: what it costs.

@@ -51,6 +51,7 @@ impl Issuance {
         self.prove(keystore, &key, b"certification request")?;
         let certificate = self.certificate.get_or_insert_with(|| ca::certificate(&key, 700));
         keystore.write_certificate(&self.place, certificate)?;
+        keystore.lock_certificate(&self.place)?;
         if keystore.read_certificate(&self.place)?.as_deref() != Some(certificate.der()) {
             return Err(lie("another certificate"));
         }

@@ -1,6 +1,8 @@
-//! Somebody changes a closed journal behind the station's back, and the audit has only the two public keys. Done to it:
+//! Somebody changes a closed journal behind the station's back, and the audit has only the public keys: the log's, that of the
+//! hardware that signed beside it, and the witness's. Done to it:
 //! every byte of every file changed; each record changed with its checksum made right, removed, doubled, swapped with the
-//! next; a record changed together with its tiles; the end cut off; files removed, cut, added; an older copy put back
+//! next; a record changed together with its tiles; the end cut off; files removed, cut, added; signatures taken off the newest
+//! checkpoint, or those of another one put there; an older copy put back
 //! while a newer checkpoint is kept elsewhere. What is done to one record must name that record.
 
 use std::{
@@ -8,10 +10,17 @@ use std::{
     fmt, fs,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
+use aws_lc_rs::{
+    encoding::{AsDer as _, PublicKeyX509Der},
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _},
+};
 use journal::{
-    Finding, JournalOptions, LogOptions, TransparencyLog, Verification, VerifyOptions, VerifyingKey, Witness, verify,
+    Finding, JournalOptions, LogOptions, Signature, Signer, TransparencyLog, Verification, VerifyOptions, VerifyingKey,
+    Witness, verify,
 };
 
 use crate::{Broken, chance::Chance, said};
@@ -60,6 +69,7 @@ pub fn run(plan: &Plan) -> Result<Outcome, Broken> {
     small.every_byte(plan.every, &mut outcome)?;
     small.every_record(&mut outcome)?;
     small.every_file(&mut outcome)?;
+    small.every_signature(&mut outcome)?;
     older_copy(&mut outcome)?;
     let large = Place::make(plan.records, 40, 120)?;
     large.check_clean()?;
@@ -72,9 +82,15 @@ pub fn run(plan: &Plan) -> Result<Outcome, Broken> {
 /// A closed journal whose checkpoint a witness cosigned.
 struct Place {
     directory: tempfile::TempDir,
-    key: VerifyingKey,
-    witness: VerifyingKey,
+    keys: Keys,
     groups: u64,
+}
+
+/// By whose word the journal holds.
+struct Keys {
+    log: VerifyingKey,
+    hardware: VerifyingKey,
+    witness: VerifyingKey,
 }
 
 /// One frame of a segment.
@@ -87,8 +103,8 @@ struct Frame {
 impl Place {
     fn make(records: u64, group: u64, length: usize) -> Result<Self, Broken> {
         let directory = tempfile::tempdir().map_err(said("a directory"))?;
-        let (key, witness) = fill(directory.path(), records, group, length)?;
-        Ok(Self { directory, key, witness, groups: group })
+        let keys = fill(directory.path(), records, group, length)?;
+        Ok(Self { directory, keys, groups: group })
     }
 
     fn journal(&self) -> PathBuf {
@@ -99,9 +115,9 @@ impl Place {
         let options = VerifyOptions {
             journal: self.journal(),
             tlog: self.journal().join("tlog"),
-            key: self.key.clone(),
-            hardware: None,
-            witness: Some(self.witness.clone()),
+            key: self.keys.log.clone(),
+            hardware: Some(self.keys.hardware.clone()),
+            witness: Some(self.keys.witness.clone()),
             kept,
             tiles: true,
         };
@@ -111,7 +127,10 @@ impl Place {
     /// Without a change nothing is found: else the rest would show nothing.
     fn check_clean(&self) -> Result<(), Broken> {
         let found = self.verify(None)?;
-        let clean = found.findings.is_empty() && found.remarks.is_empty() && found.cosigned.is_some();
+        let clean = found.findings.is_empty()
+            && found.remarks.is_empty()
+            && found.cosigned.is_some()
+            && found.hardware == Some(found.covered);
         if clean { Ok(()) } else { Err(format!("an untouched journal is not clean: {found:?}")) }
     }
 
@@ -266,6 +285,32 @@ impl Place {
         Ok(())
     }
 
+    /// The newest checkpoint without each of its signatures, and with each replaced by that of another journal's checkpoint, made
+    /// by another key of the same name.
+    fn every_signature(&self, outcome: &mut Outcome) -> Result<(), Broken> {
+        let other = Self::make(SMALL + 1, 5, 12)?;
+        let read = |place: &Self| fs::read_to_string(place.journal().join("tlog/checkpoint")).map_err(said("read"));
+        let (path, whole, theirs) = (self.journal().join("tlog/checkpoint"), read(self)?, read(&other)?);
+        let lines = |text: &str| text.lines().filter(|line| line.starts_with('\u{2014}')).map(str::to_owned).collect();
+        let (ours, theirs): (Vec<String>, Vec<String>) = (lines(&whole), lines(&theirs));
+        if ours.len() < 2 || ours.len() != theirs.len() {
+            return Err(format!("the checkpoint should bear the hardware key's signature too: {whole}"));
+        }
+        for (line, foreign) in ours.iter().zip(&theirs) {
+            for (kind, instead) in
+                [("signatures taken off", String::new()), ("foreign signatures", format!("{foreign}\n"))]
+            {
+                // A checkpoint without its witness is one that the witness has not seen yet.
+                if instead.is_empty() && line.contains(self.keys.witness.name()) {
+                    continue;
+                }
+                let altered = whole.replace(&format!("{line}\n"), &instead);
+                self.with(&path, altered.as_bytes(), |here| here.judge(outcome, kind, &path, None, line))?;
+            }
+        }
+        Ok(())
+    }
+
     fn at_random(&self, plan: &Plan, outcome: &mut Outcome) -> Result<(), Broken> {
         let mut chance = Chance::new(plan.seed);
         let segments = self.segments()?;
@@ -345,10 +390,14 @@ fn older_copy(outcome: &mut Outcome) -> Result<(), Broken> {
 }
 
 /// Appends records in groups, closes the journal, and has its checkpoint cosigned.
-fn fill(below: &Path, records: u64, group: u64, length: usize) -> Result<(VerifyingKey, VerifyingKey), Broken> {
+fn fill(below: &Path, records: u64, group: u64, length: usize) -> Result<Keys, Broken> {
     let journal = below.join("journal");
     let options = JournalOptions { segment_bytes: 64 * 1024, ..JournalOptions::new(&journal, ORIGIN) };
-    let (journal, log, _) = TransparencyLog::open(&options, LogOptions::beside(&journal)).map_err(said("open"))?;
+    let mut log_options = LogOptions::beside(&journal);
+    let hardware = Hardware::read_or_make(&below.join("hardware.key"))?;
+    let hardware_key = hardware.verifying.clone();
+    log_options.signers.push(Arc::new(hardware));
+    let (journal, log, _) = TransparencyLog::open(&options, log_options).map_err(said("open"))?;
     let from = journal.length();
     let entries: Vec<Vec<u8>> = (from..from + records).map(|index| entry(index, length)).collect();
     for group in entries.chunks(group as usize) {
@@ -363,7 +412,35 @@ fn fill(below: &Path, records: u64, group: u64, length: usize) -> Result<(Verify
         witness.cosign("station-1", &log.key().to_string(), &note.to_string(), from, &proof).map_err(said("cosign"))?;
     log.keep_cosignature(note, cosignature).map_err(said("keep"))?;
     journal.close().map_err(said("close"))?;
-    Ok((log.key().clone(), witness.key().clone()))
+    Ok(Keys { log: log.key().clone(), hardware: hardware_key, witness: witness.key().clone() })
+}
+
+/// In the place of a TPM or an HSM: what it signs is the same.
+struct Hardware {
+    pair: EcdsaKeyPair,
+    verifying: VerifyingKey,
+}
+
+impl Hardware {
+    fn read_or_make(file: &Path) -> Result<Self, Broken> {
+        let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
+        if !file.exists() {
+            let made = EcdsaKeyPair::generate_pkcs8(algorithm, &SystemRandom::new()).map_err(said("a key"))?;
+            fs::write(file, made.as_ref()).map_err(said("write"))?;
+        }
+        let pkcs8 = fs::read(file).map_err(said("read"))?;
+        let pair = EcdsaKeyPair::from_pkcs8(algorithm, &pkcs8).map_err(said("a key"))?;
+        let public: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(said("a key"))?;
+        let verifying = VerifyingKey::hardware(ORIGIN, public.as_ref()).ok_or("the hardware's key is none")?;
+        Ok(Self { verifying, pair })
+    }
+}
+
+impl Signer for Hardware {
+    fn sign(&self, text: &str) -> Result<Signature, String> {
+        let signature = self.pair.sign(&SystemRandom::new(), text.as_bytes()).map_err(|error| error.to_string())?;
+        self.verifying.line(text, signature.as_ref().to_vec()).ok_or_else(|| "it does not verify".to_owned())
+    }
 }
 
 fn entry(index: u64, length: usize) -> Vec<u8> {

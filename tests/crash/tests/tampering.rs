@@ -15,5 +15,5 @@ fn everything_is_named() {
     let outcome = tampering::run(&Plan { seed, every: 17, records: 2000, changes: 40 }).unwrap();
     println!("{outcome}");
     assert!(outcome.missed.is_empty(), "{:#?} (seed {seed})", outcome.missed);
-    assert!(outcome.changes.values().all(|count| *count > 0) && outcome.changes.len() == 11, "{outcome}");
+    assert!(outcome.changes.values().all(|count| *count > 0) && outcome.changes.len() == 13, "{outcome}");
 }

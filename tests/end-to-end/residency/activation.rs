@@ -111,7 +111,10 @@ impl Owned {
     /// Honest evidence of a key that it made.
     fn prove(&mut self, issuance: IssuanceId, common_name: &str) -> (Vec<u8>, evidence::Residency) {
         let srk_name = self.srk_name();
-        let public_key = self.keystore.generate_key(&KEY, KeyAlgorithm::P256).unwrap();
+        let public_key = match self.keystore.find_key(&KEY).unwrap() {
+            Some(made) => made,
+            None => self.keystore.generate_key(&KEY, KeyAlgorithm::P256).unwrap(),
+        };
         let keystore = &mut self.keystore;
         let sign = Box::new(|message: &[u8]| keystore.sign(&KEY, &[message.to_vec()]).unwrap().remove(0));
         let der = request(&Signer { public_key, sign: Mutex::new(sign) }, common_name);
@@ -292,6 +295,69 @@ async fn a_lying_station_gets_nothing() {
     }
     let due = [(1, Activation::Ca), (2, Activation::Station), (3, Activation::Ca), (1, Activation::Unspecified)];
     assert_eq!(said, due);
+}
+
+/// Evidence that is not of this request, in this issuance, from this TPM: the CA refuses each by itself and says what is wrong,
+/// where it takes the station's word and where it makes the credential alike. None of it keeps the honest one from its own.
+/// (Another TPM's EK beside this one's AK is what the credential alone shows: see above.)
+#[tokio::test(flavor = "multi_thread")]
+async fn borrowed_evidence_is_refused() {
+    let line = start(Options { ca_extra: at_the_ca(VOUCHED), ..line_of(1, 0) }).await;
+    let mut ca = Ca::new(line.authority_as("station-1").unwrap());
+    let (mut honest, mut other) = (Owned::of(&line), Owned::of(&line));
+    // Two issuances for one key of one TPM, and one of another TPM.
+    let (first, second) = (honest.prove(id(1), "SN-1.ca"), honest.prove(id(2), "SN-2.ca"));
+    let theirs = other.prove(id(2), "SN-2.ca");
+
+    type Change = fn(&mut evidence::Residency, evidence::Residency);
+    type Attestation = evidence::TpmAttestation;
+    fn said(residency: &mut evidence::Residency) -> &mut Attestation {
+        residency.attestation.as_mut().unwrap()
+    }
+    // What is put into the second one's evidence, from whose, and what the CA says.
+    let changes: [(&str, &evidence::Residency, Change, &str); 8] = [
+        ("all of the first issuance's", &first.1, |ours, first| *ours = first, "another challenge"),
+        (
+            "the statement of the first issuance",
+            &first.1,
+            |ours, mut first| {
+                said(ours).certify_info = std::mem::take(&mut said(&mut first).certify_info);
+                said(ours).certify_signature = std::mem::take(&mut said(&mut first).certify_signature);
+            },
+            "another challenge",
+        ),
+        ("an old nonce", &first.1, |ours, _| said(ours).nonce = vec![2; 32], "another challenge"),
+        ("all of another TPM's", &theirs.1, |ours, theirs| *ours = theirs, "of another key"),
+        (
+            "another TPM's AK",
+            &theirs.1,
+            |ours, mut theirs| said(ours).ak_public_area = std::mem::take(&mut said(&mut theirs).ak_public_area),
+            "not the AK's",
+        ),
+        (
+            "another TPM's storage root key",
+            &theirs.1,
+            |ours, theirs| ours.srk_name = theirs.srk_name,
+            "storage root key",
+        ),
+        ("a name off by one bit", &first.1, |ours, _| ours.name[33] ^= 1, "not the digest"),
+        ("no attestation", &first.1, |ours, _| ours.attestation = None, "no attestation"),
+    ];
+    for profile in [VOUCHED, SEALED] {
+        for (what, from, change, words) in &changes {
+            let mut borrowed = second.clone();
+            change(&mut borrowed.1, (*from).clone());
+            match answer(&mut ca, 2, profile, &borrowed).await {
+                issue_result::Outcome::Refused(refused) => {
+                    let told = (refused.reason.as_str(), refused.message.contains(words));
+                    assert_eq!(told, ("RESIDENCY_UNPROVEN", true), "{profile}, {what}: {refused:?}");
+                }
+                other => panic!("{profile}, {what}: {other:?}"),
+            }
+        }
+    }
+    let first = sealed(answer(&mut ca, 2, SEALED, &second).await);
+    assert!(honest.open(&first, id(2), &second.0).is_ok());
 }
 
 /// Through the station: a device is certified and verified under each way, and the station tells which it was; the CA is told

@@ -60,6 +60,9 @@ fn examine(configuration: &Configuration, findings: &mut Findings) {
     }
     certificates(configuration, findings);
     token(configuration, findings);
+    if let Some(key) = &authority.hardware_key {
+        key.examine(findings);
+    }
 }
 
 /// The CA's own certificates: whether they are there, how long they stand, and what they carry.

@@ -12,25 +12,25 @@ use rcgen::{KeyPair, PublicKeyData as _, SigningKey as _};
 type Watch = Box<dyn FnMut(&[Vec<u8>]) + Send>;
 
 #[derive(Clone, Default)]
-pub(super) struct SoftwareKeystore(Arc<Mutex<Token>>);
+pub(crate) struct SoftwareKeystore(Arc<Mutex<Token>>);
 
 #[derive(Default)]
-pub(super) struct Token {
-    pub(super) keys: Vec<(KeyLocation, KeyPair)>,
+pub(crate) struct Token {
+    pub(crate) keys: Vec<(KeyLocation, KeyPair)>,
     /// So many visits to sign fail from now on.
-    pub(super) failing: usize,
+    pub(crate) failing: usize,
     /// Signatures are made over other bytes.
-    pub(super) lying: bool,
+    pub(crate) lying: bool,
     /// A visit with a message that has these octets in it is refused as one that the token cannot do.
-    pub(super) unsupported: Option<&'static [u8]>,
+    pub(crate) unsupported: Option<&'static [u8]>,
     /// Messages signed so far.
-    pub(super) signed: usize,
+    pub(crate) signed: usize,
     /// Sees the messages of each visit before they are signed.
-    pub(super) watch: Option<Watch>,
+    pub(crate) watch: Option<Watch>,
 }
 
 impl SoftwareKeystore {
-    pub(super) fn token(&self) -> MutexGuard<'_, Token> {
+    pub(crate) fn token(&self) -> MutexGuard<'_, Token> {
         self.0.lock().unwrap()
     }
 }

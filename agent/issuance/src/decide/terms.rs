@@ -155,7 +155,12 @@ pub enum Action {
     /// Have the TPM release what the CA's certificate is encrypted under, and open it.
     Activate(Credential),
     /// Write the certificate and the device's files.
-    Write(CertificateLocation),
+    Write {
+        /// Where the certificate goes.
+        location: CertificateLocation,
+        /// Whether its place is closed against writing then.
+        locks: bool,
+    },
     /// Read it back and have the key sign a nonce.
     Verify(CertificateLocation, KeyLocation),
     /// Try the same again.
@@ -175,7 +180,7 @@ impl Action {
     pub fn is_irreversible(&self) -> bool {
         match self {
             // AwaitAnswer is the submission itself: the queue sends what is recorded as submitted.
-            Self::GenerateKey(..) | Self::Write(_) | Self::Rest | Self::AwaitAnswer => true,
+            Self::GenerateKey(..) | Self::Write { .. } | Self::Rest | Self::AwaitAnswer => true,
             Self::Submit
             | Self::FindKey(_)
             | Self::ProveResidency(_)

@@ -170,7 +170,7 @@ fn deciding_twice_is_deciding_once() {
     assert!(again.records.is_empty() && matches!(again.action, Action::GenerateKey(..)));
     let (world, issuance) = stands_in("WriteStarted");
     let again = decide(&world, &issuance, Input::Writing);
-    assert!(again.records.is_empty() && matches!(again.action, Action::Write(_)));
+    assert!(again.records.is_empty() && matches!(again.action, Action::Write { .. }));
     for state in ["DeviceIdentified", "KeyGenerated", "Submitted", "Issued", "Written", "Verified"] {
         let (world, issuance) = stands_in(state);
         let again = decide(&world, &issuance, world.identified());

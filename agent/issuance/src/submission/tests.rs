@@ -176,7 +176,7 @@ fn a_late_answer_ends_the_doubt() {
     let mut refused = Waiting { world: World::new(), issuance: waiting.issuance.clone() };
     let answer = waiting.world.answer();
     assert_eq!((waiting.take(answer), waiting.stand()), ("Issued".into(), "Issued".into()));
-    assert!(matches!(waiting.issuance.next(waiting.world.context()), Action::Write(_)));
+    assert!(matches!(waiting.issuance.next(waiting.world.context()), Action::Write { .. }));
     let refusal = Input::Refused { reason: "NO".into(), message: "no".into() };
     assert_eq!((refused.take(refusal), refused.stand()), ("Refused+Quarantined".into(), "Quarantined".into()));
 }

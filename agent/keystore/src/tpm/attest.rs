@@ -3,12 +3,12 @@
 //!
 //! ```text
 //! Endorsement hierarchy
-//!   ├ EK, where it is kept, or by the TCG's template for the algorithm of its certificate (transient)
+//!   ├ EK, by the TCG's template for the algorithm of its certificate (transient)
 //!   └ AK, ECC P-256, restricted, ECDSA with SHA-256 (transient)
 //! ```
 //!
-//! Both are primary keys: the TPM re-creates the same ones whenever they are needed, also after a restart and at another
-//! station, so that a credential which comes back days later still finds its AK.
+//! Both are primary keys: the TPM makes the same ones whenever they are needed, also after a restart and at another station, so
+//! that a credential which comes back days later still finds its AK.
 
 use issuance::{
     Fault, FaultKind,
@@ -33,10 +33,10 @@ use tss_esapi::{
 };
 
 use super::{
-    endorsement::primary,
     fault, key,
     link::{Held, Link, handles},
     nv,
+    primary::Primary,
     session::{self, authorisation, authorised},
 };
 use crate::der;
@@ -46,23 +46,24 @@ const EK_CHAIN: std::ops::RangeInclusive<u32> = 0x01C0_0100..=0x01C0_01FF;
 
 /// The EK that the link's session is salted to, with its certificate when the TPM keeps one, and the AK.
 pub(super) fn attestation_key(link: &mut Link) -> Result<AttestationKey, Fault> {
-    let ek = link.ek()?.clone();
     let chain = chain(link.context())?;
-    let (_, ak_public_area) = ak(link.context())?;
-    let endorsement = Endorsement { certificate: ek.certificate, chain, public_area: ek.public_area };
+    let (context, keys) = link.parts()?;
+    let (_, ak_public_area) = keys.ak(context)?;
+    let (certificate, public_area) = (keys.ek.certificate.clone(), keys.ek.key.public_area.clone());
+    let endorsement = Endorsement { certificate, chain, public_area };
     Ok(AttestationKey { endorsement, ak_public_area })
 }
 
 /// The secret of a credential that was made for this TPM's EK and AK.
 pub(super) fn activate(link: &mut Link, credential: &Credential) -> Result<Vec<u8>, Fault> {
     const ACT: &str = "could not activate the credential: it is for another TPM or another attestation key";
-    let known = link.ek()?.clone();
-    let (mut ak, _) = ak(link.context())?;
+    let (context, keys) = link.parts()?;
+    let (mut ak, _) = keys.ak(context)?;
     let ak_handle = KeyHandle::from(ak.handle());
-    let mut ek = known.load(ak.context())?;
+    let mut ek = keys.ek.key.load(ak.context())?;
     let ek_handle = KeyHandle::from(ek.handle());
     let context = ek.context();
-    let policy = match known.wants_policy().map_err(fault::during(ACT))? {
+    let policy = match keys.ek.wants_policy().map_err(fault::during(ACT))? {
         true => Some(endorsement_session(context).map_err(fault::during(ACT))?),
         false => None,
     };
@@ -96,10 +97,11 @@ pub(super) fn activate(link: &mut Link, credential: &Credential) -> Result<Vec<u
 }
 
 /// The AK's word on the key at `handle`.
-pub(super) fn certify(context: &mut Context, handle: u32, challenge: Challenge) -> Result<Statement, Fault> {
+pub(super) fn certify(link: &mut Link, handle: u32, challenge: Challenge) -> Result<Statement, Fault> {
     let act = || format!("could not certify the key at {handle:#010x}");
-    key::must_be_there(context, handle)?;
-    let (mut ak, _) = ak(context)?;
+    key::must_be_there(link.context(), handle)?;
+    let (context, keys) = link.parts()?;
+    let (mut ak, _) = keys.ak(context)?;
     let ak_handle = KeyHandle::from(ak.handle());
     let (statement, signature) = key::with_key(ak.context(), handle, |context, key| {
         let sessions = (Some(authorisation(context)), Some(AuthSession::Password), None);
@@ -143,9 +145,10 @@ fn chain(context: &mut Context) -> Result<Vec<Vec<u8>>, Fault> {
     Ok(chain)
 }
 
-fn ak(context: &mut Context) -> Result<(Held<'_>, Vec<u8>), Fault> {
+/// Has the TPM make the AK.
+pub(super) fn make_ak(context: &mut Context) -> Result<(Primary, Held<'_>), Fault> {
     const ACT: &str = "could not re-create the attestation key";
-    primary(context, ak_template().map_err(fault::during(ACT))?, ACT)
+    Primary::make(context, ak_template().map_err(fault::during(ACT))?, ACT)
 }
 
 /// Signs only what this TPM itself made, and never leaves it.

@@ -6,45 +6,70 @@ use tss_esapi::{
     abstraction::{
         AsymmetricAlgorithmSelection as Algorithm, ek::create_ek_public_from_default_template_2 as template,
     },
-    handles::{KeyHandle, TpmHandle},
-    interface_types::{ecc::EccCurve, key_bits::RsaKeyBits, resource_handles::Hierarchy},
-    structures::Public,
-    traits::Marshall as _,
+    interface_types::{ecc::EccCurve, key_bits::RsaKeyBits},
 };
 
-use super::{
-    fault, identity,
-    link::{Held, handles},
-    session::authorised,
-};
+use super::{attest, fault, identity, link::Held, primary::Primary};
 
-/// Where EKs are kept when they are kept (TCG registry of reserved handles).
-const KEPT: std::ops::RangeInclusive<u32> = 0x8101_0000..=0x8101_FFFF;
-/// More EKs than any TPM keeps.
-const KEPT_MOST: u32 = 16;
-
-/// The EK of a connection: the one that its certificate names.
-#[derive(Debug, Clone)]
-pub(super) struct Ek {
-    /// Its certificate from NV; `None` when the TPM keeps none.
-    pub(super) certificate: Option<Vec<u8>>,
-    /// Of the template that re-creates it.
-    algorithm: Algorithm,
-    /// TPMT_PUBLIC.
-    pub(super) public_area: Vec<u8>,
+/// What is known of a TPM from one connection to the next.
+#[derive(Debug)]
+pub(super) struct Keys {
+    pub(super) ek: Ek,
+    /// The AK, once it was asked for.
+    ak: Option<Primary>,
 }
 
-impl Ek {
-    /// The EK of the TPM that was visited, or of whichever is there. A key that is not the certificate's is nobody's.
+impl Keys {
+    /// Those of the TPM that was visited, or of whichever is there. One that says to have the EK certificate of those that are
+    /// `known`, and knows what their TPM saved, is that TPM, or it cannot answer in a session that is salted to their EK.
     pub(super) fn find<'c>(
         context: &'c mut Context,
         visited: Option<&DeviceIdentity>,
+        known: Option<Self>,
     ) -> Result<(Self, Held<'c>), Fault> {
-        let (certificate, visited) = match visited {
+        let (certificate, is_visited) = match visited {
             Some(DeviceIdentity::Tpm { ek_certificate, .. }) => (ek_certificate.clone(), true),
             _ => (identity::ek_certificate(context)?, false),
         };
-        let other = || match visited {
+        // Without a certificate only a visit says that it is to be the same one.
+        let is_known = |known: &Self| known.ek.certificate == certificate && (certificate.is_some() || is_visited);
+        if let Some(known) = known.filter(is_known)
+            && let Some(object) = known.ek.key.take_back(context)?
+        {
+            return Ok((known, Held::transient(context, object)));
+        }
+        let (ek, held) = Ek::make(context, certificate, is_visited)?;
+        Ok((Self { ek, ak: None }, held))
+    }
+
+    /// The AK, with its marshalled public area.
+    pub(super) fn ak<'c>(&mut self, context: &'c mut Context) -> Result<(Held<'c>, Vec<u8>), Fault> {
+        if let Some(known) = &mut self.ak {
+            return Ok((known.load(context)?, known.public_area.clone()));
+        }
+        let (made, held) = attest::make_ak(context)?;
+        let known = self.ak.insert(made);
+        Ok((held, known.public_area.clone()))
+    }
+}
+
+/// The EK of a connection: the one that its certificate names.
+#[derive(Debug)]
+pub(super) struct Ek {
+    /// Its certificate from NV; `None` when the TPM keeps none.
+    pub(super) certificate: Option<Vec<u8>>,
+    /// Of the template that makes it.
+    algorithm: Algorithm,
+    pub(super) key: Primary,
+}
+
+impl Ek {
+    /// A key that is not the certificate's is nobody's. Never one that the TPM keeps at a handle: what tpm2-tss encrypts a salt
+    /// to is what the TPM's answer said, and that of TPM2_ReadPublic cannot be held against the certificate as it is kept
+    /// there. That of TPM2_CreatePrimary is the one that is returned.
+    fn make(context: &mut Context, certificate: Option<Vec<u8>>, is_visited: bool) -> Result<(Self, Held<'_>), Fault> {
+        const ACT: &str = "could not re-create the endorsement key";
+        let other = || match is_visited {
             true => Fault::new(FaultKind::NotSameDevice, "another TPM is there than was identified"),
             false => {
                 Fault::new(FaultKind::Mismatch, "the TPM's endorsement key is not the one that its certificate names")
@@ -56,43 +81,12 @@ impl Ek {
             Some(certificate) => algorithm(certificate).ok_or_else(other)?,
             None => uncertified,
         };
-        // Not a kept one: what tpm2-tss encrypts a salt to is what the TPM's answer said, and that of TPM2_ReadPublic cannot be
-        // held against the certificate as it is kept there. That of TPM2_CreatePrimary is the one that is returned.
-        let (held, public_area) = recreate(context, algorithm)?;
-        let ek = Self { certificate, algorithm, public_area };
+        let (key, held) = Primary::make(context, template(algorithm, None).map_err(fault::during(ACT))?, ACT)?;
+        let ek = Self { certificate, algorithm, key };
         match ek.is_its_certificates() {
             true => Ok((ek, held)),
             false => Err(other()),
         }
-    }
-
-    /// The same one, loaded again over a guarded link.
-    pub(super) fn load<'c>(&self, context: &'c mut Context) -> Result<Held<'c>, Fault> {
-        if let Some(handle) = self.kept(context)? {
-            return Held::standing(context, handle).map_err(fault::during("could not open the endorsement key"));
-        }
-        let (held, public_area) = recreate(context, self.algorithm)?;
-        match public_area == self.public_area {
-            true => Ok(held),
-            false => Err(Fault::new(FaultKind::NotSameDevice, "the TPM has another endorsement key than before")),
-        }
-    }
-
-    /// Where it stands, when the TPM keeps it: re-creating an RSA key takes a TPM seconds.
-    fn kept(&self, context: &mut Context) -> Result<Option<TpmHandle>, Fault> {
-        const ACT: &str = "could not read the endorsement key";
-        for handle in handles(context, *KEPT.start(), KEPT_MOST)? {
-            if !KEPT.contains(&u32::from(handle)) {
-                continue;
-            }
-            let mut held = Held::standing(context, handle).map_err(fault::during(ACT))?;
-            let key = KeyHandle::from(held.handle());
-            let (public, ..) = held.context().read_public(key).map_err(fault::during(ACT))?;
-            if public.marshall().map_err(fault::during(ACT))? == self.public_area {
-                return Ok(Some(handle));
-            }
-        }
-        Ok(None)
     }
 
     /// Whether its use is authorised by policy (TCG EK Credential Profile, B.6: PolicyA), else by its own, empty,
@@ -102,28 +96,10 @@ impl Ek {
     }
 
     fn is_its_certificates(&self) -> bool {
-        let is_of = |certificate: &Vec<u8>| residency::check_ek_certificate_key(&self.public_area, certificate).is_ok();
+        let is_of =
+            |certificate: &Vec<u8>| residency::check_ek_certificate_key(&self.key.public_area, certificate).is_ok();
         self.certificate.as_ref().is_none_or(is_of)
     }
-}
-
-fn recreate(context: &mut Context, algorithm: Algorithm) -> Result<(Held<'_>, Vec<u8>), Fault> {
-    const ACT: &str = "could not re-create the endorsement key";
-    primary(context, template(algorithm, None).map_err(fault::during(ACT))?, ACT)
-}
-
-/// A primary key of the endorsement hierarchy, with its marshalled public area.
-pub(super) fn primary<'c>(
-    context: &'c mut Context,
-    template: Public,
-    act: &'static str,
-) -> Result<(Held<'c>, Vec<u8>), Fault> {
-    let created =
-        authorised(context, |context| context.create_primary(Hierarchy::Endorsement, template, None, None, None, None))
-            .map_err(fault::during(act))?;
-    let held = Held::transient(context, created.key_handle.into());
-    let public_area = created.out_public.marshall().map_err(fault::during(act))?;
-    Ok((held, public_area))
 }
 
 /// Of the key in an EK certificate; `None` when no EK has such a one (TCG EK Credential Profile, B.3).

@@ -18,7 +18,7 @@ use crate::der;
 const EK_CERTIFICATES: [u32; 6] = [0x01C0_0002, 0x01C0_0016, 0x01C0_000A, 0x01C0_0018, 0x01C0_001C, 0x01C0_001E];
 
 pub(super) fn identify(link: &mut Link) -> Result<DeviceIdentity, Fault> {
-    let claimed = link.ek()?.certificate.clone();
+    let claimed = link.parts()?.1.ek.certificate.clone();
     let context = link.context();
     check_lockout(context)?;
     let manufacturer = property(context, PropertyTag::Manufacturer)?.unwrap_or_default().to_be_bytes();

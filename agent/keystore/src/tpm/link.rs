@@ -12,7 +12,7 @@ use tss_esapi::{
 };
 
 use super::{
-    endorsement::Ek,
+    endorsement::Keys,
     fault::{self, INITIALIZE, code_of},
     key,
     relay::Relay,
@@ -30,24 +30,28 @@ const EVERY: u32 = 64;
 #[derive(Debug)]
 pub(super) struct Link {
     context: Context,
-    guard: Option<(AuthSession, Ek)>,
+    /// What guards it.
+    session: Option<AuthSession>,
+    /// Of the TPM at the other end of the session, or of the one that was there the last time.
+    keys: Option<Keys>,
     _relay: Option<Relay>,
 }
 
 impl Link {
     /// Connects, starts the TPM when nobody has, and flushes what an earlier owner left loaded. When nothing answers, the
-    /// device is absent; from then on, a link that ends is lost.
-    pub(super) fn connect(tcti: &Tcti) -> Result<Self, Fault> {
+    /// device is absent; from then on, a link that ends is lost. `keys` are those that a connection before it met.
+    pub(super) fn connect(tcti: &Tcti, keys: &mut Option<Keys>) -> Result<Self, Fault> {
         const ACT: &str = "could not connect to the TPM";
         let (known, relay) = way(tcti, ACT)?;
         // Whatever keeps a TCTI from opening, there is no TPM that answers.
         let context = Context::new(known).map_err(|error| Fault::caused(FaultKind::DeviceAbsent, ACT, error))?;
-        let mut link = Self { context, guard: None, _relay: relay };
+        let mut link = Self { context, session: None, keys: None, _relay: relay };
         link.start().map_err(|fault| match fault.kind {
             FaultKind::LinkLost => Fault { kind: FaultKind::DeviceAbsent, ..fault },
             _ => fault,
         })?;
         link.sweep()?;
+        link.keys = keys.take();
         Ok(link)
     }
 
@@ -58,39 +62,56 @@ impl Link {
     /// Makes sure, once, that the TPM of this visit is there, and has what follows run in a session that only it can be at
     /// the other end of.
     pub(super) fn guard(&mut self, visited: Option<&DeviceIdentity>) -> Result<(), Fault> {
-        if self.guard.is_none() {
-            let (ek, mut held) = Ek::find(&mut self.context, visited)?;
-            let session = session::guard(&mut held)?;
-            drop(held);
-            self.guard = Some((session, ek));
-            // The first answer in it shows that the EK's TPM is there. Nothing here needs an authorisation: an HMAC that the
-            // TPM does not accept was not made for the session that it began.
-            handles(&mut self.context, TRANSIENT_FIRST, 1).map_err(|fault| match fault.kind {
-                FaultKind::Misconfigured => Fault { kind: FaultKind::AnswerAltered, ..fault },
-                _ => fault,
-            })?;
-            // Where no certificate says which EK it is, the storage root key tells TPMs apart.
-            if let Some(DeviceIdentity::Tpm { ek_certificate: None, srk_name, .. }) = visited
-                && key::srk_name(&mut self.context)? != *srk_name
-            {
-                return Err(Fault::new(FaultKind::NotSameDevice, "another TPM is there than was identified"));
-            }
+        if self.session.is_some() {
+            return Ok(());
+        }
+        let (keys, mut held) = Keys::find(&mut self.context, visited, self.keys.take())?;
+        self.keys = Some(keys);
+        self.session = Some(session::guard(&mut held)?);
+        drop(held);
+        // A session that was not put to the test guards nothing.
+        self.test(visited).inspect_err(|_| self.end_session())
+    }
+
+    fn test(&mut self, visited: Option<&DeviceIdentity>) -> Result<(), Fault> {
+        // The first answer in it shows that the EK's TPM is there. Nothing here needs an authorisation: an HMAC that the TPM
+        // does not accept was not made for the session that it began.
+        handles(&mut self.context, TRANSIENT_FIRST, 1).map_err(|fault| match fault.kind {
+            FaultKind::Misconfigured => Fault { kind: FaultKind::AnswerAltered, ..fault },
+            _ => fault,
+        })?;
+        // Where no certificate says which EK it is, the storage root key tells TPMs apart.
+        if let Some(DeviceIdentity::Tpm { ek_certificate: None, srk_name, .. }) = visited
+            && key::srk_name(&mut self.context)? != *srk_name
+        {
+            return Err(Fault::new(FaultKind::NotSameDevice, "another TPM is there than was identified"));
         }
         Ok(())
     }
 
-    /// The EK at the other end of the session.
-    pub(super) fn ek(&self) -> Result<&Ek, Fault> {
-        let unguarded = || Fault::new(FaultKind::Mismatch, "the link to the TPM is not guarded");
-        self.guard.as_ref().map(|(_, ek)| ek).ok_or_else(unguarded)
+    fn end_session(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.context.clear_sessions();
+            session::end(&mut self.context, session);
+        }
+    }
+
+    /// The guarded connection, and the keys of the TPM at its other end.
+    pub(super) fn parts(&mut self) -> Result<(&mut Context, &mut Keys), Fault> {
+        match (&mut self.keys, self.session) {
+            (Some(keys), Some(_)) => Ok((&mut self.context, keys)),
+            _ => Err(Fault::new(FaultKind::Mismatch, "the link to the TPM is not guarded")),
+        }
+    }
+
+    /// The keys that were met, for the next connection.
+    pub(super) fn take_keys(&mut self) -> Option<Keys> {
+        self.keys.take()
     }
 
     /// Closes in order. A TPM that loses its power without TPM2_Shutdown may count that as an attack.
     pub(super) fn close(mut self) {
-        if let Some((session, _)) = self.guard.take() {
-            self.context.clear_sessions();
-            session::end(&mut self.context, session);
-        }
+        self.end_session();
         if let Err(error) = self.context.execute_without_session(|context| context.shutdown(StartupType::Clear)) {
             tracing::debug!(%error, "TPM2_Shutdown failed");
         }

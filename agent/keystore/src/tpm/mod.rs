@@ -4,7 +4,7 @@
 //! Owner hierarchy
 //!   └ SRK, ECC P-256, re-created at need (transient)
 //!       └ signing key, at the persistent handle of its location
-//! NV index of its location, owner: the certificate, DER, exactly as long, locked against writing
+//! NV index of its location, owner: the certificate, DER, exactly as long, locked against writing where the profile says so
 //! ```
 //!
 //! A TPM without a resource manager has three transient slots, and they outlive whoever filled them. So each connection
@@ -23,11 +23,12 @@ mod link;
 mod lock;
 mod nv;
 mod patience;
+mod primary;
 mod relay;
 mod session;
 mod tcti;
 
-use self::{link::Link, patience::Patience, tcti::Tcti};
+use self::{endorsement::Keys, link::Link, patience::Patience, tcti::Tcti};
 use issuance::{
     CertificateLocation, DeviceIdentity, Fault, FaultKind, KeyAlgorithm, KeyLocation, Keystore, PublicKey,
     ResidencyEvidence, ValidatedCertificate,
@@ -45,6 +46,8 @@ pub struct Tpm {
     lingers: bool,
     /// The TPM of this visit.
     visited: Option<DeviceIdentity>,
+    /// The keys that the last connection met: a TPM takes long to make them.
+    known: Option<Keys>,
 }
 
 impl Tpm {
@@ -52,13 +55,13 @@ impl Tpm {
     /// `swtpm:host=127.0.0.1,port=2321`, `mssim:…`, `tabrmd:…`. Nothing is opened yet.
     #[must_use]
     pub fn new(tcti: impl Into<String>) -> Self {
-        Self { tcti: tcti.into(), link: None, lingers: false, visited: None }
+        Self { tcti: tcti.into(), link: None, lingers: false, visited: None, known: None }
     }
 
     /// Like [`new`](Self::new), but stays connected after a call, until [`release`](Self::release). For whoever knows
     /// when it is idle: a shutdown after each call of many would wear the NV of a real TPM.
     pub(crate) fn lingering(tcti: impl Into<String>) -> Self {
-        Self { tcti: tcti.into(), link: None, lingers: true, visited: None }
+        Self { tcti: tcti.into(), link: None, lingers: true, visited: None, known: None }
     }
 
     /// Goes on with a visit to this TPM: until [`identify`](Keystore::identify), no other one will do.
@@ -70,15 +73,22 @@ impl Tpm {
 
     /// Tells the TPM that its power may go now (TPM2_Shutdown), and lets others have it.
     pub(crate) fn release(&mut self) {
-        if let Some(link) = self.link.take() {
+        if let Some(link) = self.part() {
             link.close();
         }
+    }
+
+    /// The connection, which is not this keystore's any more; what it met is remembered.
+    fn part(&mut self) -> Option<Link> {
+        let mut link = self.link.take()?;
+        self.known = link.take_keys();
+        Some(link)
     }
 
     fn connect(&mut self) -> Result<&mut Link, Fault> {
         let link = match self.link.take() {
             Some(link) => link,
-            None => Link::connect(&Tcti::parse(&self.tcti)?)?,
+            None => Link::connect(&Tcti::parse(&self.tcti)?, &mut self.known)?,
         };
         let link = self.link.insert(link);
         // What is asked afterwards has a patience of its own.
@@ -124,7 +134,7 @@ impl Tpm {
                     | FaultKind::LinkLost
                     | FaultKind::HardwareFailure
                     | FaultKind::AnswerAltered,
-                ) => self.link = None,
+                ) => drop(self.part()),
                 // The next connection flushes the slots.
                 Some(FaultKind::SessionLost) => self.release(),
                 Some(FaultKind::DeviceBusy) if patience.wait() => continue,
@@ -204,7 +214,7 @@ impl Keystore for Tpm {
 
     fn attest(&mut self, location: &KeyLocation, challenge: Challenge) -> Result<Statement, Fault> {
         let handle = key::handle(location)?;
-        self.visit(|link| attest::certify(link.context(), handle, challenge))
+        self.visit(|link| attest::certify(link, handle, challenge))
     }
 
     fn sign(&mut self, location: &KeyLocation, messages: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Fault> {
@@ -225,7 +235,12 @@ impl Keystore for Tpm {
         certificate: &ValidatedCertificate,
     ) -> Result<(), Fault> {
         let index = nv::index(location)?;
-        if self.visit(|link| nv::write(link.context(), index, certificate.der()))? == nv::Lock::Open {
+        self.visit(|link| nv::write(link.context(), index, certificate.der()))
+    }
+
+    fn lock_certificate(&mut self, location: &CertificateLocation) -> Result<(), Fault> {
+        let index = nv::index(location)?;
+        if self.visit(|link| nv::lock(link.context(), index))? == nv::Lock::Open {
             self.write_lock(index)?;
             if self.visit(|link| nv::lock(link.context(), index))? == nv::Lock::Open {
                 return Err(lock::not_locked(index));

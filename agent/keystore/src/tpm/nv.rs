@@ -56,24 +56,21 @@ pub(super) fn read(context: &mut Context, index: u32) -> Result<Option<Vec<u8>>,
 /// Whether an index can still be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lock {
-    /// It can, and is to be locked.
+    /// It can, and can be locked.
     Open,
     /// It cannot; or others defined it so that it is not locked, and it is theirs to say.
     Closed,
 }
 
 /// Writes a certificate into an index of its own length.
-pub(super) fn write(context: &mut Context, index: u32, certificate: &[u8]) -> Result<Lock, Fault> {
+pub(super) fn write(context: &mut Context, index: u32, certificate: &[u8]) -> Result<(), Fault> {
     if is_there(context, index)? && !Open::existing(context, index)?.takes_as_it_is(certificate)? {
         Open::existing(context, index)?.undefine()?;
     }
     if !is_there(context, index)? {
         define(context, index, certificate.len())?;
     }
-    let open = Open::existing(context, index)?;
-    let lock = open.lock();
-    open.fill(certificate)?;
-    Ok(lock)
+    Open::existing(context, index)?.fill(certificate)
 }
 
 /// Whether an index that is defined can still be written.
@@ -103,8 +100,8 @@ pub(super) fn remove(context: &mut Context, index: u32, certificate: &[u8]) -> R
     Ok(())
 }
 
-/// Read by owner and by anyone who knows the index (its authorisation is empty), written by the owner until it is locked for
-/// as long as it is defined (TPMA_NV_WRITEDEFINE), outside dictionary-attack protection. The owner can still remove it.
+/// Read by owner and by anyone who knows the index (its authorisation is empty), written by the owner until somebody locks it
+/// for as long as it is defined (TPMA_NV_WRITEDEFINE), outside dictionary-attack protection. The owner can still remove it.
 fn attributes(written: bool, locked: bool) -> Result<NvIndexAttributes, tss_esapi::Error> {
     NvIndexAttributesBuilder::new()
         .with_written(written)

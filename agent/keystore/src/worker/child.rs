@@ -83,30 +83,30 @@ fn watch_parent(stream: UnixStream) -> io::Result<()> {
 
 /// The device of this process.
 enum Served {
-    Tpm(Tpm),
-    Pkcs11(Pkcs11),
+    Tpm(Box<Tpm>),
+    Pkcs11(Box<Pkcs11>),
 }
 
 impl Served {
     fn open(frame: Zeroizing<Vec<u8>>) -> io::Result<Self> {
         let malformed = |error| io::Error::new(io::ErrorKind::InvalidData, error);
         Ok(match postcard::from_bytes(&frame).map_err(malformed)? {
-            Opening::Tpm { tcti, visited } => Self::Tpm(Tpm::lingering(tcti).visiting(visited)),
+            Opening::Tpm { tcti, visited } => Self::Tpm(Box::new(Tpm::lingering(tcti).visiting(visited))),
             Opening::Pkcs11 { module, token, pin, sessions, visited, rejected, login_in_doubt } => {
                 let mut keystore = Pkcs11::new(module, token, SecretString::from(pin))
                     .with_sessions(sessions)
                     .visiting(visited.map(str::to_owned));
                 keystore.reject(rejected.into_iter().map(str::to_owned));
                 keystore.doubt_login(login_in_doubt);
-                Self::Pkcs11(keystore)
+                Self::Pkcs11(Box::new(keystore))
             }
         })
     }
 
     fn keystore(&mut self) -> &mut dyn Keystore {
         match self {
-            Self::Tpm(keystore) => keystore,
-            Self::Pkcs11(keystore) => keystore,
+            Self::Tpm(keystore) => keystore.as_mut(),
+            Self::Pkcs11(keystore) => keystore.as_mut(),
         }
     }
 
@@ -146,6 +146,10 @@ fn answer(keystore: &mut dyn Keystore, call: Call) -> Result<Answer, Fault> {
             })?;
             keystore.write_certificate(&location, &certificate)?;
             Answer::Written
+        }
+        Call::LockCertificate(location) => {
+            keystore.lock_certificate(&location)?;
+            Answer::Locked
         }
         Call::RemoveCertificate(location, der) => {
             keystore.remove_certificate(&location, &der.0)?;

@@ -24,6 +24,7 @@ pub(super) enum Call {
     ReadCertificate(CertificateLocation),
     /// The DER and what it was held against: a `ValidatedCertificate` cannot be sent, only made anew.
     WriteCertificate(CertificateLocation, Bytes, Box<CertificateExpectation>),
+    LockCertificate(CertificateLocation),
     RemoveCertificate(CertificateLocation, Bytes),
 }
 
@@ -41,6 +42,7 @@ impl Call {
             Self::Sign(..) => "sign",
             Self::ReadCertificate(_) => "give its certificate back",
             Self::WriteCertificate(..) => "take its certificate",
+            Self::LockCertificate(_) => "lock its certificate",
             Self::RemoveCertificate(..) => "give its superseded certificate up",
         }
     }
@@ -64,6 +66,7 @@ pub(super) enum Answer {
     Signatures(Vec<Bytes>),
     Certificate(Option<Bytes>),
     Written,
+    Locked,
     Removed,
 }
 

@@ -241,6 +241,10 @@ impl Keystore for Worker {
         answer!(self, Call::WriteCertificate(location.clone(), der, expectation), Answer::Written => ())
     }
 
+    fn lock_certificate(&mut self, location: &CertificateLocation) -> Result<(), Fault> {
+        answer!(self, Call::LockCertificate(location.clone()), Answer::Locked => ())
+    }
+
     fn remove_certificate(&mut self, location: &CertificateLocation, certificate: &[u8]) -> Result<(), Fault> {
         let der = Bytes(certificate.to_vec());
         answer!(self, Call::RemoveCertificate(location.clone(), der), Answer::Removed => ())

@@ -6,10 +6,7 @@ use issuance::{
     Fault, FaultKind, Keystore as _, Purpose,
     submission::{Repeats, WhenInDoubt},
 };
-use keystore::{
-    KeystoreSettings,
-    worker::{Deadlines, Worker, WorkerSettings},
-};
+use keystore::worker::{Deadlines, Worker, WorkerSettings};
 use service::doctor::Findings;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
@@ -56,6 +53,12 @@ fn profile(pinned: &PinnedProfile, findings: &mut Findings) {
     let name = &pinned.profile.name;
     for der in pinned.issuers.iter().chain(&pinned.roots) {
         findings.expiry(&format!("profile {name}"), der);
+    }
+    if pinned.profile.tpm.is_some_and(|places| !places.write_lock) {
+        let message =
+            "tpm.write_lock = false: whoever has the TPM's owner authorisation can write over the certificate";
+        let remedy = "Leave it out, unless the device's own software renews the certificate in place.";
+        findings.notice(format!("profile {name}"), message, remedy);
     }
     let Purpose::DeviceCa { path_length } = pinned.profile.purpose else { return };
     for der in &pinned.issuers {
@@ -116,29 +119,20 @@ fn terms(configuration: &StationConfiguration, findings: &mut Findings) {
 
 fn fixtures(configuration: &StationConfiguration, findings: &mut Findings) {
     let Ok(program) = std::env::current_exe() else { return };
-    let worker = |keystore: &KeystoreSettings, environment: &[(String, String)]| {
-        Worker::new(WorkerSettings {
+    for settings in &configuration.fixtures {
+        let mut worker = Worker::new(WorkerSettings {
             program: program.clone(),
             arguments: vec!["keystore-worker".into()],
-            keystore: keystore.clone(),
-            environment: environment.to_vec(),
+            keystore: settings.keystore.clone(),
+            environment: settings.environment.clone(),
             lock: None,
             deadlines: Deadlines::default(),
-        })
-    };
-    for settings in &configuration.fixtures {
-        let Err(fault) = worker(&settings.keystore, &settings.environment).identify() else { continue };
+        });
+        let Err(fault) = worker.identify() else { continue };
         fixture(settings.name.as_str(), &fault, findings);
     }
-    // Checkpoints go on without it, so nobody would notice.
-    if let Some(key) = &configuration.hardware_key
-        && let Err(fault) = worker(&key.keystore, &key.environment).identify()
-    {
-        findings.problem(
-            "checkpoints.hardware_key",
-            format!("checkpoints are signed without it: {fault}"),
-            "Bring the TPM or token back, or correct the configuration.",
-        );
+    if let Some(key) = &configuration.hardware_key {
+        key.examine(findings);
     }
 }
 

@@ -269,3 +269,27 @@ fn a_hardware_key_is_read() {
         assert!(mistakes.contains(wrong), "{wrong}: {mistakes}");
     }
 }
+
+/// A TPM's place is locked unless the profile says otherwise; two profiles that share a place agree on it.
+#[test]
+fn a_certificates_place_is_locked_unless_told_otherwise() {
+    let place = place();
+    let locks = |text: &str| {
+        let read = read(&place, text).unwrap();
+        read.profiles.iter().map(|pinned| pinned.profile.tpm.unwrap().write_lock).collect::<Vec<_>>()
+    };
+    assert_eq!(locks(GOOD), [true]);
+    let open = GOOD.replace("nv_index = 0x01800010 }", "nv_index = 0x01800010, write_lock = false }");
+    assert_eq!(locks(&open), [false]);
+    let (start, end) = (GOOD.find("[[profile]]").unwrap(), GOOD.find("[[fixture]]").unwrap());
+    let second = |text: &str| text[start..end].replace("\"device-ca\"\npurpose", "\"other\"\npurpose");
+    assert_eq!(locks(&format!("{GOOD}\n{}", second(GOOD))), [true, true]);
+    let contradicts = format!(
+        "{GOOD}\n{}",
+        second(GOOD).replace("nv_index = 0x01800010 }", "nv_index = 0x01800010, write_lock = false }")
+    );
+    let told = read(&place, &contradicts).map(drop).unwrap_err().to_string();
+    assert!(told.contains("share the NV index 0x01800010, and one of them locks it"), "{told}");
+    let elsewhere = contradicts.replace("nv_index = 0x01800010, write_lock", "nv_index = 0x01800020, write_lock");
+    assert_eq!(locks(&elsewhere), [true, false]);
+}

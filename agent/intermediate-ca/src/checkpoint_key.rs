@@ -1,14 +1,18 @@
-//! The key of the station's own TPM or token, which signs its journal's checkpoints beside the key in the file: whoever copies
-//! the disk does not have it.
+//! The key of a station's or a CA's own TPM or token, which signs its journal's checkpoints beside the key in the file: whoever
+//! copies the disk does not have it.
 
 use std::{
-    fs, io,
+    env, fs, io,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use issuance::{Fault, KeyAlgorithm, KeyLocation, Keystore};
 use journal::{Signature, Signer, VerifyingKey};
+use keystore::{Deadlines, Worker, WorkerSettings};
+use service::doctor::Findings;
+
+use crate::hardware_key::HardwareKeySettings;
 
 /// Signs when its hardware is there. Each time the hardware is met anew, so that one that comes back signs again.
 pub struct CheckpointKey<K> {
@@ -55,6 +59,38 @@ impl<K: Keystore> CheckpointKey<K> {
     }
 }
 
+impl HardwareKeySettings {
+    /// What signs with it the checkpoints of the log `origin` of the journal in that directory; its public half is kept in
+    /// `file`. Nothing is asked of the hardware yet.
+    pub(crate) fn signer(&self, origin: &str, journal: &Path, file: PathBuf) -> Arc<dyn Signer> {
+        let worker = self.worker(Some(journal.join("checkpoint-key.lock")));
+        Arc::new(CheckpointKey::new(worker, self.location.clone(), origin, file))
+    }
+
+    fn worker(&self, lock: Option<PathBuf>) -> Worker {
+        Worker::new(WorkerSettings {
+            // A program that cannot tell its own path cannot start the worker, which is told as hardware that is away.
+            program: env::current_exe().unwrap_or_default(),
+            arguments: vec!["keystore-worker".into()],
+            keystore: self.keystore.clone(),
+            environment: self.environment.clone(),
+            lock,
+            deadlines: Deadlines::default(),
+        })
+    }
+
+    /// The doctor's look: checkpoints go on without it, so nobody would notice.
+    pub fn examine(&self, findings: &mut Findings) {
+        if let Err(fault) = self.worker(None).identify() {
+            findings.problem(
+                "checkpoints.hardware_key",
+                format!("checkpoints are signed without it: {fault}"),
+                "Bring the TPM or token back, or correct the configuration.",
+            );
+        }
+    }
+}
+
 impl<K: Keystore> Signer for CheckpointKey<K> {
     fn sign(&self, text: &str) -> Result<Signature, String> {
         let mut keystore = self.keystore.lock().unwrap_or_else(PoisonError::into_inner);
@@ -82,35 +118,38 @@ fn read(file: &Path) -> Result<Option<VerifyingKey>, String> {
 
 #[cfg(test)]
 mod tests {
-    use issuance::FaultKind;
     use journal::Note;
 
     use super::*;
-    use crate::testing::Device;
+    use crate::tests::software::SoftwareKeystore;
 
-    const TEXT: &str = "station-agent/test\n1\nroot\n";
+    const TEXT: &str = "ca-1\n1\nroot\n";
 
-    fn key(device: Device, file: &Path) -> CheckpointKey<Device> {
-        let location = KeyLocation::Pkcs11 { cka_id: vec![1], label: "station".into() };
-        CheckpointKey::new(device, location, "station-agent/test", file.to_owned())
+    fn location() -> KeyLocation {
+        KeyLocation::Pkcs11 { cka_id: vec![1], label: "checkpoints".into() }
+    }
+
+    fn key(keystore: &SoftwareKeystore, file: &Path) -> CheckpointKey<SoftwareKeystore> {
+        CheckpointKey::new(keystore.clone(), location(), "ca-1", file.to_owned())
     }
 
     /// Made at the first time and kept; the line verifies with what stands in the file. Away, it says so, and back, it signs.
     #[test]
     fn a_key_is_made_once_and_signs() {
         let place = tempfile::tempdir().unwrap();
-        let file = place.path().join("journal.hardware.vkey");
-        let signer = key(Device::new("1"), &file);
+        let (file, keystore) = (place.path().join("journal.hardware.vkey"), SoftwareKeystore::default());
+        let signer = key(&keystore, &file);
         let mut note = Note::new(TEXT.to_owned());
         note.add(signer.sign(TEXT).unwrap());
         let public = VerifyingKey::parse(&fs::read_to_string(&file).unwrap()).unwrap();
-        assert!(note.is_signed_by(&public) && public.name() == "station-agent/test/hardware", "{note}");
-        signer.keystore.lock().unwrap().fails = Some(("identify", FaultKind::DeviceAbsent, 1, false));
-        assert!(signer.sign(TEXT).unwrap_err().contains("could not identify"));
+        assert!(note.is_signed_by(&public) && public.name() == "ca-1/hardware", "{note}");
+        keystore.token().failing = 1;
+        assert!(signer.sign(TEXT).unwrap_err().contains("the token was told to fail"));
         note.add(signer.sign(TEXT).unwrap());
         assert!(note.is_signed_by(&public));
-        let acts = &signer.keystore.lock().unwrap().acts;
-        assert_eq!(acts.iter().filter(|act| **act == "generate_key").count(), 1);
+        assert_eq!(keystore.token().keys.len(), 1);
+        keystore.token().lying = true;
+        assert!(signer.sign(TEXT).unwrap_err().contains("does not verify"));
     }
 
     /// A key that took its place, or that is gone, is told, and no second one is made.
@@ -118,17 +157,18 @@ mod tests {
     fn another_key_is_told() {
         let place = tempfile::tempdir().unwrap();
         let file = place.path().join("journal.hardware.vkey");
-        key(Device::new("1"), &file).sign(TEXT).unwrap();
-        let gone = key(Device::new("1"), &file);
-        assert!(gone.sign(TEXT).unwrap_err().contains("no key stands at 01, where station-agent/test/hardware+"));
-        assert!(gone.keystore.lock().unwrap().key.is_none());
-        let other = key(Device { key: Some(rcgen::KeyPair::generate().unwrap()), ..Device::new("1") }, &file);
-        assert!(other.sign(TEXT).unwrap_err().contains("replaced on purpose"));
-        let long = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+        key(&SoftwareKeystore::default(), &file).sign(TEXT).unwrap();
+        let empty = SoftwareKeystore::default();
+        assert!(key(&empty, &file).sign(TEXT).unwrap_err().contains("no key stands at 01, where ca-1/hardware+"));
+        assert!(empty.token().keys.is_empty());
+        let mut other = SoftwareKeystore::default();
+        other.generate_key(&location(), KeyAlgorithm::P256).unwrap();
+        assert!(key(&other, &file).sign(TEXT).unwrap_err().contains("replaced on purpose"));
         fs::remove_file(&file).unwrap();
-        let other = key(Device { key: Some(long), ..Device::new("1") }, &file);
-        assert!(other.sign(TEXT).unwrap_err().contains("P-256 is needed"));
+        let mut long = SoftwareKeystore::default();
+        long.generate_key(&location(), KeyAlgorithm::P384).unwrap();
+        assert!(key(&long, &file).sign(TEXT).unwrap_err().contains("P-256 is needed"));
         fs::write(&file, "no key").unwrap();
-        assert!(key(Device::new("1"), &file).sign(TEXT).unwrap_err().contains("holds no key"));
+        assert!(key(&long, &file).sign(TEXT).unwrap_err().contains("holds no key"));
     }
 }
