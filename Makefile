@@ -39,6 +39,7 @@ test: test-deps lint
 	else $(CARGO) test $(LOCKED) --workspace --no-fail-fast; fi
 	@$(TARGET)/debug/tampering --records 3000 --changes 40
 	@tests/interop/journal/run.sh $(abspath $(TARGET))/interop-journal 1100
+	@tests/negative.sh
 
 # Every story of the operators in headless Chromium; pictures in every language and three sizes in target/browser.
 test-browser: test-deps toolchain

@@ -57,11 +57,7 @@ pub use callers::Disabled;
 pub use carry::check;
 pub use ceremony::read_certificates;
 pub use certificate::CertificateError;
-pub use configuration::{
-    Configuration, Listen, Token,
-    parse_checkpoints,
-    residency::parse_residency,
-};
+pub use configuration::{Configuration, Listen, Token, parse_checkpoints, residency::parse_residency};
 pub use crl::{CrlPartition, CrlSettings, PartitionScope};
 pub use est::{EstClient, EstLabel, EstMark, EstOffer, EstSettings};
 pub use hardware_key::{HardwareKeySettings, parse_cka_id, parse_keystore, parse_tls};

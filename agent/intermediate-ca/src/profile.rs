@@ -30,7 +30,7 @@ pub(crate) use names::{Given, is_host_name};
 
 use crate::{lots::LotSettings, pki::moment_text};
 
-use crate::{hardware_key::HardwareKeySettings, crl::CrlSettings};
+use crate::{crl::CrlSettings, hardware_key::HardwareKeySettings};
 
 /// What an authority is made of, parsed.
 #[derive(Debug, Clone)]

@@ -64,11 +64,6 @@ impl Words for Story {
         }
     }
 
-    fn begins(&self, _: &[u8], wanted: &Wanted) -> bool {
-        // Refused or planned, each names the device; a certificate's serial stands in the plan, and a refusal may stand before.
-        matches!(wanted, Wanted::DeviceSerial(_))
-    }
-
     fn certificate(&self, entries: &[&[u8]]) -> Option<Vec<u8>> {
         let (mut tbs, mut signature) = (None, None);
         for entry in entries {

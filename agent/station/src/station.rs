@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use intermediate_ca::HardwareKeySettings;
 use issuance::{
     Action, DeviceIdentity, DeviceSerial, Fault, FixtureName, Input, Issuance, IssuanceId, KeyLocation, Keystore as _,
     PublicKey, ValidatedCertificate, profile::KeystoreKind, record::Provenance, submission::Repeats,

@@ -73,10 +73,6 @@ impl Words for Story {
         }
     }
 
-    fn begins(&self, entry: &[u8], _: &Wanted) -> bool {
-        matches!(decode(entry), Ok(Entry { what: What::Issuance(_, Record::Requested(_)), .. }))
-    }
-
     fn certificate(&self, entries: &[&[u8]]) -> Option<Vec<u8>> {
         entries.iter().rev().find_map(|entry| match decode(entry).ok()?.what {
             What::Issuance(_, Record::Issued { certificate, .. }) => Some(certificate),

@@ -113,7 +113,7 @@ async fn measure(arguments: &Arguments, binaries: &std::path::Path, report: &mut
     let size = |given: Option<usize>, short, full| given.unwrap_or(if arguments.short { short } else { full });
     if chosen("record") {
         let records = size(arguments.records, 5_000, 1_000_000);
-        tokio::task::block_in_place(|| record::measure(records, report))?;
+        tokio::task::block_in_place(|| record::measure(binaries, records, report))?;
     }
     if chosen("ready") {
         ready::measure(binaries, size(arguments.completed, 500, 100_000), report).await?;

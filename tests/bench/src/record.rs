@@ -1,9 +1,10 @@
-//! What it costs that the record is verifiable: verifying a journal, proving a record of it, and appending with the tree
-//! beside it.
+//! What it costs that the record is verifiable: verifying a journal, proving a record and a whole certificate of it, and
+//! appending with the tree beside it.
 
 use std::{
     fs,
     path::Path,
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -12,7 +13,10 @@ use issuance::public_key::sha256;
 use journal::{
     Journal, JournalError, JournalOptions, LogOptions, Prover, Reader, TransparencyLog, VerifyOptions, verify,
 };
+use prost::Message as _;
+use proto::journal::v1::{CaRecord, CertificatePlanned, CertificateSigned, ca_record::Event};
 use tempfile::TempDir;
+use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
 use crate::{
     Failed, because,
@@ -25,6 +29,8 @@ const ENTRY_BYTES: usize = 600;
 const VERIFIED: f64 = 400_000.0;
 /// Milliseconds in which a person or a machine gets a proof.
 const PROVEN: f64 = 10.0;
+/// Milliseconds in which an auditor has a certificate's proof file, found by its serial in the whole journal.
+const FOUND: f64 = 1000.0;
 /// The tree may cost the acknowledgements so much.
 const BESIDE: f64 = 1.15;
 /// Records of one acknowledgement, and how many writers wait for one at once.
@@ -35,13 +41,16 @@ const TIMES: usize = 5;
 const ORIGIN: &str = "factory.example/bench";
 
 /// Measures it with a journal of so many records.
-pub(crate) fn measure(records: usize, report: &mut Report) -> Result<(), Failed> {
+pub(crate) fn measure(binaries: &Path, records: usize, report: &mut Report) -> Result<(), Failed> {
     let place = tempfile::tempdir().map_err(because("make a directory"))?;
     let directory = place.path().join("journal");
     let key = {
         let (journal, log, _) = TransparencyLog::open(&options(&directory), LogOptions::beside(&directory))
             .map_err(because("open a journal"))?;
-        fill(&journal, records).map_err(because("fill a journal"))?;
+        fill(&journal, records / 2).map_err(because("fill a journal"))?;
+        let issuance = journal.append(issuance()?).map_err(because("append to a journal"))?;
+        issuance.wait().map_err(because("append to a journal"))?;
+        fill(&journal, records - records / 2 - ISSUANCE).map_err(because("fill a journal"))?;
         let key = log.key().clone();
         log.close().map_err(Failed::new)?;
         journal.close().map_err(because("close a journal"))?;
@@ -74,7 +83,7 @@ pub(crate) fn measure(records: usize, report: &mut Report) -> Result<(), Failed>
     report.figure("journal-verify-tiles", median(with_tiles), VERIFIED, "/s", Goal::AtLeast(1.0));
     report.figure("journal-sha256", hashed, VERIFIED, "/s", Goal::Told);
 
-    let index = records as u64 / 2;
+    let index = records as u64 / 3;
     let entry = Reader::open(&directory).and_then(|reader| reader.entry(index)).map_err(because("read a record"))?;
     let entry = entry.ok_or_else(|| Failed::new(format!("record {index} is not there")))?;
     let proven = || {
@@ -83,7 +92,49 @@ pub(crate) fn measure(records: usize, report: &mut Report) -> Result<(), Failed>
     };
     let proven = (0..TIMES).map(|_| proven()).collect::<Result<Vec<_>, _>>()?;
     report.figure("journal-proof", median(proven), PROVEN, "ms", Goal::AtMost(1.0));
+    let found = (0..TIMES).map(|_| prove(binaries, &directory)).collect::<Result<Vec<_>, _>>()?;
+    report.figure("journal-prove", median(found), FOUND, "ms", Goal::AtMost(1.0));
     beside(records / 5, report)
+}
+
+/// Records of one issuance in a CA's journal.
+const ISSUANCE: usize = 2;
+const SERIAL: [u8; 16] = [0x5A; 16];
+
+/// What a CA records of one certificate.
+fn issuance() -> Result<Vec<Vec<u8>>, Failed> {
+    let failed = because::<rcgen::Error>("make a certificate");
+    let mut params = rcgen::CertificateParams::default();
+    params.serial_number = Some(SERIAL.to_vec().into());
+    let key = rcgen::KeyPair::generate().map_err(&failed)?;
+    let certificate = params.self_signed(&key).map_err(&failed)?;
+    let (_, parsed) = X509Certificate::from_der(certificate.der()).map_err(because("read a certificate"))?;
+    let planned = CertificatePlanned {
+        device_serial: "SN-1".into(),
+        tbs_certificate: parsed.tbs_certificate.as_ref().to_vec(),
+        certificate_serial: SERIAL.to_vec(),
+        ..CertificatePlanned::default()
+    };
+    let signature = parsed.signature_value.data.to_vec();
+    let signed = CertificateSigned { certificate_serial: SERIAL.to_vec(), signature };
+    let record = |event| CaRecord { time_ms: 1, issuance: vec![7; 16], event: Some(event) }.encode_to_vec();
+    Ok(vec![record(Event::CertificatePlanned(planned)), record(Event::CertificateSigned(signed))])
+}
+
+/// What an auditor types; milliseconds of the whole command.
+fn prove(binaries: &Path, journal: &Path) -> Result<f64, Failed> {
+    let serial: String = SERIAL.iter().map(|octet| format!("{octet:02x}")).collect();
+    let mut command = Command::new(binaries.join("intermediate-ca"));
+    command
+        .args(["journal", "prove", &serial, "--journal"])
+        .arg(journal)
+        .arg("--out")
+        .arg(journal.with_extension("proof"));
+    let (seconds, ran) = timed(|| command.stdout(Stdio::null()).status());
+    match ran.map_err(because("run intermediate-ca"))?.success() {
+        true => Ok(seconds * 1e3),
+        false => Err(Failed::new("intermediate-ca did not prove a certificate")),
+    }
 }
 
 /// Appending with a log beside the journal, and without one, in turns: the disk is not the same from one to the next.

@@ -1,6 +1,7 @@
 //! What an auditor does with a journal, or with a copy of one: verify it, prove a record, check a proof. Nothing here
 //! writes into a journal, takes its lock or needs its key's private half.
 
+pub(crate) mod bounded;
 mod proof_file;
 mod reader;
 mod tiles;

@@ -1,13 +1,14 @@
 //! One file that proves records: the records themselves, where they stand, and a signed head that covers them.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 
+use super::bounded::{self, NOTE_MOST, PROOF_MOST};
 use crate::{
     Hash,
     tree::{
@@ -103,7 +104,7 @@ impl Prover {
         let mut size = 0;
         for name in ["checkpoint.cosigned", "checkpoint"] {
             let path = tlog.join(name);
-            let note = match fs::read_to_string(&path) {
+            let note = match bounded::read_text(&path, NOTE_MOST) {
                 Ok(note) => note,
                 Err(error) if error.kind() == io::ErrorKind::NotFound && name != "checkpoint" => continue,
                 Err(source) => return Err(ProofError::Read { path, source }),
@@ -156,7 +157,8 @@ impl ProofFile {
     /// # Errors
     /// A file that cannot be read or is no proof.
     pub fn read(path: &Path) -> Result<Self, ProofError> {
-        let text = fs::read_to_string(path).map_err(|source| ProofError::Read { path: path.to_owned(), source })?;
+        let text = bounded::read_text(path, PROOF_MOST)
+            .map_err(|source| ProofError::Read { path: path.to_owned(), source })?;
         let wrong = |words: String| ProofError::Wrong(format!("{} is no proof: {words}", path.display()));
         let file: Self = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
         if file.format != FORMAT {

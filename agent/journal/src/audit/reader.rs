@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    io::Read as _,
     path::{Path, PathBuf},
 };
 
@@ -49,7 +50,7 @@ impl Reader {
         self.bytes
     }
 
-    pub(super) fn segments(&self) -> &[(u64, PathBuf)] {
+    pub(crate) fn segments(&self) -> &[(u64, PathBuf)] {
         &self.segments
     }
 
@@ -90,6 +91,38 @@ impl Reader {
     /// The place of the segment that holds this entry, or would.
     pub(crate) fn segment_of(&self, index: u64) -> usize {
         self.segments.partition_point(|(first, _)| *first <= index).saturating_sub(1)
+    }
+
+    /// Whether one segment's bytes hold something that is `longest` bytes long at most: `holds` looks for it in pieces that
+    /// overlap by so much. With the segment's length. Nothing is taken apart.
+    ///
+    /// # Errors
+    /// A segment that cannot be read.
+    pub(crate) fn segment_holds(
+        &self,
+        at: usize,
+        longest: usize,
+        holds: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<(bool, u64), JournalError> {
+        const PIECE: usize = 1024 * 1024;
+        let Some((_, path)) = self.segments.get(at) else { return Ok((false, 0)) };
+        let mut file = File::open(path).map_err(JournalError::file("open", path))?;
+        let length = file.metadata().map_or(0, |metadata| metadata.len());
+        let mut piece = vec![0; PIECE + longest];
+        let mut kept = 0;
+        loop {
+            let read = file.read(&mut piece[kept..]).map_err(JournalError::file("read", path))?;
+            if read == 0 {
+                return Ok((false, length));
+            }
+            let filled = kept + read;
+            if holds(&piece[..filled]) {
+                return Ok((true, length));
+            }
+            // What ends one piece may begin what is looked for.
+            kept = filled.min(longest);
+            piece.copy_within(filled - kept..filled, 0);
+        }
     }
 
     /// Shows every entry of one segment with its index, up to the first that is not whole.

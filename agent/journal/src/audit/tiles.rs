@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::bounded::{self, TILE_MOST};
 use crate::{
     Hash,
     tree::{
@@ -100,7 +101,7 @@ impl Tiles {
             let known = stands.min(width);
             let expected =
                 known.checked_sub(1).and_then(|last| ends.get(last as usize)).map_or(&[][..], |end| &content[..*end]);
-            let found = fs::read(&path).unwrap_or_default();
+            let found = bounded::read(&path, TILE_MOST).unwrap_or_default();
             let is_longer = stands > width;
             let agrees = if is_longer { self.live && found.starts_with(expected) } else { found == expected };
             if !agrees {

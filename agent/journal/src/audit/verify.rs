@@ -8,11 +8,12 @@ use std::{
     collections::BTreeMap,
     convert::Infallible,
     fmt,
-    fs::{self, File},
+    fs::File,
     path::{Path, PathBuf},
 };
 
 use super::{
+    bounded::{self, NOTE_MOST},
     reader::Reader,
     tiles::{Difference, Tiles},
 };
@@ -140,10 +141,12 @@ fn signed(options: &VerifyOptions, found: &mut Verification) -> BTreeMap<u64, Ve
     let newest = options.tlog.join("checkpoint");
     let cosigned_path = options.tlog.join("checkpoint.cosigned");
     for (path, text) in [
-        (newest.clone(), Some(fs::read_to_string(&newest).map_err(|error| error.to_string()))),
+        (newest.clone(), Some(bounded::read_text(&newest, NOTE_MOST).map_err(|error| error.to_string()))),
         (
             cosigned_path.clone(),
-            cosigned_path.exists().then(|| fs::read_to_string(&cosigned_path).map_err(|error| error.to_string())),
+            cosigned_path
+                .exists()
+                .then(|| bounded::read_text(&cosigned_path, NOTE_MOST).map_err(|error| error.to_string())),
         ),
         ("the kept checkpoint".into(), options.kept.clone().map(Ok)),
     ] {

@@ -12,7 +12,9 @@ use serde_json::json;
 
 use super::{Failed, Opened, Words, bar, moment, newest, not, read_key, say};
 use crate::{
-    Purpose, Reader, hex, leaf_hash,
+    Purpose, Reader,
+    audit::bounded::{self, NOTE_MOST},
+    hex, leaf_hash,
     tree::{
         checkpoint::Checkpoint,
         note::{Note, Signer as _, SigningKey},
@@ -101,7 +103,7 @@ pub(super) fn check(file: &Path, key: &str, json: bool) -> Result<(), Failed> {
     let wrong = |words: &str| Failed::Not(Some(format!("{} {words}", path.display())));
     let unread =
         |path: &Path, error: io::Error| Failed::Not(Some(format!("could not read {}: {error}", path.display())));
-    let text = fs::read_to_string(&path).map_err(|error| unread(&path, error))?;
+    let text = bounded::read_text(&path, NOTE_MOST).map_err(|error| unread(&path, error))?;
     let note = Note::parse(&text).ok_or_else(|| wrong("is no signed manifest"))?;
     if !note.is_signed_by(&key) {
         return Err(wrong(&format!("is not signed by {key}, or was changed since")));
@@ -153,7 +155,7 @@ fn signing_key(place: &Opened) -> Result<SigningKey, Failed> {
         let words = "the manifest is signed with the journal's own key: export with its configuration, not from a copy";
         return Err(Failed::Usage(words.to_owned()));
     };
-    let read = std::fs::read_to_string(path).map_err(|error| error.to_string());
+    let read = bounded::read_text(path, NOTE_MOST).map_err(|error| error.to_string());
     let key = read.and_then(|text| SigningKey::decode(&text).ok_or_else(|| "it holds no key".to_owned()));
     key.map_err(|wrong| {
         Failed::Not(Some(format!("could not read the journal's key {}: {wrong}; run this as its user", path.display())))

@@ -12,7 +12,6 @@ mod verification;
 
 use std::{
     fmt::Display,
-    fs,
     io::{self, IsTerminal as _, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -23,7 +22,11 @@ pub use export::Format;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
-use crate::{JournalOptions, LogOptions, Purpose, VerifyingKey, tree::checkpoint::Checkpoint, tree::note::Note};
+use crate::{
+    JournalOptions, LogOptions, Purpose, VerifyingKey,
+    audit::bounded::{self, NOTE_MOST},
+    tree::{checkpoint::Checkpoint, note::Note},
+};
 
 /// What every command's help ends with.
 const EXIT_CODES: &str =
@@ -53,8 +56,6 @@ pub trait Words {
     fn needle(&self, wanted: &Wanted) -> Result<Vec<u8>, String>;
     /// Whether the entry says that its issuance is the wanted one.
     fn names(&self, entry: &[u8], wanted: &Wanted) -> bool;
-    /// Whether the entry is the first of its issuance, or every one before it would name its issuance too.
-    fn begins(&self, entry: &[u8], wanted: &Wanted) -> bool;
     /// The certificate that the entries of one issuance end in, DER.
     fn certificate(&self, entries: &[&[u8]]) -> Option<Vec<u8>>;
 }
@@ -325,7 +326,8 @@ impl Opened {
 
 /// A key as it was typed, or the one in a file.
 fn read_key(text: &str, purpose: Purpose) -> Result<VerifyingKey, Failed> {
-    let read = VerifyingKey::parse(text).or_else(|| VerifyingKey::parse(&fs::read_to_string(text).ok()?));
+    let read = VerifyingKey::parse(text)
+        .or_else(|| VerifyingKey::parse(&bounded::read_text(Path::new(text), NOTE_MOST).ok()?));
     let wrong =
         || Failed::Usage(format!("{text} is neither a key `name+id+key` nor a file that holds one of this kind"));
     read.filter(|key| key.purpose() == purpose).ok_or_else(wrong)
@@ -357,5 +359,5 @@ pub(crate) fn moment(time_ms: i64) -> String {
 
 /// The newest checkpoint of a log, unverified.
 pub(crate) fn newest(tlog: &Path) -> Option<Checkpoint> {
-    Checkpoint::parse(Note::parse(&fs::read_to_string(tlog.join("checkpoint")).ok()?)?.text())
+    Checkpoint::parse(Note::parse(&bounded::read_text(&tlog.join("checkpoint"), NOTE_MOST).ok()?)?.text())
 }

@@ -7,8 +7,8 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Failed, Opened, Wanted, Words, moment, not, read_key, say, select};
-use crate::{ProofFile, Prover, Purpose, VerifyingKey, tree::checkpoint::Checkpoint};
+use super::{Failed, Opened, Wanted, Words, moment, newest, not, read_key, say, select};
+use crate::{ProofFile, Prover, Purpose, Reader, VerifyingKey, tree::checkpoint::Checkpoint};
 
 pub(super) fn prove(
     place: &Opened,
@@ -20,8 +20,7 @@ pub(super) fn prove(
     let wanted = Wanted::CertificateSerial(serial.clone());
     let records = select::records(&place.journal, words, &wanted)?;
     let Some((newest, _)) = records.last() else {
-        let words = format!("no record of this journal tells of a certificate with the serial {serial}");
-        return Err(Failed::Not(Some(words)));
+        return Err(untold(place, &format!("a certificate with the serial {serial}")));
     };
     let entries: Vec<&[u8]> = records.iter().map(|(_, entry)| entry.as_slice()).collect();
     let certificate = words.certificate(&entries).ok_or_else(|| {
@@ -63,6 +62,14 @@ pub(super) fn check(file: &Path, keys: &Keys, words: &dyn Words, json: bool) -> 
     let file = ProofFile::read(file).map_err(|error| not(&error))?;
     let checked = file.check(log, hardware.as_ref(), witness.as_ref()).map_err(|error| not(&error))?;
     let entries: Vec<&[u8]> = checked.records.iter().map(|(_, entry)| entry.as_slice()).collect();
+    if let Some(index) = checked.records.iter().find(|(_, entry)| words.head(entry).is_err()).map(|(index, _)| index) {
+        let words = format!(
+            "record {index} stands in {}, and is none that this program reads: what a station's journal proves is checked by \
+             station-agent, and what a CA's proves by intermediate-ca",
+            checked.checkpoint.origin
+        );
+        return Err(Failed::Not(Some(words)));
+    }
     if words.certificate(&entries).map(|der| pem(&der)) != Some(file.certificate.clone()) {
         let words = "its records are in the journal, but they do not tell of its certificate".to_owned();
         return Err(Failed::Not(Some(words)));
@@ -91,13 +98,23 @@ pub(super) fn show(place: &Opened, words: &dyn Words, device_serial: String, jso
     let wanted = Wanted::DeviceSerial(device_serial.clone());
     let records = select::records(&place.journal, words, &wanted)?;
     if records.is_empty() {
-        let words = format!("no record of this journal tells of the device {device_serial}");
-        return Err(Failed::Not(Some(words)));
+        return Err(untold(place, &format!("the device {device_serial}")));
     }
     if json {
         return say(json!({"device_serial": device_serial, "records": as_json(&records, words)?}));
     }
     story(&records, words)
+}
+
+/// Nothing was found: which is another thing in a journal of which not all can be read.
+fn untold(place: &Opened, of_what: &str) -> Failed {
+    let whole = Reader::open(&place.journal).and_then(|reader| reader.visit(|_, _, _| true)).unwrap_or_default();
+    let signed = newest(&place.tlog).map_or(0, |checkpoint| checkpoint.size);
+    let missing = match whole < signed {
+        true => format!("; only {whole} of {signed} records are whole: run `journal verify`"),
+        false => String::new(),
+    };
+    Failed::Not(Some(format!("no record of this journal tells of {of_what}{missing}")))
 }
 
 fn unreadable(index: u64) -> impl Fn(String) -> Failed {

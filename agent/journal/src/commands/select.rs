@@ -1,12 +1,13 @@
-//! Finds the records of the issuances that are asked for, without an index: a search for bytes first, so that few records
-//! are taken apart. The journal is read once; only what stands before the record that names an issuance is looked for backwards
-//! from there, a segment at a time, and that is seldom far.
+//! Finds the records of the issuances that are asked for, without an index: the segments' bytes are searched first, which is as
+//! fast as they can be read, and only segments that hold what is wanted are taken apart. The first round finds who is wanted,
+//! the second all that is theirs, wherever it stands.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
 };
 
+use indicatif::ProgressBar;
 use memchr::memmem::Finder;
 
 use super::{Failed, Wanted, Words, bar, not};
@@ -16,89 +17,50 @@ use crate::Reader;
 pub(super) fn records(journal: &Path, words: &dyn Words, wanted: &Wanted) -> Result<Vec<(u64, Vec<u8>)>, Failed> {
     let needle = words.needle(wanted).map_err(Failed::Usage)?;
     let reader = Reader::open(journal).map_err(|error| not(&error))?;
-    let bar = bar(reader.bytes(), false);
-    let finder = Finder::new(&needle);
-    let mut search =
-        Search { words, wanted, issuances: BTreeSet::new(), headless: BTreeSet::new(), found: BTreeMap::new() };
-    let mut named_last = 0;
-    let read = reader.visit(|index, entry, done| {
-        bar.set_position(done);
-        let names = finder.find(entry).is_some() && words.names(entry, wanted);
-        if names && search.is_new(entry) {
-            named_last = index;
+    let bar = bar(2 * reader.bytes(), false);
+    let issuance = |entry: &[u8]| words.head(entry).ok()?.issuance.map(|(_, bytes)| bytes);
+    let mut issuances = BTreeSet::new();
+    search(&reader, &[needle], &bar, |_, entry| {
+        if words.names(entry, wanted) {
+            issuances.extend(issuance(entry));
         }
-        search.take(index, entry);
-        true
-    });
-    read.map_err(|error| not(&error))?;
-    for segment in (0..=reader.segment_of(named_last)).rev() {
-        if search.headless.is_empty() {
-            break;
-        }
-        let read = reader.visit_segment(segment, |index, entry| search.take_before(index, entry));
-        read.map_err(|error| not(&error))?;
-        search.forget_begun();
+    })?;
+    let mut found = BTreeMap::new();
+    if !issuances.is_empty() {
+        let needles: Vec<Vec<u8>> = issuances.iter().cloned().collect();
+        search(&reader, &needles, &bar, |index, entry| {
+            if issuance(entry).is_some_and(|issuance| issuances.contains(&issuance)) {
+                found.insert(index, entry.to_vec());
+            }
+        })?;
     }
     bar.finish_and_clear();
-    Ok(search.found.into_iter().collect())
+    Ok(found.into_iter().collect())
 }
 
-/// What was found so far.
-struct Search<'a> {
-    words: &'a dyn Words,
-    wanted: &'a Wanted,
-    /// The issuances that are wanted, as they stand in the entries.
-    issuances: BTreeSet<Vec<u8>>,
-    /// Those of them whose first record was not met.
-    headless: BTreeSet<Vec<u8>>,
-    found: BTreeMap<u64, Vec<u8>>,
-}
-
-impl Search<'_> {
-    /// Notes the issuance of an entry that names it; whether it was not known.
-    fn is_new(&mut self, entry: &[u8]) -> bool {
-        let Some(issuance) = self.issuance(entry) else { return false };
-        if !self.issuances.insert(issuance.clone()) {
-            return false;
+/// Shows every entry that holds one of these.
+fn search(
+    reader: &Reader,
+    needles: &[Vec<u8>],
+    bar: &ProgressBar,
+    mut visit: impl FnMut(u64, &[u8]),
+) -> Result<(), Failed> {
+    let finders: Vec<Finder<'_>> = needles.iter().map(Finder::new).collect();
+    let holds_one = |bytes: &[u8]| finders.iter().any(|finder| finder.find(bytes).is_some());
+    let longest = needles.iter().map(Vec::len).max().unwrap_or_default();
+    for segment in 0..reader.segments().len() {
+        let (holds, bytes) = reader.segment_holds(segment, longest, &holds_one).map_err(|error| not(&error))?;
+        if holds {
+            let shown = reader.visit_segment(segment, |index, entry| {
+                if holds_one(entry) {
+                    visit(index, entry);
+                }
+            });
+            shown.map_err(|error| not(&error))?;
         }
-        if !self.words.begins(entry, self.wanted) {
-            self.headless.insert(issuance);
-        }
-        true
+        bar.inc(bytes);
     }
-
-    fn take(&mut self, index: u64, entry: &[u8]) {
-        if self.belongs(&self.issuances, entry) {
-            self.found.insert(index, entry.to_vec());
-        }
-    }
-
-    /// The same for what stands before the record that named its issuance.
-    fn take_before(&mut self, index: u64, entry: &[u8]) {
-        if self.belongs(&self.headless, entry) {
-            self.found.entry(index).or_insert_with(|| entry.to_vec());
-        }
-    }
-
-    /// Leaves out the issuances whose first record is found.
-    fn forget_begun(&mut self) {
-        let begun: Vec<Vec<u8>> = self
-            .found
-            .values()
-            .filter(|entry| self.words.begins(entry, self.wanted))
-            .filter_map(|entry| self.issuance(entry))
-            .collect();
-        self.headless.retain(|issuance| !begun.contains(issuance));
-    }
-
-    fn belongs(&self, issuances: &BTreeSet<Vec<u8>>, entry: &[u8]) -> bool {
-        let is_named = issuances.iter().any(|issuance| memchr::memmem::find(entry, issuance).is_some());
-        is_named && self.issuance(entry).is_some_and(|issuance| issuances.contains(&issuance))
-    }
-
-    fn issuance(&self, entry: &[u8]) -> Option<Vec<u8>> {
-        self.words.head(entry).ok()?.issuance.map(|(_, bytes)| bytes)
-    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -140,10 +102,6 @@ mod tests {
 
         fn names(&self, entry: &[u8], wanted: &Wanted) -> bool {
             self.needle(wanted) == Ok(parts(entry).1.into_bytes())
-        }
-
-        fn begins(&self, entry: &[u8], _: &Wanted) -> bool {
-            parts(entry).1 == "first"
         }
 
         fn certificate(&self, _: &[&[u8]]) -> Option<Vec<u8>> {

@@ -1,15 +1,19 @@
 //! `verify`: what was altered, for a person or as JSON.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::{Failed, Opened, bar, moment, not, say};
-use crate::{Finding, Verification, VerifyOptions, VerifyingKey, hex, verify};
+use crate::{
+    Finding, Verification, VerifyOptions, VerifyingKey,
+    audit::bounded::{self, NOTE_MOST},
+    hex, verify,
+};
 
 pub(super) fn run(place: &Opened, kept: Option<&Path>, tiles: bool, json: bool) -> Result<(), Failed> {
     let key = place.key()?;
-    let kept = kept.map(fs::read_to_string).transpose();
+    let kept = kept.map(|path| bounded::read_text(path, NOTE_MOST)).transpose();
     let options = VerifyOptions {
         journal: place.journal.clone(),
         tlog: place.tlog.clone(),

@@ -2,11 +2,12 @@
 
 use std::{
     collections::HashMap,
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
 use super::{Hash, TILE_HEIGHT, TILE_WIDTH, proof::Nodes, root_of};
+use crate::audit::bounded::{self, TILE_MOST};
 
 /// What a tile holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -124,10 +125,10 @@ impl Nodes for TileNodes {
 pub(crate) fn read(directory: &Path, tile: Tile, unit: usize) -> Result<Vec<u8>, TileError> {
     let path = directory.join(tile.path());
     let failed = |error: io::Error| TileError { path: path.clone(), wrong: format!("could not be read: {error}") };
-    let mut bytes = match fs::read(&path) {
+    let mut bytes = match bounded::read(&path, TILE_MOST) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && tile.width < TILE_WIDTH => {
             let full = directory.join(Tile { width: TILE_WIDTH, ..tile }.path());
-            fs::read(full).map_err(|_| failed(error))?
+            bounded::read(&full, TILE_MOST).map_err(|_| failed(error))?
         }
         read => read.map_err(failed)?,
     };
