@@ -86,7 +86,9 @@ impl Witnessing {
         let size = self.log.newest().0.size;
         match tokio::time::timeout(FAREWELL, self.send(0)).await {
             Ok(Ok(Told::Cosigned(size))) => info!(size, "the witness cosigned the journal's last checkpoint"),
-            Ok(Ok(Told::Contradicted(message))) => warn!(message, "the witness contradicts the journal's last checkpoint"),
+            Ok(Ok(Told::Contradicted(message))) => {
+                warn!(message, "the witness contradicts the journal's last checkpoint")
+            }
             Ok(Err(wrong)) => info!(wrong, size, "the last checkpoint was not witnessed; the next start does it"),
             Err(_) => info!(size, "the last checkpoint was not witnessed in time; the next start does it"),
         }
