@@ -33,6 +33,7 @@ mod rework;
 mod rogue;
 mod roles;
 mod rulings;
+mod sealed;
 mod secrets;
 mod seeking;
 mod trouble;

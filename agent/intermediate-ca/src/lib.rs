@@ -45,6 +45,7 @@ pub mod residency;
 mod revocation;
 mod rollover;
 mod rules;
+pub mod sealed_secret;
 mod server;
 mod story;
 mod token;

@@ -19,13 +19,14 @@ use intermediate_ca::{
         StatusArguments, run_rollover, tls_request,
     },
     init, open_token, read_certificates, run_lot_command,
+    sealed_secret::{self, SecretCommand},
 };
 use issuance::Timestamp;
 use journal::commands::Places;
 use service::{
     clock::Clock,
     command::{self, Failed},
-    restart,
+    restart, secrets,
     shutdown::Shutdown,
     telemetry,
 };
@@ -108,6 +109,12 @@ enum Command {
         #[command(flatten)]
         what: RequestedNames,
     },
+    /// Secrets that this machine's TPM alone gives back.
+    #[command(subcommand)]
+    Secret(SecretCommand),
+    /// Unseals a secret for the process that started it. Not for people.
+    #[command(hide = true)]
+    UnsealSecret,
     /// Serves one keystore to the process that started it. Not for people.
     #[command(hide = true)]
     KeystoreWorker,
@@ -129,9 +136,12 @@ type Run = dyn FnOnce(Configuration) -> Result<(), Box<dyn Error>>;
 pub(crate) fn main() -> ExitCode {
     // Some commands read the PIN. A system that refuses is told by `serve`.
     let _ = telemetry::harden();
+    secrets::unseal_with(sealed_secret::unseal);
     let Arguments { log_json, command } = Arguments::parse();
     let (config, command): (PathBuf, Box<Run>) = match command {
         Command::KeystoreWorker => return keystore::worker::run(),
+        Command::UnsealSecret => return sealed_secret::run_unseal(),
+        Command::Secret(command) => return sealed_secret::run("intermediate-ca", command),
         Command::Check(arguments) => return arguments.run(),
         Command::Revoke(arguments) => return arguments.run(),
         Command::Crl(arguments) => return arguments.run(),

@@ -1,4 +1,4 @@
-//! Secrets come from files or systemd credentials, live in [`SecretString`], and never reach a log, an error or a core dump.
+//! Secrets come from files, plain or sealed by a TPM, or systemd credentials, live in [`SecretString`], and never reach a log, an error or a core dump.
 
 use std::{
     env,
@@ -7,6 +7,7 @@ use std::{
     io::Read,
     os::unix::fs::MetadataExt,
     path::{Component, Path, PathBuf},
+    sync::OnceLock,
 };
 
 use secrecy::SecretString;
@@ -18,6 +19,20 @@ const CREDENTIAL: &str = "credential:";
 
 /// A PIN is some bytes, a token some hundreds; what is longer is another file, named by mistake.
 const BYTES_MAX: u64 = 4096;
+
+/// The tag of a file's PEM section that a TPM sealed.
+pub const SEALED: &str = "TPM2 SEALED SECRET";
+
+/// Opens a file with a secret that a TPM sealed; the error is one sentence.
+pub type Unseal = fn(&Path) -> Result<SecretString, String>;
+
+static UNSEAL: OnceLock<Unseal> = OnceLock::new();
+
+/// Says who opens sealed secrets in this process; the first one stays. Without it they are refused.
+pub fn unseal_with(unseal: Unseal) {
+    // A second one would be the same.
+    let _ = UNSEAL.set(unseal);
+}
 
 /// Why a secret could not be read. Never holds any of it.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +54,14 @@ pub enum SecretError {
     /// Not UTF-8, or with control characters.
     #[error("the secret in {} is not text on one line; write it again", .0.display())]
     NotText(PathBuf),
+    /// A TPM sealed it, and does not open it.
+    #[error("the secret in {} is sealed: {problem}", path.display())]
+    Sealed {
+        /// The file.
+        path: PathBuf,
+        /// What was wrong; what to do.
+        problem: String,
+    },
     /// Everybody on the machine may read it.
     #[error("every user may read the secret in {path}; run `chmod 600 {path}`, and change the secret", path = .0.display())]
     WorldReadable(PathBuf),
@@ -52,7 +75,7 @@ pub enum SecretError {
     CredentialName(String),
 }
 
-/// Reads a secret: the file's text without one trailing newline (`\n` or `\r\n`).
+/// Reads a secret: the file's text without one trailing newline (`\n` or `\r\n`), or what the TPM that sealed the file gives.
 ///
 /// A path whose last part is `credential:<name>` names a systemd credential: configuration readers that resolve
 /// relative paths may put a directory before it.
@@ -99,6 +122,12 @@ fn read_file(path: &Path) -> Result<SecretString, SecretError> {
         return Err(SecretError::TooLong(path.to_owned()));
     }
     let mut text = std::str::from_utf8(&bytes).map_err(|_| SecretError::NotText(path.to_owned()))?;
+    if text.strip_prefix("-----BEGIN ").is_some_and(|text| text.starts_with(SEALED)) {
+        let unseal = UNSEAL.get().ok_or_else(|| "this program has no TPM to open it with".to_owned());
+        return unseal
+            .and_then(|unseal| unseal(path))
+            .map_err(|problem| SecretError::Sealed { path: path.to_owned(), problem });
+    }
     text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
     if text.is_empty() {
         return Err(SecretError::Empty(path.to_owned()));

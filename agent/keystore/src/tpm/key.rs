@@ -182,7 +182,7 @@ pub(super) fn srk_name(context: &mut Context) -> Result<Vec<u8>, Fault> {
 }
 
 /// Re-creates the storage root key: the owner seed always gives the same one for the same template.
-fn srk(context: &mut Context) -> Result<Held<'_>, Fault> {
+pub(super) fn srk(context: &mut Context) -> Result<Held<'_>, Fault> {
     const ACT: &str = "could not re-create the storage root key";
     let template = srk_template().map_err(fault::during(ACT))?;
     let created =

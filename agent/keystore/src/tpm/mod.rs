@@ -25,6 +25,7 @@ mod nv;
 mod patience;
 mod primary;
 mod relay;
+mod sealed;
 mod session;
 mod tcti;
 
@@ -35,6 +36,7 @@ use issuance::{
     device::{AttestationKey, Statement},
     residency::{Challenge, credential::Credential},
 };
+use zeroize::Zeroizing;
 
 /// The keys and certificates of one TPM.
 ///
@@ -83,6 +85,22 @@ impl Tpm {
         let mut link = self.link.take()?;
         self.known = link.take_keys();
         Some(link)
+    }
+
+    /// Seals a secret of at most 128 octets: what comes back is of no use without this TPM, which [`unseal`](Self::unseal)s it.
+    ///
+    /// # Errors
+    /// The TPM does not answer, or the secret has no fitting length.
+    pub fn seal(&mut self, secret: &[u8]) -> Result<Vec<u8>, Fault> {
+        self.meet(|link| sealed::seal(link.context(), secret))
+    }
+
+    /// The secret that this TPM sealed. It crosses the link encrypted.
+    ///
+    /// # Errors
+    /// [`FaultKind::NotSameDevice`] when another TPM sealed it, or this one was cleared since.
+    pub fn unseal(&mut self, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Fault> {
+        self.meet(|link| sealed::unseal(link.context(), sealed))
     }
 
     fn connect(&mut self) -> Result<&mut Link, Fault> {

@@ -9,7 +9,10 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use intermediate_ca::commands::{RequestedNames, tls_request};
+use intermediate_ca::{
+    commands::{RequestedNames, tls_request},
+    sealed_secret::{self, SecretCommand},
+};
 use journal::commands::Places;
 use service::command::{self, Failed};
 
@@ -127,6 +130,12 @@ enum Command {
     /// The station's journal. `repair` needs a station that does not run.
     #[command(subcommand)]
     Journal(journal::commands::Command),
+    /// Secrets that this machine's TPM alone gives back.
+    #[command(subcommand)]
+    Secret(SecretCommand),
+    /// Unseals a secret for the process that started it.
+    #[command(hide = true)]
+    UnsealSecret,
     /// Serves one device's keystore over a socket on standard input; started by the station itself.
     #[command(hide = true)]
     KeystoreWorker,
@@ -157,6 +166,7 @@ fn request(path: &Path, table: &str, what: RequestedNames) -> Result<(), Failed>
 pub fn main() -> ExitCode {
     // Every command reads the PINs with the configuration. A system that refuses is told by `serve`.
     let _ = service::telemetry::harden();
+    service::secrets::unseal_with(sealed_secret::unseal);
     match Arguments::parse().command {
         Command::Serve { config, json } => serve::run(&config.path, json),
         Command::Check { config, json } => check::run(&config.path, json),
@@ -169,6 +179,8 @@ pub fn main() -> ExitCode {
         Command::Pin { badge } => pin::run(&badge),
         Command::TlsRequest { config, table, what } => command::ended(PROGRAM, request(&config.path, &table, what)),
         Command::Journal(command) => journal::commands::run(PROGRAM, command, &Story, &places),
+        Command::Secret(command) => sealed_secret::run(PROGRAM, command),
+        Command::UnsealSecret => sealed_secret::run_unseal(),
         Command::KeystoreWorker => keystore::worker::run(),
     }
 }
