@@ -151,12 +151,14 @@ impl PublicKey {
         }
         let algorithm = match parsed.parsed().map_err(|_| PublicKeyError::NotDer)? {
             ParsedKey::EC(_) => {
-                let curve = parsed.algorithm.parameters.as_ref().and_then(|curve| curve.as_oid().ok());
+                // `as_oid` reads whatever stands there: only an OBJECT IDENTIFIER names a curve (RFC 5480 §2.1.1).
+                let named = parsed.algorithm.parameters.as_ref().filter(|curve| curve.tag().0 == 6);
+                let curve = named.and_then(|curve| curve.as_oid().ok());
                 match curve.map(|oid| oid.to_id_string()).as_deref() {
                     Some("1.2.840.10045.3.1.7") => KeyAlgorithm::P256,
                     Some("1.3.132.0.34") => KeyAlgorithm::P384,
                     other => {
-                        return Err(PublicKeyError::Algorithm(format!("EC on {}", other.unwrap_or("no named curve"))));
+                        return Err(PublicKeyError::Algorithm(format!("EC on {}", other.unwrap_or("no named curve (explicit parameters?)"))));
                     }
                 }
             }

@@ -101,6 +101,24 @@ fn keys_are_encoded_as_everybody_reads_them() {
     assert_eq!(PublicKey::from_der(&compressed), Err(PublicKeyError::Point));
 }
 
+/// An EC key names its curve: parameters that are spelt out, or the curve's octets under another tag, are told as that.
+#[test]
+fn a_curve_is_named() {
+    let spki = generate(KeyAlgorithm::P256).subject_public_key_info();
+    let curve = [0x06, 0x08, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x03, 0x01, 0x07];
+    let at = spki.windows(curve.len()).position(|window| window == curve).unwrap();
+    for tag in [0x04, 0x30, 0x02] {
+        let mut other = spki.clone();
+        other[at] = tag;
+        let error = PublicKey::from_der(&other).unwrap_err().to_string();
+        assert!(error.contains("no named curve") || error.contains("not a SubjectPublicKeyInfo"), "{tag}: {error}");
+    }
+    let mut other = spki.clone();
+    other[at] = 0x04;
+    assert!(PublicKey::from_der(&other).unwrap_err().to_string().contains("no named curve"));
+    assert!(PublicKey::from_der(&spki).is_ok());
+}
+
 /// A bit of the signature or of what is signed, and the possession is not proven.
 #[test]
 fn possession_must_be_proven() {
