@@ -158,7 +158,10 @@ impl PublicKey {
                     Some("1.2.840.10045.3.1.7") => KeyAlgorithm::P256,
                     Some("1.3.132.0.34") => KeyAlgorithm::P384,
                     other => {
-                        return Err(PublicKeyError::Algorithm(format!("EC on {}", other.unwrap_or("no named curve (explicit parameters?)"))));
+                        return Err(PublicKeyError::Algorithm(format!(
+                            "EC on {}",
+                            other.unwrap_or("no named curve (explicit parameters?)")
+                        )));
                     }
                 }
             }

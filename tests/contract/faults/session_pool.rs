@@ -69,8 +69,11 @@ fn a_session_that_is_lost_while_others_sign_heals_alone() {
         assert_signed(&made, worker.sign(&key(0), &messages()));
         module.forget();
         module.inject(returns(code).only(function).after(2));
+        // Slow enough for every session to be of use.
+        module.inject(ModuleInjection::of(ModuleFault::Delay(Duration::from_millis(4))).only("C_Sign").for_ever());
         assert_signed(&made, worker.sign(&key(0), &messages()));
-        assert_eq!(module.struck(), [(function, ModuleFault::Return(code))]);
+        let struck = module.struck();
+        assert_eq!(struck.iter().filter(|(_, fault)| *fault == ModuleFault::Return(code)).count(), 1, "{struck:?}");
         assert_eq!((module.count("C_CloseSession"), module.count("C_OpenSession")), (1, 0), "{code:#x}");
         assert_signed(&made, worker.sign(&key(0), &messages()));
         let anew = ["C_OpenSession", "C_Login", "C_Initialize"].map(|call| module.count(call));
@@ -113,6 +116,26 @@ fn a_token_with_one_session_is_enough() {
         assert_signed(&made, worker.sign(&key(0), &messages()));
     }
     assert_eq!(module.count("C_OpenSession"), 2, "the first, and one try");
+}
+
+/// A token whose signatures are quick is not asked for a session for each of a few messages, once that is known; a slow one is.
+#[test]
+fn sessions_are_opened_where_they_are_of_use() {
+    let (_token, module, mut worker, made) = start();
+    let opened = |count: u8, worker: &mut Worker| {
+        module.forget();
+        let messages: Vec<Vec<u8>> = (0..count).map(|number| vec![number]).collect();
+        let signatures = worker.sign(&key(0), &messages).unwrap();
+        assert!(messages.iter().zip(&signatures).all(|(message, signature)| made.verifies(message, signature)));
+        module.count("C_OpenSession")
+    };
+    // One message needs no other session, and tells how long one takes.
+    assert_eq!(opened(1, &mut worker), 0);
+    module.inject(ModuleInjection::of(ModuleFault::Delay(Duration::from_millis(4))).only("C_Sign").for_ever());
+    assert_eq!(opened(1, &mut worker), 0);
+    assert_eq!(opened(3, &mut worker), 2);
+    assert_eq!(opened(8, &mut worker), 1);
+    assert_eq!(opened(8, &mut worker), 0);
 }
 
 /// What the token cannot do is told, whichever session it was told in, and no session is given up for it.

@@ -24,6 +24,10 @@ use super::{
     key::{self, SigningKey},
 };
 
+/// What a session of its own must have to do: a thread's start is some twentieth of a millisecond, and a token in this machine's
+/// memory signs dozens of messages meanwhile, best in one session.
+const WORTH: Duration = Duration::from_millis(2);
+
 /// A token that gave no further session is asked for one again after this long: who has the others may need a while.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 
@@ -34,6 +38,16 @@ pub(super) fn allowed(wanted: NonZeroUsize, all: Limit, read_write: Limit) -> No
         Limit::Unavailable | Limit::Infinite => None,
     });
     limits.fold(wanted, NonZeroUsize::min)
+}
+
+/// How many sessions so many messages are worth, when each takes so long. Of a token that has not signed yet, nobody knows: one
+/// for each.
+fn of_use(messages: usize, each: Option<Duration>) -> usize {
+    let worth = each.map_or(messages, |each| {
+        let whole = each.as_micros().saturating_mul(messages as u128) / WORTH.as_micros();
+        usize::try_from(whole).unwrap_or(usize::MAX).max(1)
+    });
+    worth.min(messages)
 }
 
 /// A session, and by CKA_ID what signed in it. A handle is worth nothing in another session, and ends with its object: then
@@ -62,6 +76,8 @@ pub(super) struct Sessions {
     most: NonZeroUsize,
     /// Not asked for another one before this.
     enough_until: Option<Instant>,
+    /// What a signature took last.
+    each: Option<Duration>,
     signers: Vec<Signer>,
 }
 
@@ -69,7 +85,7 @@ impl Sessions {
     /// Begins with one that is logged in.
     pub(super) fn new(library: Library, slot: Slot, first: Session, most: NonZeroUsize) -> Self {
         let first = Signer { session: first, keys: BTreeMap::new() };
-        Self { library, slot, most, enough_until: None, signers: vec![first] }
+        Self { library, slot, most, enough_until: None, each: None, signers: vec![first] }
     }
 
     /// Runs `act` in a session; in another one, when that was lost, as long as there is one.
@@ -85,9 +101,10 @@ impl Sessions {
         }
     }
 
-    /// Signs each message, in order, shared among as many sessions as there are messages and sessions to be had.
+    /// Signs each message, in order, shared among as many sessions as are of use and to be had.
     pub(super) fn sign(&mut self, place: Place<'_>, messages: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Failure> {
-        self.grow(messages.len());
+        let sessions = of_use(messages.len(), self.each).min(self.most.get());
+        self.grow(sessions);
         let mut signed: Vec<Option<Vec<u8>>> = vec![None; messages.len()];
         loop {
             let left: Vec<Unsigned<'_>> =
@@ -95,19 +112,21 @@ impl Sessions {
             if left.is_empty() {
                 return Ok(signed.into_iter().flatten().collect());
             }
-            self.share(place, left)?;
+            self.share(place, left, sessions)?;
         }
     }
 
-    /// Has every session sign its share. What a lost one left is for the others; none left is an error.
-    fn share(&mut self, place: Place<'_>, mut left: Vec<Unsigned<'_>>) -> Result<(), Failure> {
-        let each = left.len().div_ceil(self.signers.len().max(1));
+    /// Has so many sessions sign their shares. What a lost one left is for the others; none left is an error.
+    fn share(&mut self, place: Place<'_>, mut left: Vec<Unsigned<'_>>, sessions: usize) -> Result<(), Failure> {
+        let each = left.len().div_ceil(sessions.clamp(1, self.signers.len().max(1)));
+        let began = Instant::now();
         let outcomes: Vec<Result<(), Failure>> = thread::scope(|scope| {
             let mut parts = self.signers.iter_mut().zip(left.chunks_mut(each));
             let own = parts.next();
             let others: Vec<_> =
                 parts.map(|(signer, part)| scope.spawn(move || sign_all(signer, place, part))).collect();
             let own = own.map_or(Ok(()), |(signer, part)| sign_all(signer, place, part));
+            self.each = u32::try_from(each).ok().and_then(|each| began.elapsed().checked_div(each));
             let others = others.into_iter().map(|other| other.join().unwrap_or_else(|_| Err(broken_off().into())));
             std::iter::once(own).chain(others).collect()
         });
@@ -126,9 +145,8 @@ impl Sessions {
         if self.signers.is_empty() { Err(lost) } else { told.map_or(Ok(()), Err) }
     }
 
-    /// Opens what is missing for so many messages. A token that gives no more is worked with as it is.
-    fn grow(&mut self, messages: usize) {
-        let wanted = messages.min(self.most.get());
+    /// Opens what is missing of so many. A token that gives no more is worked with as it is.
+    fn grow(&mut self, wanted: usize) {
         if self.signers.is_empty() || self.enough_until.is_some_and(|until| Instant::now() < until) {
             return;
         }
@@ -158,6 +176,18 @@ fn broken_off() -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A token in memory signs a few dozen messages in one session, a hundred and more in several; one that is a network away has
+    /// a session for each message; of one that has not signed yet, the slower is believed.
+    #[test]
+    fn sessions_are_for_what_takes_long() {
+        let (fast, slow) = (Some(Duration::from_micros(60)), Some(Duration::from_millis(5)));
+        for (messages, each, expected) in
+            [(1, fast, 1), (32, fast, 1), (128, fast, 3), (1, slow, 1), (7, slow, 7), (7, None, 7), (0, fast, 0)]
+        {
+            assert_eq!(of_use(messages, each), expected, "{messages} of {each:?}");
+        }
+    }
 
     /// The least of what is wanted and what the token allows; a limit that is not told, or that is nonsense, is none.
     #[test]
