@@ -4,7 +4,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use proto::station::v1::{Event, Fixture, Issuance, Lot, Station, event::Change, fixture, issuance::State, lot};
+use proto::station::v1::{
+    Event, Fixture, GoldenCheck, Issuance, Lot, Station, event::Change, fixture, issuance::State, lot,
+};
 
 use crate::tile::{Tile, link_is_down, milliseconds, short_name, state};
 
@@ -67,6 +69,33 @@ impl OpenLot {
     }
 }
 
+/// How the station stands in this shift, by its last check with the golden device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shift {
+    /// Not checked, or too long ago.
+    Due,
+    /// All of it held; when, UTC milliseconds.
+    Checked(i64),
+    /// Something did not hold; when, UTC milliseconds.
+    Failed(i64),
+}
+
+impl Shift {
+    /// By the last check. `lasts`: how long one counts, milliseconds.
+    #[must_use]
+    pub fn of(check: Option<&GoldenCheck>, lasts: i64, now: i64) -> Self {
+        let Some((check, at)) = check.and_then(|check| Some((check, milliseconds(check.time.as_ref()?)))) else {
+            return Self::Due;
+        };
+        match check.verified {
+            // It stays so until the station is checked again.
+            false => Self::Failed(at),
+            true if now - at < lasts => Self::Checked(at),
+            true => Self::Due,
+        }
+    }
+}
+
 /// All that is on the screen. Two equal boards look the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Board {
@@ -76,6 +105,8 @@ pub struct Board {
     pub link: Link,
     /// What stopped the station; empty while it works.
     pub halted: String,
+    /// Whether the station is checked for this shift.
+    pub shift: Shift,
     /// Submissions without an answer.
     pub waiting: u64,
     /// The CA is away.
@@ -120,14 +151,16 @@ pub struct Knowledge {
     /// For each fixture, the record that it shows and since when this page saw it, UTC milliseconds of this page.
     seen: HashMap<String, (u64, i64)>,
     sequence: Option<u64>,
+    /// How long a check with the golden device counts, milliseconds.
+    shift: i64,
     /// For each fixture, the failed issuance that an operator acknowledged, with the sequence of its failure.
     acknowledged: HashSet<(String, u64)>,
 }
 
 impl Knowledge {
-    /// Nothing yet. `now`: UTC milliseconds.
+    /// Nothing yet. `now`: UTC milliseconds; `shift`: how long a check with the golden device counts, milliseconds.
     #[must_use]
-    pub fn new(now: i64) -> Self {
+    pub fn new(now: i64, shift: i64) -> Self {
         Self {
             link: Link::Searching { since: now, words: String::new() },
             station: Station::default(),
@@ -135,6 +168,7 @@ impl Knowledge {
             began: HashMap::new(),
             seen: HashMap::new(),
             sequence: None,
+            shift,
             acknowledged: HashSet::new(),
         }
     }
@@ -307,6 +341,7 @@ impl Knowledge {
             station: self.station.station.clone(),
             link: self.link.clone(),
             halted: self.station.halted.clone(),
+            shift: Shift::of(self.station.golden_check.as_ref(), self.shift, now),
             waiting: queue.map_or(0, |queue| queue.length),
             authority_down: queue.filter(|queue| link_is_down(queue)).map(|queue| AuthorityDown {
                 waiting: queue.length,

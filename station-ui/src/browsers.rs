@@ -23,8 +23,8 @@ use crate::{
 
 /// More browsers than this never stand around one station; each costs a task and a socket.
 const BROWSERS_MOST: usize = 64;
-/// Events that wait for one browser's socket: two whole boards of four parts.
-const WAITING_MOST: usize = 8;
+/// Events that wait for one browser's socket: two whole boards of five parts.
+const WAITING_MOST: usize = 10;
 /// A browser that takes nothing for this long is not there.
 const TAKEN_WITHIN: Duration = Duration::from_secs(10);
 /// The script reconnects after three missed beats.
@@ -135,7 +135,7 @@ mod tests {
     use crate::board::Knowledge;
 
     fn board(halted: &str) -> Arc<Board> {
-        let mut knowledge = Knowledge::new(0);
+        let mut knowledge = Knowledge::new(0, 0);
         let station = proto::station::v1::Station { halted: halted.to_owned(), ..Default::default() };
         knowledge.connected(station, Vec::new());
         Arc::new(knowledge.board(0))

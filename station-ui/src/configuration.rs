@@ -10,7 +10,7 @@ use service::{
 use crate::{
     operators::{self, IDLE_DEFAULT},
     scan::Prefixes,
-    server::Settings,
+    server::{SHIFT_DEFAULT, Settings},
     words::Language,
 };
 
@@ -66,13 +66,14 @@ impl Configuration {
             Language::parse(text).ok_or_else(|| format!("`{text}` is none of the page's languages: {tags}"))
         });
         let language = language.unwrap_or_default();
+        let shift = root.duration_or("shift", SHIFT_DEFAULT);
         let prefixes = prefixes(root.optional_table("prefixes").as_ref());
         let operators = root.optional_table("operators").map(|table| operators::Settings {
             required: table.boolean_or("required", false),
             idle: table.duration_or("idle", IDLE_DEFAULT),
             names: table.optional_path("names"),
         });
-        let settings = Settings { language, prefixes, operators: operators.unwrap_or_default() };
+        let settings = Settings { language, prefixes, operators: operators.unwrap_or_default(), shift };
         file.finish()?;
         // With no mistake found nothing is missing; the default address always parses.
         let listen = listen.or_else(|| LISTEN_DEFAULT.parse().ok());

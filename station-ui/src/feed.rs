@@ -49,10 +49,11 @@ pub fn now() -> i64 {
 /// What an operator has seen: fixtures' names, on their way into the board.
 pub type Acknowledge = mpsc::Sender<String>;
 
-/// Starts to follow the station, for as long as somebody holds the board.
+/// Starts to follow the station, for as long as somebody holds the board. `shift`: how long a check with the golden device
+/// counts.
 #[must_use]
-pub fn follow(client: Client) -> (Boards, Acknowledge) {
-    let mut knowledge = Knowledge::new(now());
+pub fn follow(client: Client, shift: Duration) -> (Boards, Acknowledge) {
+    let mut knowledge = Knowledge::new(now(), i64::try_from(shift.as_millis()).unwrap_or(i64::MAX));
     let (boards, seen) = watch::channel(Arc::new(knowledge.board(now())));
     let (acknowledge, mut acknowledged) = mpsc::channel(ACKNOWLEDGED_MOST);
     tokio::spawn(async move {

@@ -1,7 +1,7 @@
 //! Which requests are from this page at all: Host, Origin, and a token that only this page's own forms carry. And the
 //! headers that keep the browser from doing anything else.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use aws_lc_rs::{constant_time, hmac, rand};
 use axum::{
@@ -15,6 +15,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
+use tokio::time::timeout;
 
 /// Nothing but our own files, our own forms and our own stream; never inside another page.
 pub const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
@@ -23,6 +24,9 @@ pub const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self
 /// The cookie that the token belongs to. No `__Host-` prefix: that needs TLS, and the page is plain HTTP on loopback.
 const COOKIE_NAME: &str = "station-ui";
 const COOKIE_OCTETS: usize = 16;
+
+/// From a request's headers until its answer begins; beyond what the station is given for one.
+const ANSWER_MOST: Duration = Duration::from_secs(30);
 
 /// The names under which this page may be asked for.
 ///
@@ -61,7 +65,11 @@ impl Hosts {
 pub async fn admit(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
     let mut response = match refusal(&hosts, request.method(), request.headers()) {
         Some((status, words)) => (status, words).into_response(),
-        None => next.run(request).await,
+        // Who sends a form a letter a minute waits no longer than an operator would.
+        None => match timeout(ANSWER_MOST, next.run(request)).await {
+            Ok(answer) => answer,
+            Err(_) => (StatusCode::REQUEST_TIMEOUT, "This request took too long.\n").into_response(),
+        },
     };
     let headers = response.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));

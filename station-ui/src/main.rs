@@ -48,7 +48,7 @@ async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     info!("listening on http://{address}");
     // For whoever started us: with port 0 only this process knows the port. That nobody reads it is no reason to stop.
     let _ = writeln!(std::io::stdout(), "http://{address}");
-    server::serve(listener, routes, shutdown).await?;
+    server::serve(listener, routes, shutdown).await;
     info!("stopped");
     Ok(())
 }

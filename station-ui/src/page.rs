@@ -13,6 +13,7 @@ use crate::{
 
 mod alerts;
 mod find;
+mod golden;
 mod icons;
 mod lots;
 mod station;
@@ -22,9 +23,10 @@ mod tiles;
 use icons::icon;
 
 pub use find::found;
+pub use golden::golden;
 pub use lots::{LotSeen, lots as all_lots};
 pub use station::{Sample, station as station_page};
-pub use story::{Act, REASONS, story};
+pub use story::{Act, Desk, REASONS, story};
 
 /// What one request adds to the board.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +50,8 @@ pub enum Part {
     Station,
     /// What concerns all fixtures.
     Alerts,
+    /// Whether the station is checked for this shift.
+    Shift,
     /// The choice of a lot.
     Lots,
     /// All tiles, when fixtures came or went.
@@ -60,13 +64,16 @@ impl Part {
     /// What must be sent so that a browser that shows `old` shows `new`; everything when it shows nothing yet.
     #[must_use]
     pub fn changed(old: Option<&Board>, new: &Board) -> Vec<Self> {
-        let Some(old) = old else { return vec![Self::Station, Self::Alerts, Self::Lots, Self::Tiles] };
+        let Some(old) = old else { return vec![Self::Station, Self::Alerts, Self::Shift, Self::Lots, Self::Tiles] };
         let mut parts = Vec::new();
         if old.station != new.station || (old.link == Link::Live) != (new.link == Link::Live) {
             parts.push(Self::Station);
         }
         if (&old.link, &old.halted, &old.authority_down) != (&new.link, &new.halted, &new.authority_down) {
             parts.push(Self::Alerts);
+        }
+        if old.shift != new.shift {
+            parts.push(Self::Shift);
         }
         if old.lots != new.lots {
             parts.push(Self::Lots);
@@ -86,6 +93,7 @@ impl Part {
         match self {
             Self::Station => station(board, language),
             Self::Alerts => alerts::alerts(board, language, now),
+            Self::Shift => golden::link(board.shift, false, language),
             Self::Lots => lots(board, None, language),
             Self::Tiles => tiles::tiles(board, None, language, now),
             Self::Tile(index) => {
@@ -155,14 +163,17 @@ pub enum Place {
     Lots,
     /// Search, and what it found.
     Find,
+    /// The check with the golden device.
+    Golden,
     /// The station's health.
     Station,
 }
 
-const PLACES: [(Place, &str, &str); 4] = [
+const PLACES: [(Place, &str, &str); 5] = [
     (Place::Board, "/", "page-board"),
     (Place::Lots, "/lots", "page-lots"),
     (Place::Find, "/find", "page-find"),
+    (Place::Golden, "/golden", "page-golden"),
     (Place::Station, "/station", "page-station"),
 ];
 
@@ -194,7 +205,8 @@ pub fn page(board: &Board, visit: Visit<'_>, place: Place, renewed: bool, conten
             body.document {
                 header {
                     (bar(board, visit, place))
-                    @if place == Place::Find { (find::field(language, "")) } @else {
+                    @if place == Place::Find { (find::field(language, "")) }
+                    @else if place == Place::Golden { (golden::field(board, visit, language)) } @else {
                         form #scan method="post" action="/scan" autocomplete="off" {
                             input #token type="hidden" name="token" value=(visit.token);
                             span.field {
@@ -239,7 +251,9 @@ fn bar(board: &Board, visit: Visit<'_>, place: Place) -> Markup {
             (station(board, language))
             nav aria-label=(language.say("pages")) {
                 @for (known, path, name) in PLACES {
-                    a href=(path) aria-current=[(known == place).then_some("page")] { (language.say(name)) }
+                    @if known == Place::Golden { (golden::link(board.shift, known == place, language)) } @else {
+                        a href=(path) aria-current=[(known == place).then_some("page")] { (language.say(name)) }
+                    }
                 }
             }
             (operator(visit.operator, language))

@@ -10,7 +10,7 @@ use axum::{
     },
     http::{
         HeaderMap, HeaderValue, StatusCode,
-        header::{ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_TYPE, SET_COOKIE},
+        header::{ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_TYPE, HOST, REFERER, SET_COOKIE},
     },
     middleware,
     response::{IntoResponse, Redirect, Response, Sse},
@@ -18,7 +18,10 @@ use axum::{
 };
 use maud::{Markup, html};
 use serde::Deserialize;
-use service::shutdown::Shutdown;
+use service::{
+    http::{self, Limits},
+    shutdown::Shutdown,
+};
 use tokio::net::TcpListener;
 use tonic::Status;
 use tracing::{info, warn};
@@ -35,6 +38,7 @@ use crate::{
     words::Language,
 };
 
+mod golden;
 mod pages;
 mod supervise;
 
@@ -48,8 +52,14 @@ const STYLE: &str = concat!(
     "\n",
     include_str!("../assets/document.css")
 );
+/// A browser has a few connections, and there are at most 64 of them; its headers come at once, and its stream lasts a day.
+const LIMITS: Limits =
+    Limits { connections: 512, headers: Duration::from_secs(10), connection: Duration::from_secs(24 * 3600) };
 /// What is open when the page stops gets this long to end; an operator's browser reconnects anyway.
 const END_WITHIN: Duration = Duration::from_millis(700);
+
+/// Three shifts a day.
+pub const SHIFT_DEFAULT: Duration = Duration::from_secs(8 * 3600);
 
 /// An operator waits this long for a page's answer at most.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -70,7 +80,7 @@ const SCRIPTS: [(&str, &str); 10] = [
 ];
 
 /// How the page behaves at this line.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// For a browser that asks for none of the page's languages.
     pub language: Language,
@@ -78,6 +88,15 @@ pub struct Settings {
     pub prefixes: Prefixes,
     /// Badges.
     pub operators: operators::Settings,
+    /// How long a check with the golden device counts.
+    pub shift: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let (language, prefixes, operators) = Default::default();
+        Self { language, prefixes, operators, shift: SHIFT_DEFAULT }
+    }
 }
 
 /// All that a request may need.
@@ -92,6 +111,7 @@ struct Page {
     prefixes: Prefixes,
     language: Language,
     history: History,
+    shift: Duration,
 }
 
 impl Page {
@@ -114,7 +134,7 @@ impl Page {
 /// # Errors
 /// The operating system gave no random bytes.
 pub fn routes(client: Client, hosts: Hosts, settings: Settings, shutdown: Shutdown) -> Result<Router, NoRandomness> {
-    let (boards, acknowledge) = feed::follow(client.clone());
+    let (boards, acknowledge) = feed::follow(client.clone(), settings.shift);
     let page = Page {
         client,
         history: History::follow(boards.clone()),
@@ -125,6 +145,7 @@ pub fn routes(client: Client, hosts: Hosts, settings: Settings, shutdown: Shutdo
         operators: Operators::new(settings.operators),
         prefixes: settings.prefixes,
         language: settings.language,
+        shift: settings.shift,
     };
     Ok(Router::new()
         .route("/", get(show))
@@ -133,6 +154,7 @@ pub fn routes(client: Client, hosts: Hosts, settings: Settings, shutdown: Shutdo
         .route("/lots", get(pages::lots))
         .route("/find", get(pages::find))
         .route("/station", get(pages::station))
+        .route("/golden", get(golden::show).post(golden::check))
         .route("/issuances/{issuance}", get(pages::story).post(supervise::decide))
         .route("/issuances/{issuance}/{file}", get(pages::file))
         .route("/language", post(choose_language))
@@ -166,22 +188,23 @@ pub struct BindError {
 }
 
 /// Serves until a shutdown is requested, and ends within a second of that.
-///
-/// # Errors
-/// The listener broke.
-pub async fn serve(listener: TcpListener, routes: Router, shutdown: Shutdown) -> io::Result<()> {
-    let served = axum::serve(listener, routes).with_graceful_shutdown(shutdown.requested());
+pub async fn serve(listener: TcpListener, routes: Router, shutdown: Shutdown) {
+    serve_within(listener, routes, shutdown, LIMITS).await;
+}
+
+/// The same, with other limits.
+pub async fn serve_within(listener: TcpListener, routes: Router, shutdown: Shutdown, limits: Limits) {
+    let carry = |stream, address| http::answer(stream, address, routes.clone(), limits);
     tokio::select! {
-        served = served.into_future() => served,
+        () = http::accept(listener, limits, carry, shutdown.requested()) => {}
         () = async { shutdown.requested().await; tokio::time::sleep(END_WITHIN).await } => {
             info!("what was still open is closed");
-            Ok(())
         }
     }
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Asked {
+struct Asked {
     notice: Option<String>,
 }
 
@@ -306,13 +329,21 @@ async fn choose_language(State(page): State<Page>, headers: HeaderMap, Form(said
     let Some(language) = Language::parse(&said.language) else { return StatusCode::BAD_REQUEST.into_response() };
     let tag = language.tag();
     let cookie = format!("{LANGUAGE_COOKIE}={tag}; Path=/; Max-Age=31536000; HttpOnly; SameSite=Strict");
-    ([(SET_COOKIE, cookie)], Redirect::to("/")).into_response()
+    ([(SET_COOKIE, cookie)], Redirect::to(came_from(&headers))).into_response()
+}
+
+/// The page of ours that a form was sent from; the board, where that is not told.
+fn came_from(headers: &HeaderMap) -> &str {
+    const PLACES: [&str; 5] = ["/lots", "/find", "/golden", "/station", "/issuances/"];
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let path = text(REFERER).zip(text(HOST)).and_then(|(from, host)| from.split_once("://")?.1.strip_prefix(host));
+    path.filter(|path| PLACES.iter().any(|place| path.starts_with(place))).unwrap_or("/")
 }
 
 async fn sign_out(State(page): State<Page>, headers: HeaderMap, Form(said): Form<Said>) -> Response {
     let Some(visitor) = page.sender(&headers, &said.token) else { return StatusCode::FORBIDDEN.into_response() };
     page.operators.sign_out(&visitor);
-    Redirect::to("/").into_response()
+    Redirect::to(came_from(&headers)).into_response()
 }
 
 async fn events(State(page): State<Page>, headers: HeaderMap) -> Response {

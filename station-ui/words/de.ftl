@@ -96,10 +96,12 @@ fault-STORAGE_FULL = Der Speicher des Geräts ist voll.
     .next = Beiseitelegen.
 fault-LOCATION_OCCUPIED = Das Gerät hat an dieser Stelle schon etwas.
     .next = Für die Schichtleitung beiseitelegen.
+    .supervisor = Die Station entfernt nur, was sie selbst gemacht hat. Das Gerät löschen oder seinen Schlüssel entfernen lassen und wieder scannen; oder aussondern.
 fault-NOT_FOUND = Was auf diesem Gerät war, ist nicht mehr da.
     .next = Für die Schichtleitung beiseitelegen.
 fault-NOT_SAME_DEVICE = Etikett und Gerät gehören nicht zusammen: Eines davon wurde früher mit einem anderen gescannt.
     .next = Für die Schichtleitung beiseitelegen.
+    .supervisor = Ein falsches Etikett wurde gescannt? Weiterlaufen lassen und das richtige Gerät scannen. Platine oder Etikett sind dauerhaft getauscht? Dann diese Hardware künftig als dieses Gerät führen.
 fault-UNSUPPORTED = Das Gerät kann nicht, was das Profil verlangt.
     .next = Für die Schichtleitung beiseitelegen.
 fault-HARDWARE_FAILURE = Das Gerät meldet, dass es defekt ist.
@@ -126,6 +128,8 @@ fault-IN_DOUBT = Die CA hat vielleicht ein Zertifikat ausgestellt, das nicht ank
     .next = Für die Schichtleitung beiseitelegen.
 fault-CANCELLED = Die Schichtleitung brach es ab.
     .next = Gerät wieder scannen, um neu zu beginnen.
+fault-SCRAPPED = Die Schichtleitung hat dieses Gerät ausgesondert.
+    .next = Nicht ausliefern: zum Ausschuss geben.
 
 ## Was alle Plätze betrifft.
 
@@ -241,6 +245,7 @@ page-board = Tafel
 page-lots = Lose
 page-find = Suchen
 page-station = Station
+page-golden = Schichtprüfung
 device = Gerät
 state = Zustand
 not-available = Die Station antwortet nicht: nichts zu zeigen
@@ -272,6 +277,7 @@ downloads = Herunterladen
 download-certificate = Zertifikat
 download-chain = Zertifikat mit Kette
 download-records = Aufzeichnungen mit Nachweisen
+download-proof = Beweis für die Prüfstelle
 steps = Was geschah
 time = Zeit
 step = Schritt
@@ -302,6 +308,27 @@ needs-client = Die Station gegenüber der CA
 needs-issuer = Aussteller der Gerätezertifikate
 needs-root = Wurzel der Gerätezertifikate
 
+## Die Schichtprüfung mit dem Referenzgerät.
+
+golden-due = Schichtprüfung fällig
+golden-good = Geprüft
+golden-bad = Prüfung gescheitert
+golden-scan = Referenzgerät scannen
+golden-check = Prüfen
+golden-unchecked = Diese Station ist für diese Schicht nicht geprüft
+    .next = Vor dem ersten Gerät der Schicht mit dem Referenzgerät prüfen.
+golden-checked = Diese Station ist für diese Schicht geprüft
+    .next = Auf der Tafel weiterscannen.
+golden-failed = Die Prüfung ist gescheitert: nicht ausliefern
+    .next = Referenzgerät neu einsetzen und noch einmal prüfen. Scheitert es wieder, Administrator rufen.
+golden-not-done = Es wurde nicht geprüft
+golden-when = { $time } UTC, mit { $device_serial } an { $fixture }
+golden-by = von { $operator }
+golden-how = So wird geprüft
+golden-step-1 = Das Referenzgerät an einen Platz setzen.
+golden-step-2 = Automatisch antippen, oder den Platz, an dem es sitzt.
+golden-step-3 = Scannen. Es zählt in keinem Los.
+
 ## Was die Schichtleitung entscheidet.
 
 supervise = Schichtleitung
@@ -310,6 +337,9 @@ act-release = Weiterlaufen lassen
 act-cancel = Abbrechen
 act-rework = Neu zertifizieren, gleicher Schlüssel
 act-rework-key = Neu zertifizieren, neuer Schlüssel
+act-hardware = Diese Hardware ist ab jetzt dieses Gerät
+act-swap = Platine oder Etikett getauscht: andere Hardware als dieses Gerät zertifizieren
+act-scrap = Gerät aussondern: sperren und seinen Platz im Los freigeben
 reason = Warum
 reason-repaired = Der Fehler ist behoben
 reason-label = Das Etikett war falsch oder unlesbar
@@ -317,6 +347,7 @@ reason-lot = Es war im falschen Los
 reason-damaged = Das Gerät ist beschädigt
 reason-returned = Das Gerät kam zurück
 reason-test = Es war ein Test
+reason-board = Die Platine wurde ersetzt
 badge-first = 1. Ausweis der Schichtleitung scannen
 pin-then = 2. PIN auf dem Tastenfeld eingeben
 pin = PIN
@@ -345,6 +376,24 @@ refused-ALREADY_SUPERSEDED = Nicht getan: Ein neueres ersetzt es schon
     .next = Gerät suchen und das neueste öffnen.
 refused-NEW_KEY_UNSUPPORTED = Nicht getan: Dieses Gerät hält nur einen Schlüssel
     .next = Mit dem gleichen Schlüssel neu zertifizieren.
+refused-DEVICE_SCRAPPED = Nicht getan: Dieses Gerät ist ausgesondert
+    .next = Zum Ausschuss geben.
+refused-NOT_HARDWARE = Nicht getan: Nicht wegen seiner Hardware wurde es beiseitegelegt
+    .next = Abbrechen, dann andere Hardware als dieses Gerät zertifizieren.
+refused-OTHER_STATION = Nicht getan: Eine andere Station hat das Zertifikat dieses Geräts gemacht
+    .next = An jener Station aussondern.
+refused-AUTHORITY_AWAY = Nicht getan: Die CA ist weg
+    .next = Wieder versuchen, wenn die CA zurück ist.
+refused-AUTHORITY_REFUSES_STATION = Nicht getan: Die CA lässt es diese Station nicht tun
+    .next = Administrator rufen.
+refused-CHECKPOINT_DUE = Noch kein Beweis: Der nächste Prüfpunkt der Station deckt es ab
+    .next = In einer Minute wieder versuchen.
+refused-NOT_ISSUED = Kein Beweis: Es gibt noch kein Zertifikat
+    .next = Wieder versuchen, wenn das Gerät fertig ist.
+refused-PROOF_TOO_LARGE = Der Beweis ist zu groß für diese Anzeige
+    .next = Administrator rufen.
+refused-LOG_UNREADABLE = Kein Beweis: Das Protokoll der Station ist nicht lesbar
+    .next = Administrator rufen.
 
 ## Was aufgezeichnet wurde, Schritt für Schritt.
 

@@ -97,10 +97,12 @@ fault-STORAGE_FULL = The device's storage is full.
     .next = Set it aside.
 fault-LOCATION_OCCUPIED = The device already holds something in this place.
     .next = Set it aside for a supervisor.
+    .supervisor = The station removes only what it made itself. Have the device cleared, or its key evicted, and scan it again; or scrap it.
 fault-NOT_FOUND = What was put on this device is no longer there.
     .next = Set it aside for a supervisor.
 fault-NOT_SAME_DEVICE = Label and device do not belong together: one of them was scanned with another before.
     .next = Set it aside for a supervisor.
+    .supervisor = A wrong label was scanned? Let it go on, and scan the right device. The board or the label was swapped for good? Say that this hardware is this device from now on.
 fault-UNSUPPORTED = The device cannot do what the profile asks.
     .next = Set it aside for a supervisor.
 fault-HARDWARE_FAILURE = The device reports that it is broken.
@@ -127,6 +129,8 @@ fault-IN_DOUBT = The CA may have made a certificate that did not arrive.
     .next = Set it aside for a supervisor.
 fault-CANCELLED = A supervisor cancelled it.
     .next = Scan the device again to start anew.
+fault-SCRAPPED = A supervisor scrapped this device.
+    .next = Do not ship it: put it to the scrap.
 
 ## What concerns all fixtures.
 
@@ -242,6 +246,7 @@ page-board = Board
 page-lots = Lots
 page-find = Find
 page-station = Station
+page-golden = Shift check
 device = Device
 state = State
 not-available = The station does not answer: nothing to show
@@ -273,6 +278,7 @@ downloads = Download
 download-certificate = Certificate
 download-chain = Certificate with chain
 download-records = Records with evidence
+download-proof = Proof for an auditor
 steps = What happened
 time = Time
 step = Step
@@ -303,6 +309,27 @@ needs-client = The station, towards the CA
 needs-issuer = Issuer of devices' certificates
 needs-root = Root of devices' certificates
 
+## The shift check with the golden device.
+
+golden-due = Shift check due
+golden-good = Checked
+golden-bad = Check failed
+golden-scan = Scan the golden device
+golden-check = Check
+golden-unchecked = This station is not checked for this shift
+    .next = Check it with the golden device before the first device of the shift.
+golden-checked = This station is checked for this shift
+    .next = Go on scanning on the board.
+golden-failed = The check failed: do not ship
+    .next = Seat the golden device again and check once more. If it fails again, call the administrator.
+golden-not-done = The check was not done
+golden-when = { $time } UTC, with { $device_serial } in { $fixture }
+golden-by = by { $operator }
+golden-how = How to check
+golden-step-1 = Put the golden device in a fixture.
+golden-step-2 = Tap Automatic, or the fixture that holds it.
+golden-step-3 = Scan it. It takes no place in any lot.
+
 ## What a supervisor decides.
 
 supervise = Supervisor
@@ -311,6 +338,9 @@ act-release = Let it go on
 act-cancel = Cancel it
 act-rework = Certify again, with the same key
 act-rework-key = Certify again, with a new key
+act-hardware = This hardware is this device from now on
+act-swap = Board or label swapped: certify other hardware as this device
+act-scrap = Scrap the device: revoke it and free its place in the lot
 reason = Why
 reason-repaired = The fault was repaired
 reason-label = The label was wrong or unreadable
@@ -318,6 +348,7 @@ reason-lot = It was in the wrong lot
 reason-damaged = The device is damaged
 reason-returned = The device was returned
 reason-test = It was a test
+reason-board = The board was replaced
 badge-first = 1. Scan the supervisor's badge
 pin-then = 2. Enter the PIN on the pad
 pin = PIN
@@ -346,6 +377,24 @@ refused-ALREADY_SUPERSEDED = Not done: a newer one stands in for it already
     .next = Find the device, and open the newest.
 refused-NEW_KEY_UNSUPPORTED = Not done: this device keeps one key only
     .next = Certify it again with the same key.
+refused-DEVICE_SCRAPPED = Not done: this device was scrapped
+    .next = Put it to the scrap.
+refused-NOT_HARDWARE = Not done: its hardware is not what it was set aside for
+    .next = Cancel it, then certify other hardware as this device.
+refused-OTHER_STATION = Not done: another station made this device's certificate
+    .next = Scrap it at that station.
+refused-AUTHORITY_AWAY = Not done: the CA is away
+    .next = Try again when the CA is back.
+refused-AUTHORITY_REFUSES_STATION = Not done: the CA does not let this station do it
+    .next = Call the administrator.
+refused-CHECKPOINT_DUE = No proof yet: the station's next checkpoint covers it
+    .next = Try again in a minute.
+refused-NOT_ISSUED = No proof: there is no certificate yet
+    .next = Try again when the device is done.
+refused-PROOF_TOO_LARGE = The proof is too large for this screen
+    .next = Call the administrator.
+refused-LOG_UNREADABLE = No proof: the station's log cannot be read
+    .next = Call the administrator.
 
 ## What was recorded, step by step. The names are the station's.
 

@@ -96,10 +96,12 @@ fault-STORAGE_FULL = La memoria del equipo está llena.
     .next = Apártelo.
 fault-LOCATION_OCCUPIED = El equipo ya tiene algo en ese lugar.
     .next = Apártelo para un supervisor.
+    .supervisor = La estación solo quita lo que ella misma hizo. Haga borrar el equipo o retirar su clave y escanéelo otra vez; o descártelo.
 fault-NOT_FOUND = Lo que se puso en este equipo ya no está.
     .next = Apártelo para un supervisor.
 fault-NOT_SAME_DEVICE = La etiqueta y el equipo no se corresponden: uno de ellos se escaneó antes con otro.
     .next = Apártelo para un supervisor.
+    .supervisor = ¿Se escaneó una etiqueta equivocada? Deje que siga y escanee el equipo correcto. ¿La placa o la etiqueta se cambiaron de forma definitiva? Diga que este hardware es este equipo desde ahora.
 fault-UNSUPPORTED = El equipo no puede hacer lo que pide el perfil.
     .next = Apártelo para un supervisor.
 fault-HARDWARE_FAILURE = El equipo informa de que está averiado.
@@ -126,6 +128,8 @@ fault-IN_DOUBT = Quizá la CA emitió un certificado que no llegó.
     .next = Apártelo para un supervisor.
 fault-CANCELLED = Un supervisor lo canceló.
     .next = Escanee el equipo otra vez para empezar de nuevo.
+fault-SCRAPPED = Un supervisor descartó este equipo.
+    .next = No lo envíe: póngalo con los descartados.
 
 ## Lo que afecta a todos los puestos.
 
@@ -241,6 +245,7 @@ page-board = Tablero
 page-lots = Lotes
 page-find = Buscar
 page-station = Estación
+page-golden = Control de turno
 device = Equipo
 state = Estado
 not-available = La estación no responde: no hay nada que mostrar
@@ -272,6 +277,7 @@ downloads = Descargar
 download-certificate = Certificado
 download-chain = Certificado con cadena
 download-records = Registros con pruebas
+download-proof = Prueba para un auditor
 steps = Qué pasó
 time = Hora
 step = Paso
@@ -302,6 +308,27 @@ needs-client = La estación, ante la CA
 needs-issuer = Emisor de los certificados de equipos
 needs-root = Raíz de los certificados de equipos
 
+## El control de turno con el equipo de referencia.
+
+golden-due = Falta el control de turno
+golden-good = Controlada
+golden-bad = Control fallido
+golden-scan = Escanee el equipo de referencia
+golden-check = Controlar
+golden-unchecked = Esta estación no está controlada para este turno
+    .next = Contrólela con el equipo de referencia antes del primer equipo del turno.
+golden-checked = Esta estación está controlada para este turno
+    .next = Siga escaneando en el tablero.
+golden-failed = El control falló: no envíe nada
+    .next = Coloque otra vez el equipo de referencia y repita el control. Si falla de nuevo, llame al administrador.
+golden-not-done = No se hizo el control
+golden-when = { $time } UTC, con { $device_serial } en { $fixture }
+golden-by = por { $operator }
+golden-how = Cómo se controla
+golden-step-1 = Coloque el equipo de referencia en un puesto.
+golden-step-2 = Toque Automático, o el puesto donde está.
+golden-step-3 = Escanéelo. No ocupa lugar en ningún lote.
+
 ## Lo que decide un supervisor.
 
 supervise = Supervisor
@@ -310,6 +337,9 @@ act-release = Dejar que siga
 act-cancel = Cancelarlo
 act-rework = Certificar de nuevo, con la misma clave
 act-rework-key = Certificar de nuevo, con otra clave
+act-hardware = Este hardware es este equipo desde ahora
+act-swap = Placa o etiqueta cambiada: certificar otro hardware como este equipo
+act-scrap = Descartar el equipo: revocarlo y liberar su lugar en el lote
 reason = Por qué
 reason-repaired = Se reparó el fallo
 reason-label = La etiqueta estaba mal o no se leía
@@ -317,6 +347,7 @@ reason-lot = Estaba en el lote equivocado
 reason-damaged = El equipo está dañado
 reason-returned = El equipo fue devuelto
 reason-test = Era una prueba
+reason-board = Se cambió la placa
 badge-first = 1. Escanee la tarjeta del supervisor
 pin-then = 2. Introduzca el PIN en el teclado
 pin = PIN
@@ -345,6 +376,24 @@ refused-ALREADY_SUPERSEDED = No hecho: uno más nuevo ya lo sustituye
     .next = Busque el equipo y abra el más nuevo.
 refused-NEW_KEY_UNSUPPORTED = No hecho: este equipo guarda una sola clave
     .next = Certifíquelo de nuevo con la misma clave.
+refused-DEVICE_SCRAPPED = No hecho: este equipo fue descartado
+    .next = Póngalo con los descartados.
+refused-NOT_HARDWARE = No hecho: no se apartó por su hardware
+    .next = Cancélelo y certifique otro hardware como este equipo.
+refused-OTHER_STATION = No hecho: otra estación hizo el certificado de este equipo
+    .next = Descártelo en esa estación.
+refused-AUTHORITY_AWAY = No hecho: la CA no está
+    .next = Inténtelo otra vez cuando vuelva la CA.
+refused-AUTHORITY_REFUSES_STATION = No hecho: la CA no se lo permite a esta estación
+    .next = Llame al administrador.
+refused-CHECKPOINT_DUE = Aún no hay prueba: la cubre el próximo punto de control de la estación
+    .next = Inténtelo otra vez en un minuto.
+refused-NOT_ISSUED = No hay prueba: aún no hay certificado
+    .next = Inténtelo otra vez cuando el equipo esté listo.
+refused-PROOF_TOO_LARGE = La prueba es demasiado grande para esta pantalla
+    .next = Llame al administrador.
+refused-LOG_UNREADABLE = No hay prueba: no se puede leer el registro de la estación
+    .next = Llame al administrador.
 
 ## Lo que se registró, paso a paso.
 

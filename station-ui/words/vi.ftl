@@ -96,10 +96,12 @@ fault-STORAGE_FULL = Bộ nhớ thiết bị đã đầy.
     .next = Để riêng ra.
 fault-LOCATION_OCCUPIED = Thiết bị đã có nội dung ở vị trí này.
     .next = Để riêng cho giám sát.
+    .supervisor = Trạm chỉ gỡ những gì chính nó đã tạo. Cho xóa thiết bị hoặc gỡ khóa của nó rồi quét lại; hoặc loại bỏ.
 fault-NOT_FOUND = Nội dung đã ghi vào thiết bị không còn.
     .next = Để riêng cho giám sát.
 fault-NOT_SAME_DEVICE = Nhãn và thiết bị không khớp: một trong hai đã được quét với cái khác trước đây.
     .next = Để riêng cho giám sát.
+    .supervisor = Quét nhầm nhãn? Cho tiếp tục rồi quét đúng thiết bị. Bo mạch hoặc nhãn đã đổi hẳn? Xác nhận phần cứng này từ nay là thiết bị này.
 fault-UNSUPPORTED = Thiết bị không làm được điều hồ sơ yêu cầu.
     .next = Để riêng cho giám sát.
 fault-HARDWARE_FAILURE = Thiết bị báo bị hỏng.
@@ -126,6 +128,8 @@ fault-IN_DOUBT = Có thể CA đã cấp một chứng thư chưa đến nơi.
     .next = Để riêng cho giám sát.
 fault-CANCELLED = Giám sát đã hủy.
     .next = Quét lại thiết bị để bắt đầu lại.
+fault-SCRAPPED = Giám sát đã loại bỏ thiết bị này.
+    .next = Không giao hàng: để vào hàng phế.
 
 ## Những gì liên quan đến mọi đồ gá.
 
@@ -234,6 +238,7 @@ page-board = Bảng
 page-lots = Lô
 page-find = Tìm
 page-station = Trạm
+page-golden = Kiểm tra đầu ca
 device = Thiết bị
 state = Trạng thái
 not-available = Trạm không trả lời: không có gì để hiển thị
@@ -262,6 +267,7 @@ downloads = Tải xuống
 download-certificate = Chứng thư
 download-chain = Chứng thư kèm chuỗi
 download-records = Bản ghi kèm bằng chứng
+download-proof = Bằng chứng cho kiểm toán
 steps = Diễn biến
 time = Thời gian
 step = Bước
@@ -289,6 +295,27 @@ needs-client = Trạm, đối với CA
 needs-issuer = Bên cấp chứng thư thiết bị
 needs-root = Gốc của chứng thư thiết bị
 
+## Kiểm tra đầu ca bằng thiết bị chuẩn.
+
+golden-due = Cần kiểm tra đầu ca
+golden-good = Đã kiểm tra
+golden-bad = Kiểm tra không đạt
+golden-scan = Quét thiết bị chuẩn
+golden-check = Kiểm tra
+golden-unchecked = Trạm này chưa được kiểm tra cho ca này
+    .next = Kiểm tra bằng thiết bị chuẩn trước thiết bị đầu tiên của ca.
+golden-checked = Trạm này đã được kiểm tra cho ca này
+    .next = Tiếp tục quét trên bảng.
+golden-failed = Kiểm tra không đạt: không giao hàng
+    .next = Đặt lại thiết bị chuẩn và kiểm tra lần nữa. Nếu vẫn không đạt, gọi quản trị viên.
+golden-not-done = Chưa kiểm tra được
+golden-when = { $time } UTC, với { $device_serial } trong { $fixture }
+golden-by = bởi { $operator }
+golden-how = Cách kiểm tra
+golden-step-1 = Đặt thiết bị chuẩn vào đồ gá.
+golden-step-2 = Chạm Tự động, hoặc đồ gá đang giữ nó.
+golden-step-3 = Quét nó. Nó không chiếm chỗ trong lô nào.
+
 ## Quyết định của giám sát.
 
 supervise = Giám sát
@@ -297,6 +324,9 @@ act-release = Cho tiếp tục
 act-cancel = Hủy
 act-rework = Cấp lại, giữ khóa cũ
 act-rework-key = Cấp lại, khóa mới
+act-hardware = Phần cứng này từ nay là thiết bị này
+act-swap = Đã đổi bo mạch hoặc nhãn: cấp cho phần cứng khác làm thiết bị này
+act-scrap = Loại bỏ thiết bị: thu hồi và trả lại chỗ trong lô
 reason = Lý do
 reason-repaired = Lỗi đã được sửa
 reason-label = Nhãn sai hoặc không đọc được
@@ -304,6 +334,7 @@ reason-lot = Sai lô
 reason-damaged = Thiết bị bị hỏng
 reason-returned = Thiết bị bị trả lại
 reason-test = Đây là thử nghiệm
+reason-board = Bo mạch đã được thay
 badge-first = 1. Quét thẻ giám sát
 pin-then = 2. Nhập PIN trên bàn phím số
 pin = PIN
@@ -332,6 +363,24 @@ refused-ALREADY_SUPERSEDED = Chưa làm: đã có cái mới hơn thay thế
     .next = Tìm thiết bị và mở cái mới nhất.
 refused-NEW_KEY_UNSUPPORTED = Chưa làm: thiết bị này chỉ giữ một khóa
     .next = Cấp lại với khóa cũ.
+refused-DEVICE_SCRAPPED = Chưa làm: thiết bị này đã bị loại bỏ
+    .next = Để vào hàng phế.
+refused-NOT_HARDWARE = Chưa làm: nó không bị để riêng vì phần cứng
+    .next = Hủy nó, rồi cấp cho phần cứng khác làm thiết bị này.
+refused-OTHER_STATION = Chưa làm: trạm khác đã cấp chứng thư của thiết bị này
+    .next = Loại bỏ tại trạm đó.
+refused-AUTHORITY_AWAY = Chưa làm: CA vắng mặt
+    .next = Thử lại khi CA trở lại.
+refused-AUTHORITY_REFUSES_STATION = Chưa làm: CA không cho trạm này làm
+    .next = Gọi quản trị viên.
+refused-CHECKPOINT_DUE = Chưa có bằng chứng: điểm kiểm tra tiếp theo của trạm sẽ có
+    .next = Thử lại sau một phút.
+refused-NOT_ISSUED = Không có bằng chứng: chưa có chứng thư
+    .next = Thử lại khi thiết bị xong.
+refused-PROOF_TOO_LARGE = Bằng chứng quá lớn cho màn hình này
+    .next = Gọi quản trị viên.
+refused-LOG_UNREADABLE = Không có bằng chứng: không đọc được nhật ký của trạm
+    .next = Gọi quản trị viên.
 
 ## Những gì đã ghi, từng bước.
 

@@ -96,10 +96,12 @@ fault-STORAGE_FULL = 设备的存储已满。
     .next = 放到一边。
 fault-LOCATION_OCCUPIED = 设备的这个位置已有内容。
     .next = 放到一边，交给主管。
+    .supervisor = 工站只移除自己生成的内容。请清除设备或移除其密钥后再次扫描；或将其报废。
 fault-NOT_FOUND = 曾写入此设备的内容已不在。
     .next = 放到一边，交给主管。
 fault-NOT_SAME_DEVICE = 标签和设备不相符：其中之一以前与别的一起扫描过。
     .next = 放到一边，交给主管。
+    .supervisor = 扫错了标签？让它继续，然后扫描正确的设备。主板或标签已永久更换？请确认此硬件从现在起就是该设备。
 fault-UNSUPPORTED = 设备不支持配置文件的要求。
     .next = 放到一边，交给主管。
 fault-HARDWARE_FAILURE = 设备报告自身损坏。
@@ -126,6 +128,8 @@ fault-IN_DOUBT = CA 可能签发了一张没有送到的证书。
     .next = 放到一边，交给主管。
 fault-CANCELLED = 主管已取消。
     .next = 再次扫描设备以重新开始。
+fault-SCRAPPED = 主管已将此设备报废。
+    .next = 不要发货：放入报废品。
 
 ## 涉及所有夹具。
 
@@ -234,6 +238,7 @@ page-board = 看板
 page-lots = 批次
 page-find = 查找
 page-station = 工站
+page-golden = 班前检查
 device = 设备
 state = 状态
 not-available = 工站没有应答：没有可显示的内容
@@ -262,6 +267,7 @@ downloads = 下载
 download-certificate = 证书
 download-chain = 证书和证书链
 download-records = 记录和证据
+download-proof = 给审计员的证明
 steps = 经过
 time = 时间
 step = 步骤
@@ -289,6 +295,27 @@ needs-client = 工站，面向 CA
 needs-issuer = 设备证书的签发者
 needs-root = 设备证书的根
 
+## 用标准样机做班前检查。
+
+golden-due = 需做班前检查
+golden-good = 已检查
+golden-bad = 检查未通过
+golden-scan = 扫描标准样机
+golden-check = 检查
+golden-unchecked = 本工站本班次尚未检查
+    .next = 在本班第一台设备之前，用标准样机检查。
+golden-checked = 本工站本班次已检查
+    .next = 回到看板继续扫描。
+golden-failed = 检查未通过：不要发货
+    .next = 重新放好标准样机再检查一次。如果再次失败，请叫管理员。
+golden-not-done = 未进行检查
+golden-when = { $time } UTC，用 { $device_serial }，在 { $fixture }
+golden-by = 由 { $operator }
+golden-how = 检查方法
+golden-step-1 = 把标准样机放入夹具。
+golden-step-2 = 点“自动”，或点它所在的夹具。
+golden-step-3 = 扫描它。它不占用任何批次的名额。
+
 ## 主管的决定。
 
 supervise = 主管
@@ -297,6 +324,9 @@ act-release = 让它继续
 act-cancel = 取消
 act-rework = 重新发证，密钥不变
 act-rework-key = 重新发证，换新密钥
+act-hardware = 此硬件从现在起就是该设备
+act-swap = 主板或标签已更换：将另一硬件认证为该设备
+act-scrap = 报废设备：吊销证书并释放其批次名额
 reason = 原因
 reason-repaired = 故障已修复
 reason-label = 标签错误或无法读取
@@ -304,6 +334,7 @@ reason-lot = 批次弄错了
 reason-damaged = 设备损坏
 reason-returned = 设备被退回
 reason-test = 这是测试
+reason-board = 主板已更换
 badge-first = 1. 扫描主管工牌
 pin-then = 2. 在键盘上输入 PIN
 pin = PIN
@@ -332,6 +363,24 @@ refused-ALREADY_SUPERSEDED = 未执行：已有更新的取代它
     .next = 查找该设备，打开最新的。
 refused-NEW_KEY_UNSUPPORTED = 未执行：此设备只存一个密钥
     .next = 用原密钥重新发证。
+refused-DEVICE_SCRAPPED = 未执行：此设备已报废
+    .next = 放入报废品。
+refused-NOT_HARDWARE = 未执行：它不是因硬件而被搁置
+    .next = 取消它，然后将另一硬件认证为该设备。
+refused-OTHER_STATION = 未执行：此设备的证书由另一工站签发
+    .next = 请在那个工站报废。
+refused-AUTHORITY_AWAY = 未执行：CA 不在线
+    .next = CA 恢复后再试。
+refused-AUTHORITY_REFUSES_STATION = 未执行：CA 不允许此工站执行
+    .next = 请叫管理员。
+refused-CHECKPOINT_DUE = 尚无证明：工站的下一个检查点会覆盖它
+    .next = 一分钟后再试。
+refused-NOT_ISSUED = 没有证明：尚无证书
+    .next = 设备完成后再试。
+refused-PROOF_TOO_LARGE = 证明太大，无法在此画面下载
+    .next = 请叫管理员。
+refused-LOG_UNREADABLE = 没有证明：无法读取工站日志
+    .next = 请叫管理员。
 
 ## 记录的每一步。
 

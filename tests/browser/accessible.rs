@@ -34,7 +34,7 @@ fn whole_day(fake: &Fake) {
     bad_day(fake);
     fake.script(|script| {
         let mut stands = issuance("SN-2026-000122", State::Quarantined);
-        stands.stopped_in = State::KeyGenerated.into();
+        stands.stopped_in = State::Requested.into();
         stands.certificate_serial = "4f1c8a".into();
         stands.key = "0x81010010".into();
         stands.claimed_by = "B-17".into();
@@ -64,11 +64,12 @@ fn whole_day(fake: &Fake) {
     });
 }
 
-const PAGES: [(&str, &str); 5] = [
+const PAGES: [(&str, &str); 6] = [
     ("board", "/"),
     ("lots", "/lots"),
     ("find", "/find?wanted=nothing"),
     ("story", "/issuances/SN-2026-000122"),
+    ("golden", "/golden"),
     ("station", "/station"),
 ];
 

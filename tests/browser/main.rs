@@ -6,6 +6,10 @@ mod busy;
 mod chromium;
 #[path = "../../station-ui/tests/page/fake.rs"]
 mod fake;
+mod hardware;
+mod keyboard;
+mod odd;
+mod quick;
 mod real;
 mod states;
 mod supervised;

@@ -14,10 +14,10 @@ use serde_json::json;
 
 use crate::chromium::{Chromium, SIZES, output};
 
-const PIN: &str = "271828";
+pub(crate) const PIN: &str = "271828";
 
 /// As the administrator makes it: the PIN goes to the command's standard input and nowhere else.
-fn supervisors(file: &Path) {
+pub(crate) fn supervisors(file: &Path) {
     let binary = std::env::current_exe().expect("this test");
     let binary = binary.ancestors().nth(2).expect("target/debug/deps").join("station-agent");
     let mut pin = Command::new(binary);
@@ -32,14 +32,15 @@ fn supervisors(file: &Path) {
 }
 
 /// Enters a badge by scan and a PIN by the pad, and confirms.
-async fn decide(chromium: &Chromium, badge: &str, pin: &str) {
+pub(crate) async fn decide(chromium: &Chromium, badge: &str, pin: &str) {
     chromium.scan(&format!("badge:{badge}")).await;
     chromium.until("#pad button:focus").await;
     for digit in pin.chars() {
         chromium.script(&format!("document.querySelector('#pad button[value=\"{digit}\"]').click()")).await;
     }
     chromium.until("#decide:enabled").await;
-    chromium.script("document.getElementById('decide').click()").await;
+    // What an earlier act came to is not this one's answer.
+    chromium.script("document.getElementById('notice')?.remove(); document.getElementById('decide').click()").await;
     chromium.until("#notice .notice").await;
 }
 

@@ -26,6 +26,7 @@ macro_rules! contract {
                 an_absent_key_is_none
                 a_generated_key_is_found_again
                 generating_twice_keeps_the_first_key
+                a_removed_key_makes_place
                 signatures_verify_for_each_algorithm
                 many_messages_are_signed_in_one_call
                 evidence_is_proof_for_its_key_alone

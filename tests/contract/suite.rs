@@ -36,6 +36,24 @@ pub(crate) fn generating_twice_keeps_the_first_key(bench: &mut Bench) {
     assert_eq!(bench.keystore.find_key(&bench.key(0)).unwrap().as_ref(), Some(&key));
 }
 
+/// The key that is named is removed, and another is not: the next generation has its place. What is gone already is well.
+pub(crate) fn a_removed_key_makes_place(bench: &mut Bench) {
+    let (first, second) = (bench.key(0), bench.key(1));
+    let key = bench.keystore.generate_key(&first, KeyAlgorithm::P256).unwrap();
+    let other = bench.keystore.generate_key(&second, KeyAlgorithm::P256).unwrap();
+    assert_eq!(kind(bench.keystore.remove_key(&first, &other)), FaultKind::LocationOccupied);
+    assert!(bench.keystore.sign(&first, &[vec![1]]).is_ok(), "it is still there");
+    for _ in 0..2 {
+        bench.keystore.remove_key(&first, &key).unwrap();
+        assert_eq!(bench.keystore.find_key(&first).unwrap(), None);
+    }
+    let next = bench.keystore.generate_key(&first, KeyAlgorithm::P256).unwrap();
+    assert_ne!(next, key);
+    let signed = bench.keystore.sign(&first, &[vec![1]]).unwrap();
+    assert!(next.verifies(&[1], &signed[0]), "a session knows nothing of the removed key");
+    assert_eq!(bench.keystore.find_key(&second).unwrap(), Some(other));
+}
+
 /// Each algorithm's signature verifies with the public key that the device gave, and with no other message.
 pub(crate) fn signatures_verify_for_each_algorithm(bench: &mut Bench) {
     for (number, algorithm) in bench.algorithms().iter().enumerate() {

@@ -22,7 +22,7 @@ async fn rework(line: &Line, issuance: &Issuance, who: &str, new_key: bool) -> R
         badge: "B-1".into(),
         fixture: issuance.fixture.clone(),
         new_key,
-        supervisor: None,
+        ..Default::default()
     };
     let mut client = line.client(who).unwrap();
     bounded("a rework", client.rework_issuance(request)).await.map(tonic::Response::into_inner)

@@ -71,7 +71,7 @@ pub(crate) fn supervisor(line: &Line) -> Client {
 }
 
 pub(crate) async fn release(client: &mut Client, issuance: &Issuance) -> Result<Issuance, Status> {
-    let request = ReleaseIssuanceRequest { name: issuance.name.clone(), badge: "B-1".into(), supervisor: None };
+    let request = ReleaseIssuanceRequest { name: issuance.name.clone(), badge: "B-1".into(), ..Default::default() };
     bounded("a release", client.release_issuance(request)).await.map(tonic::Response::into_inner)
 }
 

@@ -77,12 +77,31 @@ pub struct LotSignature {
 /// What is to become of a lot.
 #[derive(Debug)]
 pub(crate) enum LotWord {
-    Open { lot: LotName, profile: ProfileName, quantity: u32 },
+    Open {
+        lot: LotName,
+        profile: ProfileName,
+        quantity: u32,
+    },
     Authorise(Box<Authorisation>),
-    Close { lot: LotName },
-    Amend { lot: LotName, quantity: u32, reason: String },
-    Scrap { lot: LotName, device_serial: DeviceSerial, reason: String },
-    Report { lot: LotName, payload_sha256: [u8; 32] },
+    Close {
+        lot: LotName,
+    },
+    Amend {
+        lot: LotName,
+        quantity: u32,
+        reason: String,
+    },
+    Scrap {
+        lot: LotName,
+        device_serial: DeviceSerial,
+        reason: String,
+        /// The one station whose devices may be scrapped with this word; `None`: anybody's.
+        brought_by: Option<String>,
+    },
+    Report {
+        lot: LotName,
+        payload_sha256: [u8; 32],
+    },
 }
 
 /// A word on a lot, and whose it is.

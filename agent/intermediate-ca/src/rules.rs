@@ -20,8 +20,8 @@ const READERS: &[Role] = &[Supervisor, Mes, Auditor, Administrator, Station];
 const PLANNERS: &[Role] = &[Supervisor, Mes];
 /// Who may bring what the brand owner signed.
 const BEARERS: &[Role] = &[Supervisor, Mes, Station];
-/// Who may widen lots, open them again and scrap.
-const SUPERVISORS: &[Role] = &[Supervisor];
+/// Who may widen lots and open them again.
+pub(crate) const SUPERVISORS: &[Role] = &[Supervisor];
 /// Who may have a report signed. A station passes it on to whom its own rules let have it.
 const REPORTERS: &[Role] = &[Supervisor, Mes, Auditor, Administrator, Station];
 
@@ -35,7 +35,8 @@ pub const RULES: &[Rule] = &[
     rule(LOTS, "AuthoriseLot", BEARERS),
     rule(LOTS, "CloseLot", PLANNERS),
     rule(LOTS, "AmendLot", SUPERVISORS),
-    rule(LOTS, "ScrapDevice", SUPERVISORS),
+    // A station verifies a supervisor's badge and PIN itself.
+    Rule { service: LOTS, method: "ScrapDevice", roles: SUPERVISORS, with_pin: STATIONS },
     rule(LOTS, "GetLot", READERS),
     rule(LOTS, "ListLots", READERS),
     rule(LOTS, "ReportLot", REPORTERS),

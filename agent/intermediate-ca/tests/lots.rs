@@ -177,6 +177,19 @@ async fn each_role_does_its_own() {
     ] {
         assert_eq!(wrong.code(), Code::InvalidArgument, "{wrong}");
     }
+    // A station says whose badge and PIN it verified, and has a say in what it brought alone.
+    let mut station = CertificateAuthorityServiceClient::new(place.channel(&server, "station-1"));
+    let requests = vec![request(7, "WO-1"), request(8, "WO-NOWHERE")];
+    let results = station.issue_batch(IssueBatchRequest { requests }).await.unwrap().into_inner().results;
+    assert!(results.iter().all(|result| matches!(result.outcome, Some(Outcome::Issued(_)))), "{results:?}");
+    let by_badge = |serial: &str| ScrapDeviceRequest { badge: "S-1".to_owned(), ..scrap(serial) };
+    let other = client("station-2").scrap_device(by_badge("SN-7")).await.unwrap_err();
+    assert_eq!(status::reason(&other).as_deref(), Some("OTHER_STATION"));
+    let kept = client("station-1").scrap_device(by_badge("SN-7")).await.unwrap().into_inner();
+    assert_eq!((kept.quantity, kept.used), (2, 0));
+    let elsewhere = ScrapDeviceRequest { lot: "WO-NOWHERE".to_owned(), ..by_badge("SN-8") };
+    let lot = client("station-1").scrap_device(elsewhere).await.unwrap().into_inner();
+    assert_eq!((lot.quantity, lot.profile.as_str()), (0, "device-ca"), "a lot that this CA does not keep");
     let none = client("supervisor-1").scrap_device(scrap("SN-1")).await.unwrap_err();
     assert_eq!((none.code(), status::reason(&none).as_deref()), (Code::NotFound, Some("NO_PLACE")));
 }

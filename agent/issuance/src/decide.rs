@@ -13,12 +13,12 @@ use crate::{
     CertificateExpectation, CertificateLocation, DeviceIdentity, DeviceSerial, Disposition, Fault, FaultKind, Issuance,
     KeyLocation, Profile, PublicKey, Record, State, Timestamp, ValidatedCertificate,
     public_key::sha256,
-    record::{Stop, Verification},
+    record::{ReplacedKey, Stop, Verification},
     residency::{Activation, SealedCertificate, Standing, credential::Credential},
     state::{IssuedCertificate, ProvenKey},
     submission::Repeats,
 };
-pub use terms::{Action, Context, Decision, Input, Unexpected};
+pub use terms::{Action, Context, Decision, Input, Made, Unexpected};
 
 use checks::{
     check_algorithm, check_answer, check_attested, check_evidence, check_identity, check_request, verify_on_device,
@@ -102,8 +102,8 @@ impl Issuance {
                     Err(fault) => return Ok(self.stopped(&fault, 1)),
                 }
             }
-            (State::DeviceIdentified(_) | State::KeyGenerationStarted(_), Input::KeySought { found, ours }) => {
-                return Ok(self.key_sought(found, ours, context, now));
+            (State::DeviceIdentified(_) | State::KeyGenerationStarted(_), Input::KeySought { found, made }) => {
+                return Ok(self.key_sought(found, made, context, now));
             }
             (State::KeyGenerationStarted(intent), Input::KeyGenerated(public_key)) => {
                 match check_algorithm(&public_key, context.profile.key_algorithm) {
@@ -255,6 +255,10 @@ impl Issuance {
             }
             return Ok(vec![]);
         }
+        // A supervisor's word stands above what the journal knew.
+        if self.new_hardware {
+            return Ok(vec![Record::DeviceIdentified { fixture: context.fixture.clone(), identity }]);
+        }
         if let Some(other) = known_as.filter(|other| other != serial) {
             let act = format!("the device in {} is known as {other}, and {serial} was scanned", context.fixture);
             return Err(Fault::new(FaultKind::NotSameDevice, act));
@@ -266,7 +270,7 @@ impl Issuance {
         Ok(vec![Record::DeviceIdentified { fixture: context.fixture.clone(), identity }])
     }
 
-    fn key_sought(&self, found: Option<PublicKey>, ours: bool, context: Context<'_>, now: Timestamp) -> Decision {
+    fn key_sought(&self, found: Option<PublicKey>, made: Made, context: Context<'_>, now: Timestamp) -> Decision {
         let Some((location, algorithm)) = (match &self.state {
             State::KeyGenerationStarted(intent) => Some((intent.location.clone(), intent.algorithm)),
             _ => context
@@ -276,21 +280,47 @@ impl Issuance {
         }) else {
             return Decision { records: vec![], action: Action::Rest };
         };
-        let started = matches!(self.state, State::KeyGenerationStarted(_));
-        match found {
-            None if started => Decision { records: vec![], action: Action::GenerateKey(location, algorithm) },
-            None => Decision {
-                records: vec![Record::KeyGenerationStarted { location: location.clone(), algorithm }],
-                action: Action::GenerateKey(location, algorithm),
+        let intent = match &self.state {
+            State::KeyGenerationStarted(intent) => Some(intent),
+            _ => None,
+        };
+        let started = intent.is_some();
+        let replaced = intent.and_then(|intent| intent.replaces.as_ref()).map(|replaced| &replaced.public_key);
+        match (found, made) {
+            (None, _) if started => {
+                Decision { records: vec![], action: Action::GenerateKey(location, algorithm, None) }
+            }
+            (None, _) => Decision {
+                records: vec![Record::KeyGenerationStarted { location: location.clone(), algorithm, replaces: None }],
+                action: Action::GenerateKey(location, algorithm, None),
             },
-            // The place was empty when the intent was recorded, and the device is the same: this key is ours.
-            Some(public_key) if started || ours => match check_algorithm(&public_key, algorithm) {
-                Ok(()) => {
-                    self.after(vec![Record::KeyGenerated { location, public_key, reused: !started }], context, now)
+            // Not removed yet.
+            (Some(public_key), _) if replaced == Some(&public_key) => {
+                Decision { records: vec![], action: Action::GenerateKey(location, algorithm, Some(public_key)) }
+            }
+            // The place was empty when the intent was recorded, or made so, and the device is the same: this key is ours.
+            (Some(public_key), made) if started || made == Made::Here => {
+                match check_algorithm(&public_key, algorithm) {
+                    Ok(()) => {
+                        self.after(vec![Record::KeyGenerated { location, public_key, reused: !started }], context, now)
+                    }
+                    Err(fault) => self.stopped(&fault, 1),
                 }
-                Err(fault) => self.stopped(&fault, 1),
+            }
+            // One public key belongs to one device: a key of the device that this hardware was before serves no longer.
+            (Some(public_key), Made::For(issuance)) if self.new_hardware => Decision {
+                records: vec![Record::KeyGenerationStarted {
+                    location: location.clone(),
+                    algorithm,
+                    replaces: Some(ReplacedKey { public_key: public_key.clone(), issuance }),
+                }],
+                action: Action::GenerateKey(location, algorithm, Some(public_key)),
             },
-            Some(_) => {
+            (Some(_), Made::For(other)) => {
+                let act = format!("{location} already holds a key that this station made for the issuance {other}");
+                self.stopped(&Fault::new(FaultKind::LocationOccupied, act), 1)
+            }
+            (Some(_), _) => {
                 let act = format!("{location} already holds a key that this station did not make");
                 self.stopped(&Fault::new(FaultKind::LocationOccupied, act), 1)
             }

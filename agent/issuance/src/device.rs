@@ -259,4 +259,10 @@ pub trait Keystore: Send {
     /// write left of it. Where it does not stand nothing is changed: what stands there is for
     /// [`write_certificate`](Self::write_certificate) to judge.
     fn remove_certificate(&mut self, location: &CertificateLocation, certificate: &[u8]) -> Result<(), Fault>;
+
+    /// Removes exactly this key pair for good (TPM2_EvictControl; C_DestroyObject), so that another can be generated in its
+    /// place. Nothing there is well; another key there is [`FaultKind::LocationOccupied`], and stays.
+    fn remove_key(&mut self, location: &KeyLocation, _public_key: &PublicKey) -> Result<(), Fault> {
+        Err(Fault::new(FaultKind::Unsupported, format!("could not remove the key at {location}")))
+    }
 }

@@ -24,7 +24,7 @@ pub mod state;
 pub mod submission;
 
 pub use certificate::{CertificateExpectation, ValidatedCertificate};
-pub use decide::{Action, Context, Decision, Input};
+pub use decide::{Action, Context, Decision, Input, Made};
 pub use record::Record;
 pub use state::{Issuance, State};
 

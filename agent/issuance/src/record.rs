@@ -18,12 +18,14 @@ pub enum Record {
         /// Who.
         identity: DeviceIdentity,
     },
-    /// Intent: a key is about to be generated, where nothing was found.
+    /// Intent: a key is about to be generated, where nothing was found, or in the place of another device's key.
     KeyGenerationStarted {
         /// Where.
         location: KeyLocation,
         /// Of which algorithm.
         algorithm: KeyAlgorithm,
+        /// What is removed first.
+        replaces: Option<ReplacedKey>,
     },
     /// Outcome: the device holds its key.
     KeyGenerated {
@@ -124,9 +126,13 @@ pub enum Record {
         claimed_by: String,
         /// The client certificate that asked.
         authenticated_by: String,
+        /// Whether the hardware in the fixture is this device from now on.
+        new_hardware: bool,
     },
     /// A supervisor ended it. What the CA may still answer is recorded, and never written to a device.
     Cancelled {
+        /// Whether the device was scrapped with it: the only end that a completed issuance has.
+        scrapped: bool,
         /// Why, in the supervisor's words.
         reason: String,
         /// Who asked, as a pseudonym.
@@ -175,10 +181,21 @@ pub struct Requested {
     pub supersedes: Option<IssuanceId>,
     /// Why a supervisor had it reworked; empty when nobody did.
     pub reason: String,
+    /// Whether a supervisor said that other hardware is this device from now on.
+    pub new_hardware: bool,
     /// The first issuance of that row, or this one: the key is named after it, so that a later issuance finds it again.
     pub lineage: IssuanceId,
     /// What the auditor will ask of the place.
     pub provenance: Provenance,
+}
+
+/// A key that the journal knows as another device's, on hardware that is this device from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplacedKey {
+    /// Its public half: nothing else is removed.
+    pub public_key: PublicKey,
+    /// The issuance that it was made for.
+    pub issuance: IssuanceId,
 }
 
 /// Where, with which software and under which configuration an issuance was accepted.
@@ -228,6 +245,8 @@ pub struct DeviceChecked {
     pub claimed_by: String,
     /// The client certificate that asked.
     pub authenticated_by: String,
+    /// Whether it was the check with the golden device that starts a shift.
+    pub golden: bool,
 }
 
 /// Something that was asked of a device and does not hold.

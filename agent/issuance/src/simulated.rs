@@ -6,7 +6,8 @@ use time::{OffsetDateTime, macros::format_description};
 
 use crate::{
     Action, CertificateExpectation, CommonName, Context, DeviceIdentity, DeviceSerial, FixtureName, Input, Issuance,
-    IssuanceId, KeyAlgorithm, LotName, Profile, ProfileName, PublicKey, Purpose, Record, ResidencyEvidence, Timestamp,
+    IssuanceId, KeyAlgorithm, LotName, Made, Profile, ProfileName, PublicKey, Purpose, Record, ResidencyEvidence,
+    Timestamp,
     der::element as der,
     profile::{KeystoreKind, NameTemplate, Pkcs11Places, TpmPlaces},
     record::{Provenance, Requested},
@@ -271,6 +272,7 @@ pub(crate) fn requested() -> Issuance {
         authenticated_by: "mes".into(),
         supersedes: None,
         reason: String::new(),
+        new_hardware: false,
         lineage: IssuanceId::from_slice(&[7; 16]).unwrap(),
         provenance: Provenance::default(),
     };
@@ -356,8 +358,8 @@ impl World {
     /// Does what is asked, and says what came of it; `None` when there is nothing to do.
     pub(crate) fn act(&mut self, issuance: &Issuance, action: &Action) -> Option<Input> {
         Some(match action {
-            Action::FindKey(_) => Input::KeySought { found: self.key.as_ref().map(public_key), ours: false },
-            Action::GenerateKey(_, algorithm) => {
+            Action::FindKey(_) => Input::KeySought { found: self.key.as_ref().map(public_key), made: Made::Unknown },
+            Action::GenerateKey(_, algorithm, _) => {
                 assert!(self.key.is_none(), "a second key");
                 self.generated += 1;
                 Input::KeyGenerated(public_key(self.key.insert(generate(*algorithm))))

@@ -8,12 +8,13 @@
 //! Submitted, InDoubt → Quarantined(Refused)
 //! any of them but Completed → Failed ⇄ (Resumed: back to where it stopped), → Quarantined → (Released) Failed
 //! any of them but Completed → Cancelled
+//! any of them → Cancelled, scrapped
 //! ```
 
 use crate::{
     CertificateLocation, DeviceIdentity, Fault, FaultKind, FixtureName, IssuanceId, KeyAlgorithm, KeyLocation,
     PublicKey, Record, ResidencyEvidence, Timestamp,
-    record::{Requested, Stop, Verification},
+    record::{ReplacedKey, Requested, Stop, Verification},
     residency::{Activation, Known, SealedCertificate, Standing},
     submission::Submission,
 };
@@ -39,6 +40,12 @@ pub struct Issuance {
     pub residency: Option<Known>,
     /// Certificates that a CA made for it besides the one that counts, DER: to be revoked, never written.
     pub surplus: Vec<Vec<u8>>,
+    /// Whether a supervisor said that other hardware than the journal knows is this device from now on.
+    pub new_hardware: bool,
+    /// The issuance whose key made place for this one's, on hardware that was another device before.
+    pub replaces: Option<IssuanceId>,
+    /// Whether its device was scrapped.
+    pub scrapped: bool,
 }
 
 /// Where an issuance stands, with what is known there.
@@ -91,6 +98,8 @@ pub struct KeyIntent {
     pub location: KeyLocation,
     /// Of which algorithm.
     pub algorithm: KeyAlgorithm,
+    /// What is removed first.
+    pub replaces: Option<ReplacedKey>,
 }
 
 /// A key in its device.
@@ -284,6 +293,9 @@ impl Issuance {
             state: State::Requested,
             residency: None,
             surplus: Vec::new(),
+            new_hardware: request.new_hardware,
+            replaces: None,
+            scrapped: false,
         }
     }
 
@@ -309,6 +321,9 @@ impl Issuance {
             Record::Surplus { certificate, .. } if !self.surplus.contains(certificate) => {
                 self.surplus.push(certificate.clone());
             }
+            Record::Released { new_hardware, .. } => self.new_hardware |= new_hardware,
+            Record::KeyGenerationStarted { replaces: Some(replaced), .. } => self.replaces = Some(replaced.issuance),
+            Record::Cancelled { scrapped, .. } => self.scrapped |= scrapped,
             _ => {}
         }
         self.state = step(self.state, record);
@@ -349,6 +364,9 @@ fn step(state: State, record: &Record) -> State {
             Record::Issued { .. } | Record::Sealed(_) | Record::NotTaken { .. } | Record::InDoubt { .. },
         ) => State::Cancelled(Box::new(step(*inner, record)), reason),
         (cancelled @ State::Cancelled(..), _) => cancelled,
+        (done @ State::Completed(..), Record::Cancelled { reason, scrapped: true, .. }) => {
+            State::Cancelled(Box::new(done), reason.clone())
+        }
         (done @ State::Completed(..), _) => done,
         (State::Failed(inner, _) | State::Quarantined(inner, _), Record::Cancelled { reason, .. }) => {
             State::Cancelled(inner, reason.clone())
@@ -379,8 +397,13 @@ fn step(state: State, record: &Record) -> State {
         (state, Record::Quarantined(stop)) => State::Quarantined(Box::new(state), stop.clone()),
 
         (State::Requested, Record::DeviceIdentified { identity, .. }) => State::DeviceIdentified(identity.clone()),
-        (State::DeviceIdentified(identity), Record::KeyGenerationStarted { location, algorithm }) => {
-            State::KeyGenerationStarted(KeyIntent { identity, location: location.clone(), algorithm: *algorithm })
+        (State::DeviceIdentified(identity), Record::KeyGenerationStarted { location, algorithm, replaces }) => {
+            State::KeyGenerationStarted(KeyIntent {
+                identity,
+                location: location.clone(),
+                algorithm: *algorithm,
+                replaces: replaces.clone(),
+            })
         }
         (
             State::DeviceIdentified(identity) | State::KeyGenerationStarted(KeyIntent { identity, .. }),

@@ -41,7 +41,8 @@ mod tree;
 mod writer;
 
 pub use audit::{
-    CheckedProof, Finding, ProofError, ProofFile, ProvenRecord, Prover, Reader, Verification, VerifyOptions, verify,
+    CheckedProof, Finding, ProofError, ProofFile, ProvenRecord, Prover, Reader, Verification, VerifyOptions, prove,
+    verify,
 };
 pub use error::JournalError;
 pub use journal::{Appended, Journal, JournalOptions, Recovery};

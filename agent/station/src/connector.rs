@@ -108,6 +108,10 @@ pub trait LotAuthority: Send + Sync + 'static {
 
     /// Has it sign the report of a lot.
     async fn report(&self, lot: LotName) -> Result<Report, Status>;
+
+    /// Has a device's place given back and what it was issued there revoked; again is well. A device to which nothing was issued
+    /// has nothing to give back. The error is what the caller is told.
+    async fn scrap(&self, lot: &LotName, device: &DeviceSerial, reason: &str, badge: &str) -> Result<(), Status>;
 }
 
 /// A CA that takes batches.

@@ -7,7 +7,7 @@ use std::{path::Path, thread, time::Duration};
 
 use issuance::{
     Action, CertificateLocation, DeviceIdentity, DeviceSerial, Fault, FaultKind, Input, Issuance, IssuanceId,
-    KeyLocation, Keystore, PublicKey, State, ValidatedCertificate,
+    KeyLocation, Keystore, Made, PublicKey, State, ValidatedCertificate,
 };
 use service::crash;
 use tracing::{info, warn};
@@ -26,8 +26,8 @@ pub trait Records: Send + 'static {
         serial: &DeviceSerial,
         identity: &DeviceIdentity,
     ) -> Result<(Option<DeviceSerial>, Option<[u8; 32]>), Halted>;
-    /// Whether the journal says that this key, found there, was made for this device under this profile.
-    fn made_key(&self, issuance: &Issuance, location: &KeyLocation, public_key: &PublicKey) -> Result<bool, Halted>;
+    /// For whom the journal says that this key, found there, was made.
+    fn made_key(&self, issuance: &Issuance, location: &KeyLocation, public_key: &PublicKey) -> Result<Made, Halted>;
     /// The issuance's certificate, validated at this moment.
     fn validated_certificate(&self, id: IssuanceId) -> Result<Result<ValidatedCertificate, Fault>, Halted>;
     /// What the certificates were that this issuance supersedes, DER: on the device they make place for the new one.
@@ -161,14 +161,15 @@ impl<K: Keystore, R: Records> Driver<'_, K, R> {
         Ok(match action {
             Action::FindKey(location) => match self.keystore.find_key(location) {
                 Ok(Some(found)) => {
-                    let ours = self.records.made_key(&issuance, location, &found)?;
-                    Ok(Input::KeySought { found: Some(found), ours })
+                    let made = self.records.made_key(&issuance, location, &found)?;
+                    Ok(Input::KeySought { found: Some(found), made })
                 }
-                Ok(None) => Ok(Input::KeySought { found: None, ours: false }),
+                Ok(None) => Ok(Input::KeySought { found: None, made: Made::Unknown }),
                 Err(fault) => Err(fault),
             },
-            Action::GenerateKey(location, algorithm) => {
-                self.keystore.generate_key(location, *algorithm).map(Input::KeyGenerated)
+            Action::GenerateKey(location, algorithm, replaced) => {
+                let removed = replaced.as_ref().map_or(Ok(()), |key| self.keystore.remove_key(location, key));
+                removed.and_then(|()| self.keystore.generate_key(location, *algorithm)).map(Input::KeyGenerated)
             }
             Action::ProveResidency(location) => self.keystore.residency_evidence(location).map(Input::EvidenceGiven),
             Action::Attest { location, public_key, purpose } => {

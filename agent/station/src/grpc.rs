@@ -1,6 +1,7 @@
 //! `station.v1`: requests parsed at the door, roles checked, the ledger asked, answers once they are on the disk.
 
 use std::{
+    path::PathBuf,
     pin::Pin,
     sync::{Arc, Mutex},
     time::Duration,
@@ -8,8 +9,7 @@ use std::{
 
 use issuance::{CommonName, DeviceSerial, FixtureName, IssuanceId, LotName, ProfileName, certificate, rule::Ruling};
 use proto::station::v1::{self as wire, station_service_server::StationService};
-use secrecy::SecretString;
-use service::{crash, gate, restart, roles::Caller, status};
+use service::{crash, gate, restart, status};
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Code, Request, Response, Status};
 use tracing::info;
@@ -19,20 +19,21 @@ use crate::{
     connector::LotAuthority,
     fixtures::Fixtures,
     health::Health,
-    ledger::{self, Ledger, LedgerRefused, Listed},
-    seek,
-    supervisors::{NotVerified, Supervisors},
+    ledger::{Ledger, LedgerRefused, Listed},
+    supervisors::Supervisors,
     view, watch,
 };
 
 mod device;
 mod fields;
+mod proof;
 mod rules;
 mod start;
+mod supervised;
 
 pub use rules::RULES;
 
-use fields::{issuance_name, lot_name, next_page, page_size, page_token, short, stated};
+use fields::{issuance_name, lot_name, next_page, page_size, page_token, stated};
 
 /// A label on a million devices is the largest work order that anybody could mean.
 const QUANTITY_MOST: u32 = 10_000_000;
@@ -53,6 +54,7 @@ pub struct StationApi {
     supervisors: Arc<Supervisors>,
     lots: Arc<dyn LotAuthority>,
     health: Arc<Health>,
+    tlog: Arc<PathBuf>,
     starting: Arc<Mutex<()>>,
 }
 
@@ -66,8 +68,8 @@ impl StationApi {
         supervisors: Supervisors,
         lots: Arc<dyn LotAuthority>,
     ) -> Self {
-        let (supervisors, health) = (Arc::new(supervisors), Arc::default());
-        Self { ledger, fixtures, board, supervisors, lots, health, starting: Arc::default() }
+        let (supervisors, health, tlog) = (Arc::new(supervisors), Arc::default(), Arc::default());
+        Self { ledger, fixtures, board, supervisors, lots, health, tlog, starting: Arc::default() }
     }
 
     /// The same, and it tells what may stop the station later.
@@ -76,24 +78,10 @@ impl StationApi {
         Self { health: Arc::new(health), ..self }
     }
 
-    /// Who decides, as `claimed_by`, and the caller, when it is a supervisor: by the certificate, or at somebody else's screen
-    /// by badge and PIN.
-    async fn supervised(
-        &self,
-        caller: Caller,
-        badge: String,
-        supervisor: Option<wire::Supervisor>,
-    ) -> Result<(String, Caller), Status> {
-        short("badge", &badge)?;
-        let Some(wire::Supervisor { badge, pin }) = supervisor else {
-            caller.must_be(rules::SUPERVISORS)?;
-            return Ok((badge, caller));
-        };
-        let pin = SecretString::from(pin);
-        short("supervisor.badge", &badge)?;
-        self.supervisors.verify(&badge, pin).await.map_err(|refused| not_verified(&refused))?;
-        let name = format!("{} with the PIN of {badge}", caller.name);
-        Ok((badge, Caller { name, ..caller }))
+    /// The same, and it proves from the transparency log in this directory.
+    #[must_use]
+    pub fn with_log(self, tlog: PathBuf) -> Self {
+        Self { tlog: Arc::new(tlog), ..self }
     }
 
     fn accepting(&self) -> Result<(), Status> {
@@ -118,25 +106,6 @@ impl StationApi {
         let found = self.ledger.told(id).map_err(refused)?;
         let (issuance, index) = found.ok_or_else(|| unknown("issuance", &id.to_string()))?;
         Ok(view::issuance(&issuance, index))
-    }
-
-    /// A supervisor's word on an issuance: recorded, synced, told.
-    async fn rule(
-        &self,
-        name: &str,
-        ruling: Ruling,
-        badge: String,
-        caller: Caller,
-    ) -> Result<Response<wire::Issuance>, Status> {
-        self.accepting()?;
-        let id = issuance_name(name)?;
-        let appended =
-            self.ledger.rule(id, ruling, badge, caller.name, self.fixtures.at_work().len()).map_err(refused)?;
-        appended.synced().await.map_err(|error| refused(error.into()))?;
-        crash::point("station.ruling.synced");
-        // What was in doubt may be in the queue again.
-        self.ledger.ring();
-        Ok(Response::new(self.issuance(id)?))
     }
 }
 
@@ -172,9 +141,9 @@ impl StationService for StationApi {
         request: Request<wire::ReleaseIssuanceRequest>,
     ) -> Result<Response<wire::Issuance>, Status> {
         let caller = gate::caller(&request)?;
-        let wire::ReleaseIssuanceRequest { name, badge, supervisor } = request.into_inner();
+        let wire::ReleaseIssuanceRequest { name, badge, supervisor, new_hardware } = request.into_inner();
         let (badge, caller) = self.supervised(caller, badge, supervisor).await?;
-        self.rule(&name, Ruling::Release, badge, caller).await
+        self.rule(&name, Ruling::Release { new_hardware }, badge, caller).await.map(Response::new)
     }
 
     async fn cancel_issuance(
@@ -185,7 +154,7 @@ impl StationService for StationApi {
         let wire::CancelIssuanceRequest { name, reason, badge, supervisor } = request.into_inner();
         let (badge, caller) = self.supervised(caller, badge, supervisor).await?;
         stated(&reason)?;
-        self.rule(&name, Ruling::Cancel { reason }, badge, caller).await
+        self.rule(&name, Ruling::Cancel { reason }, badge, caller).await.map(Response::new)
     }
 
     async fn rework_issuance(
@@ -193,34 +162,15 @@ impl StationService for StationApi {
         request: Request<wire::ReworkIssuanceRequest>,
     ) -> Result<Response<wire::Issuance>, Status> {
         let caller = gate::caller(&request)?;
-        let wire::ReworkIssuanceRequest { name, reason, badge, fixture, new_key, supervisor } = request.into_inner();
-        let (badge, caller) = self.supervised(caller, badge, supervisor).await?;
-        self.accepting()?;
-        let of = issuance_name(&name)?;
-        stated(&reason)?;
-        let found = self.ledger.get(of).map_err(refused)?;
-        let (before, _) = found.ok_or_else(|| unknown("issuance", &of.to_string()))?;
-        let fixture = match fixture.as_str() {
-            // The device is looked for wherever it sits now: it was away meanwhile.
-            "" => seek::fixture(&self.fixtures, &self.ledger, &before.request.device_serial, None)
-                .await
-                .map_err(refused)?,
-            name => self.fixture(name)?,
-        };
-        let subject = ledger::Subject {
-            request_id: String::new(),
-            lot: before.request.lot.clone(),
-            device_serial: before.request.device_serial.clone(),
-            profile: Some(before.request.profile.clone()),
-        };
-        let why = ledger::Why { reason, new_key, keystore: fixture.kind };
-        let id = self.begin(fixture, subject, badge, &caller, |asked| {
-            self.ledger.rework(of, asked, &why, &self.board.provenance)
-        })?;
-        settled(&self.ledger)?;
-        let issuance = self.issuance(id)?;
-        crash::point("station.rework.synced");
-        Ok(Response::new(issuance))
+        self.rework(caller, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn scrap_device(
+        &self,
+        request: Request<wire::ScrapDeviceRequest>,
+    ) -> Result<Response<wire::Issuance>, Status> {
+        let caller = gate::caller(&request)?;
+        self.scrap(caller, request.into_inner()).await.map(Response::new)
     }
 
     async fn get_issuance(
@@ -379,6 +329,13 @@ impl StationService for StationApi {
         Ok(Response::new(wire::IssuanceStory { issuance: Some(issuance), steps: steps.collect() }))
     }
 
+    async fn get_issuance_proof(
+        &self,
+        request: Request<wire::GetIssuanceProofRequest>,
+    ) -> Result<Response<wire::IssuanceProof>, Status> {
+        self.proof(&request.into_inner().name).map(Response::new)
+    }
+
     async fn get_station(&self, _: Request<wire::GetStationRequest>) -> Result<Response<wire::Station>, Status> {
         Ok(Response::new(view::station(&self.ledger, &self.fixtures, &self.board)))
     }
@@ -403,18 +360,6 @@ fn refused(refused: LedgerRefused) -> Status {
         }
         LedgerRefused::Damaged(_) => status::refused(Code::Internal, "ROWS_DAMAGED", message),
         LedgerRefused::Journal(_) => status::refused(Code::Unavailable, "JOURNAL_FAILED", message),
-    }
-}
-
-/// A supervisor's word that was not taken.
-fn not_verified(refused: &NotVerified) -> Status {
-    let message = refused.to_string();
-    match refused {
-        NotVerified::Wrong => status::refused(Code::PermissionDenied, "SUPERVISOR_WRONG", message),
-        NotVerified::Locked => status::refused(Code::PermissionDenied, "SUPERVISOR_LOCKED", message),
-        NotVerified::Nobody => status::refused(Code::FailedPrecondition, "NO_SUPERVISORS", message),
-        NotVerified::Wait { after } => status::retry_later("SUPERVISOR_WAIT", message, *after),
-        NotVerified::Uncounted => status::refused(Code::Unavailable, "SUPERVISOR_UNCOUNTED", message),
     }
 }
 

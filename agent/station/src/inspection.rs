@@ -25,6 +25,8 @@ pub struct Asked {
     pub claimed_by: String,
     /// The client certificate that asked.
     pub authenticated_by: String,
+    /// Whether it is the golden device, whose check starts a shift.
+    pub golden: bool,
 }
 
 /// What was found.
@@ -82,26 +84,35 @@ pub fn inspect(keystore: &mut impl Keystore, ledger: &Ledger, asked: &Asked) -> 
             None => profiles.push(vec![issuance]),
         }
     }
+    let mut records = Vec::new();
     for row in &profiles {
         let (completed, outcome) = inspection::completed(row);
         let mut checks = vec![Check::new(Question::Issuance, outcome)];
         if let Some(completed) = completed {
-            checks.extend(inspect_one(keystore, ledger, asked, completed, checks[0].refuted())?);
+            let (record, answers) = inspect_one(keystore, ledger, asked, completed, checks[0].refuted())?;
+            records.push((completed.id, record));
+            checks.extend(answers);
         }
         let whose = completed.or(row.first()).map(|issuance| issuance.id);
         found.checks.extend(checks.into_iter().map(|check| (whose, check)));
     }
+    let verified = found.is_verified();
+    for (id, mut record) in records {
+        // A golden device is one device: what holds of a part of it says nothing of the station.
+        record.golden = asked.golden && record.refuted.is_empty() == verified;
+        ledger.checked(id, Record::DeviceChecked(Box::new(record)))?.wait()?;
+    }
     Ok(found)
 }
 
-/// One completed issuance; `superseded` is what was wrong with it before its device was asked.
+/// One completed issuance, and what is to be recorded of it; `superseded` is what was wrong with it before its device was asked.
 fn inspect_one(
     keystore: &mut impl Keystore,
     ledger: &Ledger,
     asked: &Asked,
     issuance: &Issuance,
     superseded: Option<issuance::record::Refuted>,
-) -> Result<Vec<Check>, LedgerRefused> {
+) -> Result<(DeviceChecked, Vec<Check>), LedgerRefused> {
     let (shown, checks) = match look(keystore, issuance) {
         Ok(shown) => {
             let checks = ledger.inspect(issuance, &shown, &asked.fixture, asked.keystore)?;
@@ -120,9 +131,9 @@ fn inspect_one(
         signature: signature.unwrap_or_default(),
         claimed_by: asked.claimed_by.clone(),
         authenticated_by: asked.authenticated_by.clone(),
+        golden: false,
     };
-    ledger.checked(issuance.id, Record::DeviceChecked(Box::new(checked)))?.wait()?;
-    Ok(checks)
+    Ok((checked, checks))
 }
 
 /// Reads what stands at the issuance's places, and has its key sign. What fails names the question it would answer.

@@ -7,8 +7,8 @@ use std::{
 };
 
 use issuance::{
-    Action, DeviceIdentity, DeviceSerial, FixtureName, Input, Issuance, IssuanceId, KeyLocation, LotName, PublicKey,
-    Record, State, Timestamp, submission::Terms,
+    Action, DeviceIdentity, DeviceSerial, FixtureName, Input, Issuance, IssuanceId, KeyLocation, LotName, Made,
+    PublicKey, Record, State, Timestamp, submission::Terms,
 };
 use journal::{Appended, Journal, JournalError, Projections};
 use service::{
@@ -323,17 +323,18 @@ impl Ledger {
         Ok((known_as, fingerprint.and_then(|bytes| bytes.try_into().ok())))
     }
 
-    /// Whether the journal says that this key, found at this place of the issuance's device, was made for it under its profile.
+    /// For whom the journal says that this key, found at this place of the issuance's device, was made.
     pub fn made_key(
         &self,
         issuance: &Issuance,
         location: &KeyLocation,
         public_key: &PublicKey,
-    ) -> Result<bool, LedgerRefused> {
+    ) -> Result<Made, LedgerRefused> {
         let mut memory = self.lock();
         if let Some(id) = self.rows.get(rows::KEYS, &public_key.sha256())? {
-            let (made, asked) = (self.load(&mut memory, &id)?.request, &issuance.request);
-            return Ok((&made.device_serial, &made.profile) == (&asked.device_serial, &asked.profile));
+            let (made, asked) = (self.load(&mut memory, &id)?, &issuance.request);
+            let here = (&made.request.device_serial, &made.request.profile) == (&asked.device_serial, &asked.profile);
+            return Ok(if here { Made::Here } else { Made::For(made.id) });
         }
         // An intent without its outcome, because a supervisor came in between: the place was empty before it.
         let mut before = issuance.request.supersedes;
@@ -341,11 +342,11 @@ impl Ledger {
             let superseded = self.issuance(&mut memory, id)?;
             if let State::KeyGenerationStarted(intent) = superseded.state.underlying() {
                 let same_device = issuance.state.identity().is_some_and(|now| now.is_same_device(&intent.identity));
-                return Ok(same_device && intent.location == *location);
+                return Ok(if same_device && intent.location == *location { Made::Here } else { Made::Unknown });
             }
             before = superseded.request.supersedes;
         }
-        Ok(false)
+        Ok(Made::Unknown)
     }
 
     /// Says that a submission is on the disk: the queue may send it.

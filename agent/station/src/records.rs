@@ -8,7 +8,7 @@ use intermediate_ca::residency;
 use issuance::{
     CertificateLocation, CommonName, DeviceIdentity, DeviceSerial, FixtureName, IssuanceId, KeyAlgorithm, KeyLocation,
     LotName, ProfileName, PublicKey, Record, Timestamp,
-    record::{Provenance, Requested, Stop, Verification},
+    record::{Provenance, ReplacedKey, Requested, Stop, Verification},
 };
 use prost::Message as _;
 use proto::journal::v1::{
@@ -146,10 +146,14 @@ fn event(record: &Record) -> Event {
             fixture: fixture.to_string(),
             identity: Some(identity_to_wire(identity)),
         }),
-        Record::KeyGenerationStarted { location, algorithm } => {
+        Record::KeyGenerationStarted { location, algorithm, replaces } => {
             Event::KeyGenerationStarted(wire::KeyGenerationStarted {
                 location: Some(key_place(location)),
                 algorithm: algorithm.to_string(),
+                replaces: replaces.as_ref().map(|replaced| wire::ReplacedKey {
+                    public_key: replaced.public_key.spki().to_vec(),
+                    issuance: replaced.issuance.as_bytes().to_vec(),
+                }),
             })
         }
         Record::KeyGenerated { location, public_key, reused } => Event::KeyGenerated(wire::KeyGenerated {
@@ -206,11 +210,13 @@ fn event(record: &Record) -> Event {
             let Stop { reason, message, next_action } = stop.clone();
             Event::Quarantined(wire::Quarantined { reason, message, next_action })
         }
-        Record::Released { claimed_by, authenticated_by } => Event::Released(wire::Released {
+        Record::Released { claimed_by, authenticated_by, new_hardware } => Event::Released(wire::Released {
             claimed_by: claimed_by.clone(),
             authenticated_by: authenticated_by.clone(),
+            new_hardware: *new_hardware,
         }),
-        Record::Cancelled { reason, claimed_by, authenticated_by } => Event::Cancelled(wire::Cancelled {
+        Record::Cancelled { scrapped, reason, claimed_by, authenticated_by } => Event::Cancelled(wire::Cancelled {
+            scrapped: *scrapped,
             reason: reason.clone(),
             claimed_by: claimed_by.clone(),
             authenticated_by: authenticated_by.clone(),
@@ -238,6 +244,7 @@ fn record(event: Event) -> Result<Record, EntryError> {
         Event::KeyGenerationStarted(started) => Record::KeyGenerationStarted {
             location: key_location(started.location)?,
             algorithm: KeyAlgorithm::parse(&started.algorithm).ok_or(EntryError::Field("algorithm"))?,
+            replaces: started.replaces.map(replaced_from_wire).transpose()?,
         },
         Event::KeyGenerated(generated) => Record::KeyGenerated {
             location: key_location(generated.location)?,
@@ -276,10 +283,11 @@ fn record(event: Event) -> Result<Record, EntryError> {
         Event::Quarantined(wire::Quarantined { reason, message, next_action }) => {
             Record::Quarantined(Stop { reason, message, next_action })
         }
-        Event::Released(released) => {
-            Record::Released { claimed_by: released.claimed_by, authenticated_by: released.authenticated_by }
+        Event::Released(wire::Released { claimed_by, authenticated_by, new_hardware }) => {
+            Record::Released { claimed_by, authenticated_by, new_hardware }
         }
         Event::Cancelled(cancelled) => Record::Cancelled {
+            scrapped: cancelled.scrapped,
             reason: cancelled.reason,
             claimed_by: cancelled.claimed_by,
             authenticated_by: cancelled.authenticated_by,
@@ -291,6 +299,13 @@ fn record(event: Event) -> Result<Record, EntryError> {
             claimed_by: resumed.claimed_by,
             authenticated_by: resumed.authenticated_by,
         },
+    })
+}
+
+fn replaced_from_wire(replaced: wire::ReplacedKey) -> Result<ReplacedKey, EntryError> {
+    Ok(ReplacedKey {
+        public_key: PublicKey::from_der(&replaced.public_key).map_err(|_| EntryError::Field("public_key"))?,
+        issuance: issuance(&replaced.issuance)?,
     })
 }
 
@@ -315,6 +330,7 @@ fn requested_to_wire(requested: &Requested) -> wire::Requested {
         supersedes: requested.supersedes.map(|id| id.as_bytes().to_vec()).unwrap_or_default(),
         lineage: requested.lineage.as_bytes().to_vec(),
         reason: requested.reason.clone(),
+        new_hardware: requested.new_hardware,
     }
 }
 
@@ -329,6 +345,7 @@ fn requested_from_wire(wire: wire::Requested) -> Result<Requested, EntryError> {
         lineage: IssuanceId::from_slice(&wire.lineage).ok_or(EntryError::Field("lineage"))?,
         request_id: wire.request_id,
         reason: wire.reason,
+        new_hardware: wire.new_hardware,
         claimed_by: wire.claimed_by,
         authenticated_by: wire.authenticated_by,
         provenance: Provenance {
@@ -428,6 +445,7 @@ mod tests {
         record::{DeviceChecked, Refuted},
         residency::Standing,
     };
+    use rcgen::{KeyPair, PublicKeyData as _};
 
     fn attested() -> ResidencyEvidence {
         let endorsement =
@@ -480,6 +498,7 @@ mod tests {
                 authenticated_by: "mes-1".into(),
                 supersedes: Some(id),
                 reason: "scratched".into(),
+                new_hardware: true,
                 lineage: id,
                 provenance: Provenance { site: "s".into(), profile_sha256: [7; 32], ..Provenance::default() },
             })),
@@ -495,6 +514,15 @@ mod tests {
             Record::KeyGenerationStarted {
                 location: KeyLocation::TpmHandle(0x8100_0010),
                 algorithm: KeyAlgorithm::P384,
+                replaces: None,
+            },
+            Record::KeyGenerationStarted {
+                location: KeyLocation::TpmHandle(0x8100_0010),
+                algorithm: KeyAlgorithm::P256,
+                replaces: Some(ReplacedKey {
+                    public_key: PublicKey::from_der(&KeyPair::generate().unwrap().subject_public_key_info()).unwrap(),
+                    issuance: id,
+                }),
             },
             Record::ResidencyProven { evidence: attested(), standing: Standing::Certified },
             Record::ResidencyProven {
@@ -527,8 +555,13 @@ mod tests {
             Record::Completed,
             Record::Failed(stop.clone()),
             Record::Quarantined(stop),
-            Record::Released { claimed_by: "badge".into(), authenticated_by: "supervisor-1".into() },
+            Record::Released {
+                claimed_by: "badge".into(),
+                authenticated_by: "supervisor-1".into(),
+                new_hardware: true,
+            },
             Record::Cancelled {
+                scrapped: true,
                 reason: "scrapped".into(),
                 claimed_by: "badge".into(),
                 authenticated_by: "supervisor-1".into(),
@@ -542,6 +575,7 @@ mod tests {
                 signature: vec![2],
                 claimed_by: "badge".into(),
                 authenticated_by: "auditor-1".into(),
+                golden: true,
             })),
             Record::Resumed { fixture, claimed_by: "badge".into(), authenticated_by: "mes-1".into() },
         ] {

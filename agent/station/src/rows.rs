@@ -1,7 +1,9 @@
 //! What the station keeps of its records to find things by: names, keys, hardware, lots, the queue. All of it can be
 //! rebuilt from the journal.
 
-use issuance::{DeviceSerial, IssuanceId, LotName, ProfileName, Record, Timestamp, certificate, record::Requested};
+use issuance::{
+    DeviceSerial, FixtureName, IssuanceId, LotName, ProfileName, Record, Timestamp, certificate, record::Requested,
+};
 use journal::{Projection, Rows};
 use serde::{Deserialize, Serialize};
 
@@ -25,8 +27,10 @@ pub const NAMES: &str = "names";
 pub const SUBJECTS: &str = "subjects";
 /// Journal index of the completion → issuance id, while the CA is not told that the certificate is verified.
 pub const CONFIRMATIONS: &str = "confirmations";
-/// Lot, 0, device serial → nothing, or one octet once it was completed: the device has its place in the lot.
+/// Lot, 0, device serial → nothing, or one octet: the device has its place in the lot ([`Place`]).
 pub const PLACES: &str = "places";
+/// Nothing → [`GoldenRow`]: the last check with the golden device.
+pub const GOLDEN: &str = "golden";
 /// The caller's request id → issuance id.
 pub const REQUESTS: &str = "requests";
 /// A certificate serial's octets → issuance id.
@@ -66,6 +70,54 @@ pub struct IssuanceRow {
     pub confirmation: Option<u64>,
     /// Its records, ascending.
     pub indexes: Vec<u64>,
+}
+
+/// What became of a device's place in its lot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Started.
+    Taken,
+    /// Counted as completed.
+    Completed,
+    /// Given back: the device was scrapped, and gets none in this lot again.
+    Scrapped,
+}
+
+impl Place {
+    fn value(self) -> Vec<u8> {
+        match self {
+            Self::Taken => vec![],
+            Self::Completed => vec![1],
+            Self::Scrapped => vec![2],
+        }
+    }
+
+    /// From its row.
+    #[must_use]
+    pub fn of(value: &[u8]) -> Self {
+        match value {
+            [] => Self::Taken,
+            [2] => Self::Scrapped,
+            _ => Self::Completed,
+        }
+    }
+}
+
+/// The last check with the golden device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GoldenRow {
+    /// When, UTC milliseconds.
+    pub at_ms: i64,
+    /// Which device.
+    pub device_serial: DeviceSerial,
+    /// Where.
+    pub fixture: FixtureName,
+    /// Whether all of it held.
+    pub verified: bool,
+    /// Who asked, as a pseudonym.
+    pub claimed_by: String,
+    /// The client certificate that asked.
+    pub authenticated_by: String,
 }
 
 /// A lot and its counts.
@@ -146,7 +198,7 @@ pub fn decode<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Result<T, String> {
 }
 
 impl Projection for StationRows {
-    const VERSION: u32 = 8;
+    const VERSION: u32 = 9;
     // What waits was changed long ago: a hundred thousand of them are to cost no memory.
     const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 
@@ -230,8 +282,8 @@ fn issuance(rows: &mut Rows<'_>, index: u64, at: Timestamp, id: IssuanceId, reco
         Record::Completed => {
             // Rework completes a device that the lot has counted.
             let place = key(&[row.lot.as_str(), row.device_serial.as_str()]);
-            if rows.get(PLACES, &place).is_none_or(|counted| counted.is_empty()) {
-                rows.put(PLACES, &place, vec![1]);
+            if rows.get(PLACES, &place).is_none_or(|place| Place::of(&place) == Place::Taken) {
+                rows.put(PLACES, &place, Place::Completed.value());
                 change_lot(rows, &row.lot, index, |lot| lot.completed += 1)?;
             }
             if row.tells {
@@ -244,8 +296,22 @@ fn issuance(rows: &mut Rows<'_>, index: u64, at: Timestamp, id: IssuanceId, reco
                 rows.delete(CONFIRMATIONS, &completion.to_be_bytes());
             }
         }
-        Record::Cancelled { .. } => {
+        Record::DeviceChecked(checked) if checked.golden => {
+            let golden = GoldenRow {
+                at_ms: at.0,
+                device_serial: row.device_serial.clone(),
+                fixture: checked.fixture.clone(),
+                verified: checked.refuted.is_empty(),
+                claimed_by: checked.claimed_by.clone(),
+                authenticated_by: checked.authenticated_by.clone(),
+            };
+            rows.put(GOLDEN, &[], encode(&golden)?);
+        }
+        Record::Cancelled { scrapped, .. } => {
             leave_queue(rows, &mut row);
+            if *scrapped {
+                scrap(rows, index, &mut row)?;
+            }
             // The same request starts anew; its name stays with the device.
             rows.delete(SUBJECTS, &key(&[row.lot.as_str(), row.device_serial.as_str(), row.profile.as_str()]));
         }
@@ -267,6 +333,24 @@ fn issuance(rows: &mut Rows<'_>, index: u64, at: Timestamp, id: IssuanceId, reco
     }
     rows.put(ISSUANCES, id.as_bytes(), encode(&row)?);
     Ok(())
+}
+
+/// The device's place is free for another, and the CA has nothing more to be told of it.
+fn scrap(rows: &mut Rows<'_>, index: u64, row: &mut IssuanceRow) -> Result<(), String> {
+    if let Some(completion) = row.confirmation.take() {
+        rows.delete(CONFIRMATIONS, &completion.to_be_bytes());
+    }
+    let place = key(&[row.lot.as_str(), row.device_serial.as_str()]);
+    let before = rows.get(PLACES, &place).map_or(Place::Taken, |place| Place::of(&place));
+    rows.put(PLACES, &place, Place::Scrapped.value());
+    change_lot(rows, &row.lot, index, |lot| {
+        if before != Place::Scrapped {
+            lot.started = lot.started.saturating_sub(1);
+        }
+        if before == Place::Completed {
+            lot.completed = lot.completed.saturating_sub(1);
+        }
+    })
 }
 
 fn requested_before(rows: &Rows<'_>, id: IssuanceId) -> Result<IssuanceRow, String> {
@@ -298,7 +382,7 @@ fn requested(rows: &mut Rows<'_>, index: u64, id: IssuanceId, request: &Requeste
     // A device that is started anew in its lot has its place there already.
     let place = key(&[lot, serial]);
     if rows.get(PLACES, &place).is_none() {
-        rows.put(PLACES, &place, vec![]);
+        rows.put(PLACES, &place, Place::Taken.value());
         change_lot(rows, &request.lot, index, |row| row.started += 1)?;
     }
     Ok(IssuanceRow {

@@ -24,17 +24,26 @@ enum Seen<'a> {
     Unclear(&'a Fixture, Fault),
 }
 
-/// The fixture for a device. `before` is the issuance that the same request started, if any.
+/// What is looked for.
+#[derive(Debug, Clone, Copy)]
+pub enum Wanted<'a> {
+    /// The device, or the only new one; with the issuance that the same request started, if any.
+    Device(Option<&'a Issuance>),
+    /// Hardware that the journal does not know: the device's new board.
+    NewHardware,
+}
+
+/// The fixture for a device.
 pub async fn fixture<'a>(
     fixtures: &'a Fixtures,
     ledger: &Ledger,
     serial: &DeviceSerial,
-    before: Option<&Issuance>,
+    wanted: Wanted<'_>,
 ) -> Result<&'a Fixture, LedgerRefused> {
     if let [only] = fixtures.all() {
         return Ok(only);
     }
-    if let Some(before) = before
+    if let Wanted::Device(Some(before)) = wanted
         && (fixtures.at_work().contains(&before.id)
             || matches!(before.state, State::Completed(..) | State::Quarantined(..) | State::Cancelled(..)))
         && let Some(fixture) = fixtures.get(&before.fixture)
@@ -52,7 +61,7 @@ pub async fn fixture<'a>(
     for (fixture, answer) in looks {
         let seen = match tokio::time::timeout_at(until, answer).await {
             Ok(Ok(Ok(identity))) => match ledger.known_device(serial, &identity)?.0 {
-                Some(known) if known == *serial => Seen::Same(fixture),
+                Some(known) if known == *serial && matches!(wanted, Wanted::Device(_)) => Seen::Same(fixture),
                 Some(_) => Seen::Other,
                 None => Seen::New(fixture),
             },

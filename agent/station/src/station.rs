@@ -12,7 +12,7 @@ use std::{
 
 use issuance::{
     Action, DeviceIdentity, DeviceSerial, Fault, FixtureName, Input, Issuance, IssuanceId, KeyLocation, Keystore as _,
-    PublicKey, ValidatedCertificate, profile::KeystoreKind, record::Provenance, submission::Repeats,
+    Made, PublicKey, ValidatedCertificate, profile::KeystoreKind, record::Provenance, submission::Repeats,
 };
 use journal::{Appended, Journal, JournalError, LogError, Projections, TransparencyLog};
 use keystore::worker::{Deadlines, Worker, WorkerSettings};
@@ -174,7 +174,8 @@ pub async fn run(
     let supervisors = Supervisors::new(configuration.supervisors.clone(), &configuration.journal)
         .map_err(|source| StationError::Start { what: "the count of supervisors' tries", source })?;
     let api = StationApi::new(Arc::clone(&ledger), Arc::clone(&fixtures), Arc::clone(&board), supervisors, lots)
-        .with_health(Health::of(&configuration));
+        .with_health(Health::of(&configuration))
+        .with_log(configuration.checkpoints.directory.clone());
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
@@ -451,7 +452,7 @@ impl Records for FixtureRecords {
         self.ledger.known_device(serial, identity).map_err(|refused| halt(&self.board, &refused))
     }
 
-    fn made_key(&self, issuance: &Issuance, location: &KeyLocation, public_key: &PublicKey) -> Result<bool, Halted> {
+    fn made_key(&self, issuance: &Issuance, location: &KeyLocation, public_key: &PublicKey) -> Result<Made, Halted> {
         self.ledger.made_key(issuance, location, public_key).map_err(|refused| halt(&self.board, &refused))
     }
 

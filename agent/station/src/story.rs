@@ -3,7 +3,7 @@
 use issuance::{
     DeviceIdentity, Record, ResidencyEvidence, certificate,
     public_key::hex,
-    record::{DeviceChecked, Refuted, Requested, Stop},
+    record::{DeviceChecked, Refuted, ReplacedKey, Requested, Stop},
     residency::Standing,
 };
 use journal::commands::{Head, Wanted, Words};
@@ -85,8 +85,15 @@ fn sentence(record: &Record) -> String {
     match record {
         Record::Requested(request) => requested(request),
         Record::DeviceIdentified { fixture, identity } => format!("The device in {fixture} is {}.", device(identity)),
-        Record::KeyGenerationStarted { location, algorithm } => {
+        Record::KeyGenerationStarted { location, algorithm, replaces: None } => {
             format!("A key {algorithm} was about to be generated at {location}.")
+        }
+        Record::KeyGenerationStarted { location, algorithm, replaces: Some(ReplacedKey { public_key, issuance }) } => {
+            format!(
+                "The key at {location} that was made for the issuance {issuance}, when this hardware was another device \
+                 (SHA-256 of its public half {}), was about to be removed, and a key {algorithm} generated in its place.",
+                hex(&public_key.sha256())
+            )
         }
         Record::KeyGenerated { location, public_key, reused } => {
             let made = if *reused { "The key made for it before was found" } else { "The device generated its key" };
@@ -131,11 +138,22 @@ fn sentence(record: &Record) -> String {
         Record::DeviceChecked(checked) => self::checked(checked),
         Record::Failed(stop) => stopped("It stopped", stop),
         Record::Quarantined(stop) => stopped("It was set aside", stop),
-        Record::Released { claimed_by, authenticated_by } => {
-            format!("{} let it go on.", person(claimed_by, authenticated_by))
+        Record::Released { claimed_by, authenticated_by, new_hardware } => {
+            let by = person(claimed_by, authenticated_by);
+            match new_hardware {
+                false => format!("{by} let it go on."),
+                true => format!("{by} let it go on: the hardware in the fixture is this device from now on."),
+            }
         }
-        Record::Cancelled { reason, claimed_by, authenticated_by } => {
-            format!("{} ended it: {reason}", person(claimed_by, authenticated_by))
+        Record::Cancelled { scrapped, reason, claimed_by, authenticated_by } => {
+            let by = person(claimed_by, authenticated_by);
+            match scrapped {
+                false => format!("{by} ended it: {reason}"),
+                true => format!(
+                    "{by} scrapped the device: {reason}. The CA has revoked what it issued to it in this lot, and its place \
+                     is free."
+                ),
+            }
         }
         Record::Resumed { fixture, claimed_by, authenticated_by } => {
             format!("The device was met again in {fixture}, scanned by {}.", person(claimed_by, authenticated_by))
@@ -145,7 +163,8 @@ fn sentence(record: &Record) -> String {
 
 fn checked(checked: &DeviceChecked) -> String {
     let by = person(&checked.claimed_by, &checked.authenticated_by);
-    let words = format!("{by} had the device in {} verified", checked.fixture);
+    let as_what = if checked.golden { "golden device" } else { "device" };
+    let words = format!("{by} had the {as_what} in {} verified", checked.fixture);
     if checked.refuted.is_empty() {
         return format!(
             "{words}: it holds its certificate and key, and its key signed the nonce {} ({}).",
@@ -175,6 +194,9 @@ fn requested(request: &Requested) -> String {
     words.push_str(&format!(", software {}", provenance.software_version));
     if let Some(superseded) = &request.supersedes {
         words.push_str(&format!("; it stands in for {superseded}"));
+    }
+    if request.new_hardware {
+        words.push_str(", and other hardware is this device from now on");
     }
     words + "."
 }

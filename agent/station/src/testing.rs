@@ -4,7 +4,7 @@ use std::path::Path;
 
 use issuance::{
     Action, CertificateLocation, DeviceIdentity, DeviceSerial, Fault, FaultKind, FixtureName, Input, Issuance,
-    IssuanceId, KeyAlgorithm, KeyLocation, Keystore, LotName, Profile, ProfileName, PublicKey, Purpose,
+    IssuanceId, KeyAlgorithm, KeyLocation, Keystore, LotName, Made, Profile, ProfileName, PublicKey, Purpose,
     ResidencyEvidence, ValidatedCertificate,
     profile::{KeystoreKind, NameTemplate, Pkcs11Places},
     record::Provenance,
@@ -195,8 +195,10 @@ impl Desk {
                 return;
             }
             let input = match &action {
-                Action::FindKey(place) => Input::KeySought { found: device.find_key(place).unwrap(), ours: false },
-                Action::GenerateKey(place, algorithm) => {
+                Action::FindKey(place) => {
+                    Input::KeySought { found: device.find_key(place).unwrap(), made: Made::Unknown }
+                }
+                Action::GenerateKey(place, algorithm, _) => {
                     Input::KeyGenerated(device.generate_key(place, *algorithm).unwrap())
                 }
                 Action::ProveResidency(place) => Input::EvidenceGiven(device.residency_evidence(place).unwrap()),
@@ -373,5 +375,10 @@ impl Keystore for Device {
 
     fn remove_certificate(&mut self, _: &CertificateLocation, superseded: &[u8]) -> Result<(), Fault> {
         act!(self, "remove_certificate", self.certificate.take_if(|there| there == superseded).map_or((), drop))
+    }
+
+    fn remove_key(&mut self, _: &KeyLocation, public_key: &PublicKey) -> Result<(), Fault> {
+        assert_eq!(self.public_key().as_ref(), Some(public_key), "only the key that was named");
+        act!(self, "remove_key", self.key = None)
     }
 }

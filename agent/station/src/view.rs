@@ -10,7 +10,7 @@ use crate::{
     board::Board,
     fixtures::Fixtures,
     ledger::{Change, Changed, Ledger},
-    rows::LotRow,
+    rows::{GoldenRow, LotRow},
     story::Story,
     watch,
 };
@@ -35,8 +35,8 @@ pub fn issuance(issuance: &Issuance, index: u64) -> wire::Issuance {
         common_name: issuance.request.common_name.to_string(),
         state: state_now.into(),
         stopped_in: stopped_in.into(),
-        failure: failure(state),
-        next_action: next_action(state).to_owned(),
+        failure: failure(issuance),
+        next_action: next_action(issuance).to_owned(),
         create_time: Some(timestamp(issuance.created)),
         update_time: Some(timestamp(issuance.updated)),
         sequence: index + 1,
@@ -67,8 +67,12 @@ fn surplus(der: &[u8]) -> wire::SurplusCertificate {
     wire::SurplusCertificate { certificate_serial, certificate: der.to_vec() }
 }
 
-fn failure(state: &State) -> Option<wire::Failure> {
-    match state {
+fn failure(issuance: &Issuance) -> Option<wire::Failure> {
+    match &issuance.state {
+        State::Cancelled(_, reason) if issuance.scrapped => {
+            let message = format!("a supervisor scrapped the device: {reason}");
+            Some(wire::Failure { reason: "SCRAPPED".to_owned(), message })
+        }
         State::Cancelled(_, reason) => {
             let message = format!("a supervisor cancelled it: {reason}");
             Some(wire::Failure { reason: "CANCELLED".to_owned(), message })
@@ -127,6 +131,18 @@ pub fn station(ledger: &Ledger, fixtures: &Fixtures, board: &Board) -> wire::Sta
         }),
         profiles: ledger.profiles().iter().map(|pinned| pinned.profile.name.to_string()).collect(),
         halted: board.halted().unwrap_or_default(),
+        golden_check: ledger.golden_check().ok().flatten().map(golden_check),
+    }
+}
+
+fn golden_check(row: GoldenRow) -> wire::GoldenCheck {
+    wire::GoldenCheck {
+        time: Some(timestamp(Timestamp(row.at_ms))),
+        device_serial: row.device_serial.to_string(),
+        fixture: row.fixture.to_string(),
+        verified: row.verified,
+        claimed_by: row.claimed_by,
+        authenticated_by: row.authenticated_by,
     }
 }
 
@@ -183,8 +199,8 @@ fn wire_state(state: &State) -> WireState {
     }
 }
 
-fn next_action(state: &State) -> &str {
-    match state {
+fn next_action(issuance: &Issuance) -> &str {
+    match &issuance.state {
         State::Requested
         | State::DeviceIdentified(_)
         | State::KeyGenerationStarted(_)
@@ -201,6 +217,7 @@ fn next_action(state: &State) -> &str {
         }
         State::Completed(..) => "Take it out and ship it.",
         State::Failed(_, stop) | State::Quarantined(_, stop) | State::InDoubt(_, stop) => &stop.next_action,
+        State::Cancelled(..) if issuance.scrapped => "Scrapped by a supervisor: destroy the device, it is not shipped.",
         State::Cancelled(..) => "Cancelled by a supervisor. Scan the device again to start anew.",
     }
 }

@@ -20,11 +20,21 @@ function press(event) {
   show();
 }
 
-/** A scan that is a badge is the supervisor's; anything else is a scan as everywhere. */
+/** A scan that is a badge is the supervisor's, one of a fixture says where; anything else is a scan as everywhere. */
 function scanned(event) {
   const field = document.getElementById("scanned");
+  const code = field.value.trim();
+  const fixture = form.dataset.fixturePrefix;
+  const places = document.getElementById("at-fixture");
+  if (places && code.startsWith(fixture)) {
+    event.preventDefault();
+    field.value = "";
+    const name = code.slice(fixture.length).trim();
+    if ([...places.options].some((option) => option.value === name)) places.value = name;
+    return;
+  }
   const prefix = form.dataset.badgePrefix;
-  if (!field.value.trim().startsWith(prefix)) return;
+  if (!code.startsWith(prefix)) return;
   event.preventDefault();
   const badge = field.value.trim().slice(prefix.length).trim();
   field.value = "";

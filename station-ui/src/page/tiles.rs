@@ -10,6 +10,9 @@ use crate::{
     words::{self, Language},
 };
 
+/// What only stops a device, and is for a supervisor all the same: something stands on it that the station did not put there.
+const SUPERVISED: &str = "LOCATION_OCCUPIED";
+
 pub(super) fn tiles(board: &Board, chosen: Option<&str>, language: Language, now: i64) -> Markup {
     html! {
         main #tiles class=(columns(board.tiles.len())) aria-label=(language.say("fixtures")) {
@@ -118,7 +121,7 @@ pub(super) fn tile(tile: &Tile, language: Language, now: i64) -> Markup {
                                 ("fixture", tile.fixture.as_str().into()), ("headline", headline.as_str().into()),
                             ])) { (language.say("acknowledge")) }
                     }
-                    @if tile.kind == Kind::SetAside && !tile.stale {
+                    @if (tile.kind == Kind::SetAside || tile.reason == SUPERVISED) && !tile.stale {
                         a.supervise href={ "/" (tile.issuance) } { (language.say("supervise")) }
                     }
                     @if !sentences.support.is_empty() {

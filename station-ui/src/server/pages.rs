@@ -10,8 +10,8 @@ use axum::{
 };
 use maud::Markup;
 use proto::station::v1::{
-    GetHealthRequest, GetIssuanceStoryRequest, GetStationRequest, Issuance, IssuanceStory, ListIssuancesRequest,
-    ListLotsRequest, issuance::State as Stands, lot,
+    GetHealthRequest, GetIssuanceProofRequest, GetIssuanceStoryRequest, GetStationRequest, Issuance, IssuanceStory,
+    ListIssuancesRequest, ListLotsRequest, issuance::State as Stands, lot,
 };
 use serde::Deserialize;
 use tonic::{Code, Request, Status};
@@ -19,8 +19,8 @@ use tonic::{Code, Request, Status};
 use super::Page;
 use crate::{
     feed::{Client, now},
-    page::{self, LotSeen, Place},
-    scan::Scanned,
+    page::{self, Desk, LotSeen, Place},
+    scan::{Notice, Scanned},
     tile::{short_name, state},
 };
 
@@ -120,14 +120,21 @@ pub(super) async fn story(
     let language = page.language(&headers);
     let notice = asked.ok().and_then(|Query(asked)| asked.notice).and_then(|name| page.notices.find(&name));
     let told = told(page.client.clone(), &issuance).await;
+    let board = page.browsers.board();
+    let fixtures: Vec<&str> = board.fixtures().collect();
     super::framed(&page, &headers, Place::Find, false, notice.as_ref(), |token| {
         let operator = |badge: &str| page.operators.shown(badge);
-        told.map(|told| page::story(&told, token, &page.prefixes.badge, operator, language))
+        let desk = Desk { token, prefixes: &page.prefixes, fixtures: &fixtures };
+        told.map(|told| page::story(&told, desk, operator, language))
     })
 }
 
 /// Something of an issuance as a file.
-pub(super) async fn file(State(page): State<Page>, Path((issuance, file)): Path<(String, String)>) -> Response {
+pub(super) async fn file(
+    State(page): State<Page>,
+    headers: HeaderMap,
+    Path((issuance, file)): Path<(String, String)>,
+) -> Response {
     let told = match told(page.client.clone(), &issuance).await {
         Ok(told) => told,
         Err(status) => return code(&status).into_response(),
@@ -139,11 +146,31 @@ pub(super) async fn file(State(page): State<Page>, Path((issuance, file)): Path<
             ("application/x-pem-file", pem([&stands.certificate].into_iter().chain(&stands.chain)))
         }
         "records.json" => ("application/json", records(&told)),
+        "proof.json" if !stands.certificate.is_empty() => match proof(page.client.clone(), &issuance).await {
+            Ok(proof) => ("application/json", proof),
+            Err(status) => {
+                let notice = Notice::of_status(page.language(&headers), &stands.device_serial, &status);
+                return back(&page, &stands.name, notice);
+            }
+        },
         _ => return StatusCode::NOT_FOUND.into_response(),
     };
     // The serial's letters are safe in a header: the station takes no others.
     let name = format!("attachment; filename=\"{}-{file}\"", stands.device_serial);
     ([(CONTENT_TYPE, kind.to_owned()), (CONTENT_DISPOSITION, name)], text).into_response()
+}
+
+async fn proof(mut client: Client, issuance: &str) -> Result<String, Status> {
+    let name = format!("issuances/{issuance}");
+    Ok(client.get_issuance_proof(within(GetIssuanceProofRequest { name })).await?.into_inner().proof)
+}
+
+/// To a page of the station, with a notice.
+pub(super) fn back(page: &Page, path: &str, notice: Notice) -> Response {
+    match page.notices.keep(notice) {
+        Some(name) => Redirect::to(&format!("/{path}?notice={name}")).into_response(),
+        None => Redirect::to(&format!("/{path}")).into_response(),
+    }
 }
 
 fn pem<'a>(certificates: impl IntoIterator<Item = &'a Vec<u8>>) -> String {

@@ -4,14 +4,19 @@ use axum::{
     Form,
     extract::{Path, State},
     http::{HeaderMap, StatusCode},
-    response::{IntoResponse, Redirect, Response},
+    response::{IntoResponse, Response},
 };
-use proto::station::v1::{CancelIssuanceRequest, ReleaseIssuanceRequest, ReworkIssuanceRequest, Supervisor};
+use proto::station::v1::{
+    CancelIssuanceRequest, ReleaseIssuanceRequest, ReworkIssuanceRequest, ScrapDeviceRequest, Supervisor,
+};
 use serde::Deserialize;
 use tonic::Status;
 use tracing::{info, warn};
 
-use super::{Page, pages::within};
+use super::{
+    Page,
+    pages::{back, within},
+};
 use crate::{
     page::{Act, REASONS},
     scan::Notice,
@@ -31,6 +36,8 @@ pub(super) struct Decided {
     act: String,
     #[serde(default)]
     reason: String,
+    #[serde(default)]
+    fixture: String,
 }
 
 pub(super) async fn decide(
@@ -59,10 +66,7 @@ pub(super) async fn decide(
             }
         }
     };
-    match page.notices.keep(notice) {
-        Some(name) => Redirect::to(&format!("/issuances/{issuance}?notice={name}")).into_response(),
-        None => Redirect::to(&format!("/issuances/{issuance}")).into_response(),
-    }
+    back(&page, &format!("issuances/{issuance}"), notice)
 }
 
 async fn perform(page: &Page, issuance: &str, act: Act, decided: &Decided) -> Result<(), Status> {
@@ -74,17 +78,21 @@ async fn perform(page: &Page, issuance: &str, act: Act, decided: &Decided) -> Re
     let badge = String::new();
     let supervisor = Some(Supervisor { badge: decided.badge.clone(), pin: decided.pin.clone() });
     match act {
-        Act::Release => {
-            client.release_issuance(within(ReleaseIssuanceRequest { name, badge, supervisor })).await?;
+        Act::Release | Act::Hardware => {
+            let new_hardware = act == Act::Hardware;
+            client.release_issuance(within(ReleaseIssuanceRequest { name, badge, supervisor, new_hardware })).await?;
         }
         Act::Cancel => {
             client.cancel_issuance(within(CancelIssuanceRequest { name, reason, badge, supervisor })).await?;
         }
-        Act::Rework | Act::ReworkKey => {
-            let new_key = act == Act::ReworkKey;
-            let fixture = String::new();
-            let asked = ReworkIssuanceRequest { name, reason, badge, fixture, new_key, supervisor };
+        Act::Rework | Act::ReworkKey | Act::Swap => {
+            let (new_key, new_hardware) = (act == Act::ReworkKey, act == Act::Swap);
+            let fixture = decided.fixture.trim().to_owned();
+            let asked = ReworkIssuanceRequest { name, reason, badge, fixture, new_key, supervisor, new_hardware };
             client.rework_issuance(within(asked)).await?;
+        }
+        Act::Scrap => {
+            client.scrap_device(within(ScrapDeviceRequest { name, reason, badge, supervisor })).await?;
         }
     }
     Ok(())

@@ -10,11 +10,11 @@ use std::{
 
 use proto::station::v1::{
     AuthoriseLotRequest, BatchStartIssuancesRequest, BatchStartIssuancesResponse, CancelIssuanceRequest,
-    CloseLotRequest, DeviceVerification, Event, Fixture, GetHealthRequest, GetIssuanceRequest, GetIssuanceStoryRequest,
-    GetLotRequest, GetStationRequest, Health, Issuance, IssuanceStory, ListIssuancesRequest, ListIssuancesResponse,
-    ListLotsRequest, ListLotsResponse, Lot, LotReportPart, OpenLotRequest, Queue, ReleaseIssuanceRequest,
-    ReportLotRequest, ReworkIssuanceRequest, StartIssuanceRequest, Station, Supervisor, VerifyDeviceRequest,
-    WatchRequest,
+    CloseLotRequest, DeviceVerification, Event, Fixture, GetHealthRequest, GetIssuanceProofRequest, GetIssuanceRequest,
+    GetIssuanceStoryRequest, GetLotRequest, GetStationRequest, Health, Issuance, IssuanceProof, IssuanceStory,
+    ListIssuancesRequest, ListIssuancesResponse, ListLotsRequest, ListLotsResponse, Lot, LotReportPart, OpenLotRequest,
+    Queue, ReleaseIssuanceRequest, ReportLotRequest, ReworkIssuanceRequest, ScrapDeviceRequest, StartIssuanceRequest,
+    Station, Supervisor, VerifyDeviceRequest, WatchRequest,
     event::Change,
     fixture,
     issuance::State,
@@ -47,6 +47,12 @@ pub(crate) struct Script {
     pub(crate) decided: Vec<(String, String, String, String)>,
     /// The answer to the next decisions.
     pub(crate) ruling: Result<Issuance, Status>,
+    /// The proof of every issuance.
+    pub(crate) proof: Result<String, Status>,
+    /// Which devices were to be checked.
+    pub(crate) checked: Vec<VerifyDeviceRequest>,
+    /// What a check comes to.
+    pub(crate) verification: Result<DeviceVerification, Status>,
 }
 
 impl Service {
@@ -80,7 +86,7 @@ impl Fake {
                 fixtures: vec![fixture("fixture-1", None), fixture("fixture-2", None)],
                 queue: Some(Queue { bound: 100, link_up: true, ..Queue::default() }),
                 profiles: vec!["device-ca".into()],
-                halted: String::new(),
+                ..Station::default()
             },
             lots: vec![lot("LOT-1", 10, 3)],
             events: Vec::new(),
@@ -91,6 +97,9 @@ impl Fake {
             health: Health::default(),
             decided: Vec::new(),
             ruling: Ok(Issuance::default()),
+            proof: Ok("{}".into()),
+            checked: Vec::new(),
+            verification: Err(Status::unimplemented("the test gave no answer")),
         };
         let service = Service { script: Arc::new(Mutex::new(script)), live: broadcast::channel(1000).0 };
         let mut fake = Self { service, address: SocketAddr::from(([127, 0, 0, 1], 0)), runtime: None };
@@ -252,8 +261,8 @@ impl StationService for Service {
     }
 
     async fn release_issuance(&self, request: Request<ReleaseIssuanceRequest>) -> Result<Response<Issuance>, Status> {
-        let ReleaseIssuanceRequest { supervisor, .. } = request.into_inner();
-        self.decide("release", String::new(), supervisor)
+        let ReleaseIssuanceRequest { supervisor, new_hardware, .. } = request.into_inner();
+        self.decide(if new_hardware { "release with new hardware" } else { "release" }, String::new(), supervisor)
     }
 
     async fn batch_start_issuances(
@@ -273,8 +282,22 @@ impl StationService for Service {
     }
 
     async fn rework_issuance(&self, request: Request<ReworkIssuanceRequest>) -> Result<Response<Issuance>, Status> {
-        let ReworkIssuanceRequest { reason, supervisor, new_key, .. } = request.into_inner();
-        self.decide(if new_key { "rework with a new key" } else { "rework" }, reason, supervisor)
+        let ReworkIssuanceRequest { reason, supervisor, new_key, new_hardware, fixture, .. } = request.into_inner();
+        let act = match (new_key, new_hardware) {
+            (true, _) => "rework with a new key".to_owned(),
+            (_, true) => format!("rework with new hardware in {fixture}"),
+            _ => "rework".to_owned(),
+        };
+        self.decide(&act, reason, supervisor)
+    }
+
+    async fn scrap_device(&self, request: Request<ScrapDeviceRequest>) -> Result<Response<Issuance>, Status> {
+        let ScrapDeviceRequest { reason, supervisor, .. } = request.into_inner();
+        self.decide("scrap", reason, supervisor)
+    }
+
+    async fn get_issuance_proof(&self, _: Request<GetIssuanceProofRequest>) -> Result<Response<IssuanceProof>, Status> {
+        self.script.lock().unwrap().proof.clone().map(|proof| Response::new(IssuanceProof { proof }))
     }
 
     async fn get_issuance(&self, _: Request<GetIssuanceRequest>) -> Result<Response<Issuance>, Status> {
@@ -315,8 +338,13 @@ impl StationService for Service {
         told.cloned().map(Response::new).ok_or_else(|| Status::not_found("there is no such issuance"))
     }
 
-    async fn verify_device(&self, _: Request<VerifyDeviceRequest>) -> Result<Response<DeviceVerification>, Status> {
-        Err(Status::unimplemented("the page does not ask for it"))
+    async fn verify_device(
+        &self,
+        request: Request<VerifyDeviceRequest>,
+    ) -> Result<Response<DeviceVerification>, Status> {
+        let mut script = self.script.lock().unwrap();
+        script.checked.push(request.into_inner());
+        script.verification.clone().map(Response::new)
     }
 
     async fn open_lot(&self, _: Request<OpenLotRequest>) -> Result<Response<Lot>, Status> {

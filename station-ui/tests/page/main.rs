@@ -7,4 +7,5 @@ mod live;
 mod pages;
 mod protection;
 mod scan;
+mod strangers;
 mod visitor;

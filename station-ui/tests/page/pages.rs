@@ -3,8 +3,8 @@
 use axum::http::StatusCode;
 use prost_types::{Duration, Timestamp};
 use proto::station::v1::{
-    Failure, Health, Issuance, IssuanceStory, NeededCertificate, Queue, RecordedStep, issuance::State,
-    needed_certificate::Purpose,
+    DeviceCheck, DeviceVerification, Failure, GoldenCheck, Health, Issuance, IssuanceStory, NeededCertificate, Queue,
+    RecordedStep, issuance::State, needed_certificate::Purpose,
 };
 use station_ui::{server::Settings, words::Language};
 use tonic::Code;
@@ -109,9 +109,16 @@ async fn a_supervisors_word_reaches_the_station() {
     assert!(said.contains("Done: Let it go on") && !said.contains("271828"), "{said}");
     decide("SN-1", "act=act-cancel&badge=S-1&pin=271828&reason=reason-lot").await;
     decide("SN-2", "act=act-rework-key&badge=S-1&pin=271828&reason=nonsense").await;
+    decide("SN-2", "act=act-swap&badge=S-1&pin=271828&reason=reason-board&fixture=fixture-2").await;
+    decide("SN-2", "act=act-scrap&badge=S-1&pin=271828&reason=reason-damaged").await;
     let decided = fake.script(|script| script.decided.clone());
-    let expected =
-        [("release", ""), ("cancel", "It was in the wrong lot"), ("rework with a new key", "The fault was repaired")];
+    let expected = [
+        ("release", ""),
+        ("cancel", "It was in the wrong lot"),
+        ("rework with a new key", "The fault was repaired"),
+        ("rework with new hardware in fixture-2", "The board was replaced"),
+        ("scrap", "The device is damaged"),
+    ];
     let expected = expected.map(|(act, why)| (act.to_owned(), why.to_owned(), "S-1".to_owned(), "271828".to_owned()));
     assert_eq!(decided, expected);
 
@@ -123,6 +130,127 @@ async fn a_supervisors_word_reaches_the_station() {
     let forged = visitor.submit("/issuances/SN-1", "0", "act=act-release&badge=S-1&pin=271828").await;
     assert_eq!(forged.status, StatusCode::FORBIDDEN);
     assert_eq!(fake.script(|script| script.decided.len()), before);
+}
+
+/// A label that stands on other hardware: the supervisor reads what may be done, and says that the hardware is this device; of
+/// one that is scrapped nothing is left to decide, and of a key that is not the station's the page says what to do.
+#[tokio::test]
+async fn what_a_supervisor_may_say_follows_from_what_happened() {
+    let fake = Fake::start().await;
+    let stopped = |serial: &str, state: State, reason: &str| {
+        let mut story = told(serial, state);
+        let stands = story.issuance.get_or_insert_default();
+        stands.stopped_in = State::Requested.into();
+        stands.failure = Some(Failure { reason: reason.into(), message: "m".into() });
+        story
+    };
+    fake.script(|script| {
+        script.stories = vec![
+            stopped("SN-1", State::Quarantined, "NOT_SAME_DEVICE"),
+            stopped("SN-2", State::Cancelled, "SCRAPPED"),
+            stopped("SN-3", State::Failed, "LOCATION_OCCUPIED"),
+        ];
+    });
+    let visitor = Visitor::new(fake.client()).await;
+    let page = visitor.get("/issuances/SN-1").await.text;
+    assert!(page.contains("This hardware is this device from now on") && page.contains("A wrong label was scanned?"));
+    visitor.submit("/issuances/SN-1", &visitor.token, "act=act-hardware&badge=S-1&pin=271828").await;
+    assert_eq!(fake.script(|script| script.decided[0].0.clone()), "release with new hardware");
+    let page = visitor.get("/issuances/SN-2").await.text;
+    assert!(page.contains("A supervisor scrapped this device") && !page.contains("id=\"supervise\""), "{page}");
+    let page = visitor.get("/issuances/SN-3").await.text;
+    assert!(
+        page.contains("The station removes only what it made itself") && page.contains("Scrap the device"),
+        "{page}"
+    );
+    fake.shows("fixture-1", fake.script(|script| script.stories[2].issuance.clone().unwrap()));
+    let mut events = visitor.events().await;
+    events.until("href=\"/issuances/SN-3\"").await;
+}
+
+/// The proof is one link: a file of that name, or words about when there will be one.
+#[tokio::test]
+async fn a_proof_is_downloaded_or_told_of() {
+    let fake = Fake::start().await;
+    fake.script(|script| {
+        script.stories = vec![told("SN-1", State::Completed)];
+        script.proof = Ok("{\"format\": \"journal-proof/v1\"}".into());
+    });
+    let visitor = Visitor::new(fake.client()).await;
+    assert!(visitor.get("/issuances/SN-1").await.text.contains("href=\"/issuances/SN-1/proof.json\""));
+    let file = visitor.get("/issuances/SN-1/proof.json").await;
+    assert!(file.headers["content-disposition"].to_str().unwrap().contains("SN-1-proof.json"));
+    assert!(file.text.contains("journal-proof/v1"));
+    let due = service::status::retry_later("CHECKPOINT_DUE", "not yet", std::time::Duration::from_secs(1));
+    fake.script(|script| script.proof = Err(due));
+    let later = visitor.get("/issuances/SN-1/proof.json").await;
+    assert_eq!(later.status, StatusCode::SEE_OTHER);
+    let page = visitor.get(later.headers["location"].to_str().unwrap()).await.text;
+    assert!(page.contains("No proof yet") && page.contains("Try again in a minute"), "{page}");
+}
+
+/// A shift begins: the check is due, done by a badge in a fixture, and told on each page until the shift is over; a check that
+/// fails is told large, and what could not be checked is not told as checked.
+#[tokio::test]
+async fn a_shift_begins_with_the_golden_device() {
+    let fake = Fake::start().await;
+    let visitor = Visitor::new(fake.client()).await;
+    let page = visitor.get("/golden").await.text;
+    assert!(page.contains("This station is not checked for this shift") && page.contains("Shift check due"), "{page}");
+    let check = |fields: &str| {
+        let (fields, visitor) = (fields.to_owned(), &visitor);
+        async move {
+            let answer = visitor.submit("/golden", &visitor.token, &fields).await;
+            assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+            visitor.get(answer.headers["location"].to_str().unwrap()).await.text
+        }
+    };
+    assert!(check("scanned=badge%3AB-17").await.contains("Signed in: B-17"));
+    assert!(check("scanned=fixture%3Afixture-2").await.contains("value=\"fixture-2\" selected"));
+    let now = |ago: u64| Some((std::time::SystemTime::now() - std::time::Duration::from_secs(ago)).into());
+    let checked = |verified, ago| GoldenCheck {
+        time: now(ago),
+        device_serial: "GOLDEN-1".into(),
+        fixture: "fixture-2".into(),
+        verified,
+        claimed_by: "B-17".into(),
+        authenticated_by: "page-1".into(),
+    };
+    fake.script(|script| {
+        script.verification = Ok(DeviceVerification { verified: true, ..DeviceVerification::default() });
+        script.station.golden_check = Some(checked(true, 60));
+    });
+    let page = check("scanned=GOLDEN-1&fixture=fixture-2").await;
+    assert!(page.contains("This station is checked for this shift") && page.contains("by B-17"), "{page}");
+    assert!(page.contains("with GOLDEN-1 in fixture-2"), "{page}");
+    let asked = fake.script(|script| script.checked[0].clone());
+    assert_eq!((asked.device_serial.as_str(), asked.badge.as_str(), asked.golden), ("GOLDEN-1", "B-17", true));
+    assert!(fake.script(|script| script.started.is_empty()), "it takes no place in a lot");
+
+    let wrong = DeviceCheck {
+        holds: false,
+        reason: "NOT_FOUND".into(),
+        message: "no key stands at 0x81010010".into(),
+        ..DeviceCheck::default()
+    };
+    fake.script(|script| {
+        script.verification = Ok(DeviceVerification { checks: vec![wrong], ..DeviceVerification::default() });
+        script.station.golden_check = Some(checked(false, 1));
+    });
+    let page = check("scanned=GOLDEN-1").await;
+    assert!(page.contains("The check failed: do not ship") && page.contains("no key stands at 0x81010010"), "{page}");
+    assert!(page.contains("call the administrator") && !page.contains("is checked for this shift"), "{page}");
+    let gone = service::status::refused(Code::FailedPrecondition, "NO_DEVICE", "none");
+    fake.script(|script| {
+        script.verification = Err(gone);
+        script.station.golden_check = Some(checked(true, 60));
+    });
+    let page = check("scanned=GOLDEN-1").await;
+    assert!(page.contains("The check was not done") && page.contains("Put the device in a fixture"), "{page}");
+    assert!(visitor.get("/golden").await.text.contains("is checked for this shift"), "it was, and still is");
+    fake.script(|script| script.station.golden_check = Some(checked(true, 9 * 3600)));
+    assert!(visitor.get("/golden").await.text.contains("is not checked for this shift"), "another shift");
+    assert_eq!(visitor.submit("/golden", "0", "scanned=GOLDEN-1").await.status, StatusCode::FORBIDDEN);
 }
 
 /// Two lots, one with a device set aside; expects figures, and the way to what is stuck.

@@ -229,4 +229,15 @@ async fn the_page_speaks_the_operators_language() {
     let cookie = chosen.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
     assert!(ask(format!("{}; {cookie}", visitor.cookie)).await.text.contains("放入设备并扫描"));
     assert_eq!(visitor.submit("/language", &visitor.token, "language=xx").await.status, StatusCode::BAD_REQUEST);
+    // Whoever chooses on another page stays there; nobody is sent elsewhere.
+    for (from, to) in [
+        (format!("http://{HOST}/lots"), "/lots"),
+        (format!("http://{HOST}/issuances/SN-1?notice=7"), "/issuances/SN-1?notice=7"),
+        (format!("http://{HOST}.evil.example/lots"), "/"),
+        (format!("http://{HOST}//evil.example/"), "/"),
+        ("http://evil.example/lots".to_owned(), "/"),
+    ] {
+        let sent = visitor.submit_from("/language", &from, "language=de").await;
+        assert_eq!(sent.headers["location"], to, "{from}");
+    }
 }

@@ -83,6 +83,12 @@ impl Visitor {
         self.post_to(path, &[("origin", ORIGIN), ("sec-fetch-site", "same-origin")], token, fields).await
     }
 
+    /// The same, from this page.
+    pub(crate) async fn submit_from(&self, path: &str, from: &str, fields: &str) -> Answer {
+        let headers = [("origin", ORIGIN), ("sec-fetch-site", "same-origin"), ("referer", from)];
+        self.post_to(path, &headers, &self.token, fields).await
+    }
+
     pub(crate) async fn post_as(&self, headers: &[(&str, &str)], token: &str, fields: &str) -> Answer {
         self.post_to("/scan", headers, token, fields).await
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use issuance::{
     Action, CommonName, DeviceSerial, FixtureName, Input, IssuanceId, KeyAlgorithm, KeyLocation, Keystore as _,
-    LotName, ProfileName, Purpose, profile::KeystoreKind, record::Provenance,
+    LotName, Made, ProfileName, Purpose, profile::KeystoreKind, record::Provenance,
 };
 use journal::{Journal, JournalOptions, Projections};
 use station::{
@@ -124,8 +124,10 @@ impl Past {
             .map_err(because("read an issuance"))?
             .ok_or_else(|| Failed::new(format!("the issuance {id} is not in the journal")))?;
         Ok(match action {
-            Action::FindKey(place) => Input::KeySought { found: device.find_key(&place).map_err(failed)?, ours: false },
-            Action::GenerateKey(place, algorithm) => {
+            Action::FindKey(place) => {
+                Input::KeySought { found: device.find_key(&place).map_err(failed)?, made: Made::Unknown }
+            }
+            Action::GenerateKey(place, algorithm, _) => {
                 Input::KeyGenerated(device.generate_key(&place, algorithm).map_err(failed)?)
             }
             Action::ProveResidency(place) => Input::EvidenceGiven(device.residency_evidence(&place).map_err(failed)?),

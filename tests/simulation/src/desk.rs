@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use issuance::{
-    Action, DeviceIdentity, DeviceSerial, Fault, FixtureName, Input, Issuance, IssuanceId, KeyLocation, PublicKey,
-    ValidatedCertificate, profile::KeystoreKind, rule::Ruling,
+    Action, DeviceIdentity, DeviceSerial, Fault, FixtureName, Input, Issuance, IssuanceId, KeyLocation, Made,
+    PublicKey, ValidatedCertificate, profile::KeystoreKind, rule::Ruling,
 };
 use station::{
     driver::{Halted, Records},
@@ -89,7 +89,7 @@ impl Records for Desk {
         self.ledger.known_device(serial, identity).map_err(halted)
     }
 
-    fn made_key(&self, issuance: &Issuance, location: &KeyLocation, public_key: &PublicKey) -> Result<bool, Halted> {
+    fn made_key(&self, issuance: &Issuance, location: &KeyLocation, public_key: &PublicKey) -> Result<Made, Halted> {
         self.ledger.made_key(issuance, location, public_key).map_err(halted)
     }
 

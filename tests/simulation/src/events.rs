@@ -190,7 +190,11 @@ impl World {
 
     /// A supervisor's word, until that is told.
     pub(crate) fn rule(&mut self, id: IssuanceId, release: bool) -> Result<String, String> {
-        let ruling = if release { Ruling::Release } else { Ruling::Cancel { reason: "scrapped".to_owned() } };
+        let ruling = if release {
+            Ruling::Release { new_hardware: false }
+        } else {
+            Ruling::Cancel { reason: "scrapped".to_owned() }
+        };
         let line = format!("{} is {}", self.name(id), if release { "released" } else { "cancelled" });
         if self.pass().is_err() {
             return Ok(line);

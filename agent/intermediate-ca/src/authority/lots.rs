@@ -117,15 +117,16 @@ impl Authority {
         self.say(caller, LotWord::Amend { lot, quantity, reason }).await
     }
 
-    /// Gives a scrapped device's place back, and revokes what it was given.
+    /// Gives a scrapped device's place back, and revokes what it was given; only what one station brought, where one is named.
     pub async fn scrap_device(
         &self,
         caller: Caller,
         lot: LotName,
         device_serial: DeviceSerial,
         reason: String,
+        brought_by: Option<String>,
     ) -> Result<Result<Lot, LotRefused>, Unavailable> {
-        self.say(caller, LotWord::Scrap { lot, device_serial, reason }).await
+        self.say(caller, LotWord::Scrap { lot, device_serial, reason, brought_by }).await
     }
 
     /// One lot.

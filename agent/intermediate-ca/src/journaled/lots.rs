@@ -1,6 +1,6 @@
 //! What the register does with words on lots, and what it tells of them.
 
-use issuance::{IssuanceId, LotName, Timestamp, public_key::hex};
+use issuance::{IssuanceId, LotName, ProfileName, Timestamp, public_key::hex};
 use service::clock::Wrong;
 
 use super::{JournaledRegister, Stage, broken};
@@ -14,8 +14,8 @@ use crate::{
         },
     },
     records::{
-        self, DeviceScrapped, Event, LotAuthorisationPart, LotEnded, LotReported, LotSet, LotSignature, REVOKED,
-        SUPERSEDED,
+        self, CertificatePlanned, DeviceScrapped, Event, LotAuthorisationPart, LotEnded, LotReported, LotSet,
+        LotSignature, REVOKED, SUPERSEDED,
     },
     register::RegisterError,
     revocation::RevocationReason,
@@ -46,8 +46,32 @@ impl JournaledRegister {
             LotWord::Authorise(authorisation) => self.authorise(&mut stage, *authorisation, &by)?,
             LotWord::Close { lot } => self.end(&mut stage, lot, &by)?,
             LotWord::Amend { lot, quantity, reason } => self.amend(&mut stage, lot, quantity, reason, &by)?,
-            LotWord::Scrap { lot, device_serial, reason } => {
-                self.scrap(&mut stage, lot, device_serial.as_str(), reason, &by)?
+            LotWord::Scrap { lot, device_serial, reason, brought_by } => {
+                let device = device_serial.as_str();
+                let given = self.given(&stage, &lot, device)?;
+                if let Some(refused) = of_another_station(&given, brought_by.as_deref(), device) {
+                    return Ok(Err(refused));
+                }
+                match (self.lot(&lot)?, given.first()) {
+                    // There is no place to give back, and what was issued under its name is revoked all the same.
+                    (None, Some((_, first))) => {
+                        let profile = ProfileName::parse(&first.profile)
+                            .map_err(|_| broken("a plan's profile cannot be read"))?;
+                        let opened = stage.time;
+                        self.revoke_given(&mut stage, given, &by)?;
+                        stage.sync()?;
+                        return Ok(Ok(Lot {
+                            lot,
+                            profile,
+                            quantity: 0,
+                            used: 0,
+                            open: false,
+                            opened,
+                            signature: None,
+                        }));
+                    }
+                    _ => self.scrap(&mut stage, lot, device, reason, given, &by)?,
+                }
             }
             LotWord::Report { lot, payload_sha256 } => {
                 let payload_sha256 = payload_sha256.to_vec();
@@ -222,13 +246,14 @@ impl JournaledRegister {
         lot: LotName,
         device: &str,
         reason: String,
+        given: Vec<(IssuanceId, CertificatePlanned)>,
         by: &By,
     ) -> Result<Result<LotName, LotRefused>, RegisterError> {
         let Some(standing) = self.lot(&lot)? else { return Ok(Err(LotRefused::unknown(&lot))) };
         let key = device_key(lot.as_str(), device);
         let Some(holder) = stage.get(LOT_PLACES, &key)? else {
             if stage.get(LOT_SCRAPPED, &key)?.is_some() {
-                self.revoke_device(stage, &lot, device, by)?;
+                self.revoke_given(stage, given, by)?;
                 return Ok(Ok(lot));
             }
             let message = format!("the device {device} has no place in the lot {lot}: check the device serial");
@@ -245,14 +270,20 @@ impl JournaledRegister {
         };
         stage.call("scrapped");
         // Revoked first: the place is free only when no certificate of its device is left.
-        self.revoke_device(stage, &lot, device, by)?;
+        self.revoke_given(stage, given, by)?;
         stage.add(None, Event::DeviceScrapped(scrapped))?;
         Ok(Ok(lot))
     }
 
-    /// Revokes what a device was given under a lot.
-    fn revoke_device(&self, stage: &mut Stage<'_>, lot: &LotName, device: &str, by: &By) -> Result<(), RegisterError> {
+    /// What a device was given under a lot.
+    fn given(
+        &self,
+        stage: &Stage<'_>,
+        lot: &LotName,
+        device: &str,
+    ) -> Result<Vec<(IssuanceId, CertificatePlanned)>, RegisterError> {
         let prefix = records::device_prefix(device);
+        let mut given = Vec::new();
         let mut after: Option<Vec<u8>> = None;
         loop {
             let rows = self.projections.scan(records::DEVICES, &prefix, after.as_deref(), false, 256)?;
@@ -262,15 +293,26 @@ impl JournaledRegister {
                 let planned =
                     self.planned_before(stage, id)?.ok_or_else(|| broken("a device's issuance has no plan"))?;
                 if planned.lot == lot.as_str() {
-                    let reason = RevocationReason::CessationOfOperation;
-                    self.revoke_one(stage, id, planned, reason, &by.authenticated_by)?;
+                    given.push((id, planned));
                 }
             }
             match rows.into_iter().next_back() {
                 Some((key, _)) => after = Some(key),
-                None => return Ok(()),
+                None => return Ok(given),
             }
         }
+    }
+
+    fn revoke_given(
+        &self,
+        stage: &mut Stage<'_>,
+        given: Vec<(IssuanceId, CertificatePlanned)>,
+        by: &By,
+    ) -> Result<(), RegisterError> {
+        for (id, planned) in given {
+            self.revoke_one(stage, id, planned, RevocationReason::CessationOfOperation, &by.authenticated_by)?;
+        }
+        Ok(())
     }
 
     fn lot(&self, lot: &LotName) -> Result<Option<Lot>, RegisterError> {
@@ -352,6 +394,21 @@ impl By {
             ..LotSet::default()
         }
     }
+}
+
+/// A station has no say in what another one brought.
+fn of_another_station(
+    given: &[(IssuanceId, CertificatePlanned)],
+    brought_by: Option<&str>,
+    device: &str,
+) -> Option<LotRefused> {
+    let other =
+        given.iter().find(|(_, planned)| brought_by.is_some_and(|station| station != planned.authenticated_by))?;
+    let message = format!(
+        "the device {device} was brought by {}: scrap it at that station, or as a supervisor at the CA",
+        other.1.authenticated_by
+    );
+    Some(LotRefused::new(Kind::Denied, "OTHER_STATION", message))
 }
 
 fn below_used(lot: &LotName, quantity: u32, used: u32) -> LotRefused {

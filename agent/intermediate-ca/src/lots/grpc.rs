@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use issuance::{DeviceSerial, LotName, ProfileName, Timestamp};
 use proto::ca::v1::{self as wire, lot_service_server::LotService};
-use service::{gate, status};
+use service::{gate, roles::Role, status};
 use tokio_stream::Stream;
 use tonic::{Code, Request, Response, Status};
 
@@ -12,6 +12,7 @@ use super::{Lot, LotRefused, LotRefusedKind as Kind, QUANTITY_MAX};
 use crate::{
     authority::{Authority, Caller, ReportError},
     grpc::unavailable,
+    rules::SUPERVISORS,
 };
 
 /// A reason is read by people.
@@ -61,12 +62,18 @@ impl LotService for Lots {
     }
 
     async fn scrap_device(&self, request: Request<wire::ScrapDeviceRequest>) -> Result<Response<wire::Lot>, Status> {
+        let called = gate::caller(&request)?;
+        // A station's own word is none: it names the supervisor whose badge and PIN it verified.
+        if request.get_ref().badge.is_empty() {
+            called.must_be(SUPERVISORS)?;
+        }
+        let brought_by = (called.role == Role::Station).then(|| called.name.clone());
         let caller = caller(&request)?;
         let request = request.into_inner();
         let lot = status::parsed("lot", &request.lot, LotName::parse)?;
         let device_serial = status::parsed("device_serial", &request.device_serial, DeviceSerial::parse)?;
         let (reason, caller) = decided(caller, request.reason, request.badge)?;
-        answer(self.authority.scrap_device(caller, lot, device_serial, reason).await.map_err(unavailable)?)
+        answer(self.authority.scrap_device(caller, lot, device_serial, reason, brought_by).await.map_err(unavailable)?)
     }
 
     async fn get_lot(&self, request: Request<wire::GetLotRequest>) -> Result<Response<wire::Lot>, Status> {

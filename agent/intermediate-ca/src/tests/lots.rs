@@ -24,7 +24,7 @@ pub(super) async fn used(authority: &Authority, lot: &str) -> u32 {
 
 async fn scrap(authority: &Authority, lot: &str, serial: &str) -> Result<Lot, LotRefused> {
     let serial = DeviceSerial::parse(serial).unwrap();
-    authority.scrap_device(by("supervisor-1"), lot_name(lot), serial, "dropped".to_owned()).await.unwrap()
+    authority.scrap_device(by("supervisor-1"), lot_name(lot), serial, "dropped".to_owned(), None).await.unwrap()
 }
 
 pub(super) fn in_lot(number: u8, lot: &str) -> Submission {

@@ -51,7 +51,11 @@ async fn a_report_is_signed_and_complete() {
         Confirmation { issuance: IssuanceId::parse(&id(4)).unwrap(), certificate_sha256: sha256(&certificates[3]) };
     authority.confirm("station-1", vec![Ok(confirmation)]).await.unwrap().remove(0).unwrap();
     let serial = issuance::DeviceSerial::parse("SN-2").unwrap();
-    authority.scrap_device(by("supervisor-1"), lot_name("WO-1"), serial, "dropped".into()).await.unwrap().unwrap();
+    authority
+        .scrap_device(by("supervisor-1"), lot_name("WO-1"), serial, "dropped".into(), None)
+        .await
+        .unwrap()
+        .unwrap();
     // Planned, and the token was away: not issued.
     world.keystore.token().failing = 1;
     assert_deferred(&issue_one(&authority, &in_lot(5, "WO-1")).await, "does not sign");

@@ -48,6 +48,7 @@ impl Place {
         place.write_control_plane(&[
             "ca-1",
             "station-1",
+            "station-2",
             "mes-1",
             "supervisor-1",
             "administrator-1",
@@ -68,6 +69,9 @@ key = "ca-1.key"
 trust = "control.pem"
 [[caller]]
 common_name = "station-1"
+role = "station"
+[[caller]]
+common_name = "station-2"
 role = "station"
 [[caller]]
 common_name = "mes-1"

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    CertificateLocation, DeviceIdentity, DeviceSerial, Fault, KeyAlgorithm, KeyLocation, Profile, PublicKey, Purpose,
-    Record, ResidencyEvidence,
+    CertificateLocation, DeviceIdentity, DeviceSerial, Fault, IssuanceId, KeyAlgorithm, KeyLocation, Profile,
+    PublicKey, Purpose, Record, ResidencyEvidence,
     names::FixtureName,
     profile::KeystoreKind,
     residency::{EndorsementPolicy, SealedCertificate, credential::Credential},
@@ -48,8 +48,8 @@ pub enum Input {
     KeySought {
         /// What is there.
         found: Option<PublicKey>,
-        /// Whether our journal says that this device's earlier issuance made it.
-        ours: bool,
+        /// For whom our journal says that it was made.
+        made: Made,
     },
     /// The key was generated.
     KeyGenerated(PublicKey),
@@ -121,13 +121,24 @@ pub enum Input {
     },
 }
 
+/// For whom a key was made, as the journal knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Made {
+    /// An earlier issuance for this device under this profile.
+    Here,
+    /// Another device, or another profile, by this issuance.
+    For(IssuanceId),
+    /// Nobody: the journal does not know it.
+    Unknown,
+}
+
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Look whether the key is there.
     FindKey(KeyLocation),
-    /// Generate it.
-    GenerateKey(KeyLocation, KeyAlgorithm),
+    /// Generate it, once the key that it replaces is removed.
+    GenerateKey(KeyLocation, KeyAlgorithm, Option<PublicKey>),
     /// Ask the device where its key lives.
     ProveResidency(KeyLocation),
     /// Have the TPM show that it is that TPM, and attest where its key lives.

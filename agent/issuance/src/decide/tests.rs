@@ -1,7 +1,7 @@
 mod sealed;
 
 use super::*;
-use crate::{KeyAlgorithm, Purpose, ResidencyEvidence, simulated::*};
+use crate::{IssuanceId, KeyAlgorithm, Purpose, ResidencyEvidence, simulated::*};
 
 fn fold(records: &[Record]) -> Issuance {
     records.iter().fold(requested(), |issuance, record| issuance.apply(record, NOW))
@@ -166,7 +166,7 @@ fn every_prefix_goes_on() {
 #[test]
 fn deciding_twice_is_deciding_once() {
     let (world, issuance) = stands_in("KeyGenerationStarted");
-    let again = decide(&world, &issuance, Input::KeySought { found: None, ours: false });
+    let again = decide(&world, &issuance, Input::KeySought { found: None, made: Made::Unknown });
     assert!(again.records.is_empty() && matches!(again.action, Action::GenerateKey(..)));
     let (world, issuance) = stands_in("WriteStarted");
     let again = decide(&world, &issuance, Input::Writing);
@@ -246,17 +246,64 @@ fn a_profile_without_a_place_stops() {
 #[test]
 fn what_is_in_the_keys_place_counts() {
     let (world, issuance) = stands_in("DeviceIdentified");
-    let found = |algorithm, ours| Input::KeySought { found: Some(public_key(&generate(algorithm))), ours };
-    stopped(&world, &issuance, found(KeyAlgorithm::P256, false), "LOCATION_OCCUPIED", false);
-    stopped(&world, &issuance, found(KeyAlgorithm::P384, true), "MISMATCH", true);
-    let again = decide(&world, &issuance, found(KeyAlgorithm::P256, true));
+    let found = |algorithm, made| Input::KeySought { found: Some(public_key(&generate(algorithm))), made };
+    let other = Made::For(IssuanceId::from_slice(&[9; 16]).unwrap());
+    stopped(&world, &issuance, found(KeyAlgorithm::P256, Made::Unknown), "LOCATION_OCCUPIED", false);
+    stopped(&world, &issuance, found(KeyAlgorithm::P256, other), "LOCATION_OCCUPIED", false);
+    stopped(&world, &issuance, found(KeyAlgorithm::P384, Made::Here), "MISMATCH", true);
+    let again = decide(&world, &issuance, found(KeyAlgorithm::P256, Made::Here));
     assert!(matches!(again.records[..], [Record::KeyGenerated { reused: true, .. }]));
     // After the intent, what is there is what a crash left.
     let (world, issuance) = stands_in("KeyGenerationStarted");
-    let left = decide(&world, &issuance, found(KeyAlgorithm::P256, false));
+    let left = decide(&world, &issuance, found(KeyAlgorithm::P256, Made::Unknown));
     assert!(matches!(left.records[..], [Record::KeyGenerated { reused: false, .. }]));
-    stopped(&world, &issuance, found(KeyAlgorithm::P384, false), "MISMATCH", true);
+    stopped(&world, &issuance, found(KeyAlgorithm::P384, Made::Unknown), "MISMATCH", true);
     stopped(&world, &issuance, Input::KeyGenerated(public_key(&generate(KeyAlgorithm::P384))), "MISMATCH", true);
+}
+
+/// Hardware that was another device before: its key is replaced by a supervisor's word alone, by an intent that names the key,
+/// and again after a crash before the removal; the key that stands there afterwards is ours. A key that nobody knows stays.
+#[test]
+fn a_key_made_for_another_device_is_replaced_by_a_supervisors_word() {
+    let (world, mut issuance) = stands_in("DeviceIdentified");
+    issuance.new_hardware = true;
+    let other = IssuanceId::from_slice(&[9; 16]).unwrap();
+    let (theirs, ours) = (public_key(&generate(KeyAlgorithm::P256)), public_key(&generate(KeyAlgorithm::P256)));
+    let found = |key: &PublicKey, made| Input::KeySought { found: Some(key.clone()), made };
+    stopped(&world, &issuance, found(&theirs, Made::Unknown), "LOCATION_OCCUPIED", false);
+    let decision = decide(&world, &issuance, found(&theirs, Made::For(other)));
+    let [intent @ Record::KeyGenerationStarted { replaces: Some(replaced), .. }] = &decision.records[..] else {
+        panic!("{decision:?}")
+    };
+    assert_eq!((&replaced.public_key, replaced.issuance), (&theirs, other));
+    assert!(decision.action.is_irreversible(), "the intent is on the disk first");
+    let began = issuance.apply(intent, NOW);
+    assert_eq!(began.replaces, Some(other));
+    for made in [Made::For(other), Made::Unknown] {
+        let again = decide(&world, &began, found(&theirs, made));
+        assert!(again.records.is_empty());
+        assert!(matches!(again.action, Action::GenerateKey(.., Some(key)) if key == theirs));
+    }
+    let removed = decide(&world, &began, Input::KeySought { found: None, made: Made::Unknown });
+    assert!(matches!(removed.action, Action::GenerateKey(.., None)));
+    let generated = decide(&world, &began, found(&ours, Made::Unknown));
+    assert!(matches!(generated.records[..], [Record::KeyGenerated { reused: false, .. }]));
+}
+
+/// Other hardware under a known serial, and known hardware under another serial: set aside, but for a supervisor's word.
+#[test]
+fn new_hardware_is_met_by_a_supervisors_word() {
+    let world = World::new();
+    let Input::Identified { identity, .. } = world.identified() else { panic!("identified") };
+    let known = [
+        Input::Identified { identity: identity.clone(), known_as: None, known_fingerprint: Some([9; 32]) },
+        Input::Identified { identity, known_as: DeviceSerial::parse("SN-2").ok(), known_fingerprint: None },
+    ];
+    for input in known {
+        stopped(&world, &requested(), input.clone(), "NOT_SAME_DEVICE", true);
+        let said = Issuance { new_hardware: true, ..requested() };
+        assert!(matches!(decide(&world, &said, input).records[..], [Record::DeviceIdentified { .. }]));
+    }
 }
 
 /// Evidence that proves nothing, a request that is not this issuance's, an answer that does not validate, a device that

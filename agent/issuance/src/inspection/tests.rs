@@ -113,7 +113,12 @@ fn the_completed_issuance_counts() {
     let (_, done, _) = completed_one();
     let under_way = requested();
     let cancelled = requested().apply(
-        &crate::Record::Cancelled { reason: "r".into(), claimed_by: String::new(), authenticated_by: "s".into() },
+        &crate::Record::Cancelled {
+            scrapped: false,
+            reason: "r".into(),
+            claimed_by: String::new(),
+            authenticated_by: "s".into(),
+        },
         NOW,
     );
     let told = |issuances: &[Issuance]| {

@@ -73,8 +73,19 @@ fn any_record() -> impl Strategy<Value = Record> {
             chain: vec![],
         }),
     ]);
-    records.push(Record::Released { claimed_by: "s".into(), authenticated_by: "s".into() });
-    records.push(Record::Cancelled { reason: "r".into(), claimed_by: "s".into(), authenticated_by: "s".into() });
+    records.push(Record::Released { claimed_by: "s".into(), authenticated_by: "s".into(), new_hardware: false });
+    records.push(Record::Cancelled {
+        scrapped: true,
+        reason: "r".into(),
+        claimed_by: "s".into(),
+        authenticated_by: "s".into(),
+    });
+    records.push(Record::Cancelled {
+        scrapped: false,
+        reason: "r".into(),
+        claimed_by: "s".into(),
+        authenticated_by: "s".into(),
+    });
     records.push(Record::Requested(Box::new(crate::record::Requested {
         lot: LotName::parse("lot-2").unwrap(),
         ..requested().request
@@ -95,6 +106,9 @@ proptest! {
             issuance = issuance.apply(record, NOW);
             prop_assert_eq!(&issuance.request, &before.request);
             match &before.state {
+                State::Completed(..) if issuance.scrapped => {
+                    prop_assert!(matches!(&issuance.state, State::Cancelled(inner, _) if **inner == before.state));
+                }
                 State::Completed(..) => prop_assert_eq!(&issuance.state, &before.state),
                 State::Cancelled(..) => prop_assert!(matches!(issuance.state, State::Cancelled(..))),
                 // It leaves doubt by an answer, a supervisor's word, or the device's own trouble.

@@ -47,7 +47,12 @@ impl Waiting {
     }
 
     fn release(&self) -> Result<Record, RulingRefused> {
-        self.issuance.rule(Ruling::Release, "badge".into(), "supervisor-1".into(), ("ca-2", self.world.terms))
+        self.issuance.rule(
+            Ruling::Release { new_hardware: false },
+            "badge".into(),
+            "supervisor-1".into(),
+            ("ca-2", self.world.terms),
+        )
     }
 
     fn stand(&self) -> String {
@@ -146,7 +151,12 @@ fn a_doubt_after_a_cancellation_is_kept() {
     for terms in [ASK, RESUBMIT] {
         let mut waiting = Waiting::new(terms);
         waiting.take(Input::Sending);
-        waiting.apply(&Record::Cancelled { reason: "r".into(), claimed_by: "s".into(), authenticated_by: "s".into() });
+        waiting.apply(&Record::Cancelled {
+            scrapped: false,
+            reason: "r".into(),
+            claimed_by: "s".into(),
+            authenticated_by: "s".into(),
+        });
         assert_eq!(waiting.take(Input::Sending), "");
         assert_eq!(waiting.lose(), "InDoubt");
         assert_eq!(waiting.stand(), "Cancelled");

@@ -10,6 +10,6 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
-pub use proof_file::{CheckedProof, ProofError, ProofFile, ProvenRecord, Prover};
+pub use proof_file::{CheckedProof, ProofError, ProofFile, ProvenRecord, Prover, prove};
 pub use reader::Reader;
 pub use verify::{Finding, Verification, VerifyOptions, verify};

@@ -142,6 +142,17 @@ impl Prover {
     }
 }
 
+/// Proves records, each with its index and in the journal's order, that tell of this certificate (DER).
+///
+/// # Errors
+/// No checkpoint covers them, or the log does not bear them out.
+pub fn prove(tlog: &Path, certificate: &[u8], records: &[(u64, Vec<u8>)]) -> Result<ProofFile, ProofError> {
+    let newest = records.last().map_or(0, |(index, _)| *index);
+    let mut prover = Prover::open(tlog, newest)?;
+    let proven = records.iter().map(|(index, entry)| prover.prove(*index, entry)).collect::<Result<_, _>>()?;
+    Ok(prover.file(pem::encode(&pem::Pem::new("CERTIFICATE", certificate)), proven))
+}
+
 impl ProofFile {
     /// As it is written to a file.
     ///

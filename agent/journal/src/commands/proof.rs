@@ -8,7 +8,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{Failed, Opened, Wanted, Words, moment, newest, not, read_key, say, select};
-use crate::{ProofFile, Prover, Purpose, Reader, VerifyingKey, tree::checkpoint::Checkpoint};
+use crate::{ProofFile, Purpose, Reader, VerifyingKey, tree::checkpoint::Checkpoint};
 
 pub(super) fn prove(
     place: &Opened,
@@ -19,16 +19,14 @@ pub(super) fn prove(
 ) -> Result<(), Failed> {
     let wanted = Wanted::CertificateSerial(serial.clone());
     let records = select::records(&place.journal, words, &wanted)?;
-    let Some((newest, _)) = records.last() else {
+    if records.is_empty() {
         return Err(untold(place, &format!("a certificate with the serial {serial}")));
-    };
+    }
     let entries: Vec<&[u8]> = records.iter().map(|(_, entry)| entry.as_slice()).collect();
     let certificate = words.certificate(&entries).ok_or_else(|| {
         Failed::Not(Some(format!("the journal tells of the serial {serial}, but holds no certificate for it")))
     })?;
-    let mut prover = Prover::open(&place.tlog, *newest).map_err(|error| not(&error))?;
-    let proven = records.iter().map(|(index, entry)| prover.prove(*index, entry)).collect::<Result<Vec<_>, _>>();
-    let file = prover.file(pem(&certificate), proven.map_err(|error| not(&error))?);
+    let file = crate::prove(&place.tlog, &certificate, &records).map_err(|error| not(&error))?;
     let path = out.unwrap_or_else(|| PathBuf::from(format!("{serial}.proof.json")));
     let text = file.encode().map_err(|error| not(&error))?;
     fs::write(&path, text)

@@ -82,6 +82,21 @@ pub(super) fn generate(
     read_public(session, place, public)?.ok_or_else(|| incomplete(place).into())
 }
 
+/// Destroys this key pair (C_DestroyObject), the private half first: what a crash leaves is an orphan that
+/// [`generate`] clears away.
+pub(super) fn remove(session: &Session, place: Place<'_>, key: &PublicKey) -> Result<(), Failure> {
+    let Some(private) = private_key(session, place)? else { return Ok(()) };
+    if public_key(session, place, private)? != *key {
+        return Err(occupied(place, "another key pair stands there than the one that was to be removed").into());
+    }
+    let act = || format!("could not destroy the key pair with {place}");
+    session.destroy_object(private).map_err(|error| failed(act())(error))?;
+    if let Some(public) = only(session, place, ObjectClass::PUBLIC_KEY, "public key")? {
+        session.destroy_object(public).map_err(|error| failed(act())(error))?;
+    }
+    Ok(())
+}
+
 pub(super) fn evidence(session: &Session, place: Place<'_>) -> Result<ResidencyEvidence, Failure> {
     let private = must_be_there(session, place)?;
     let asked = [

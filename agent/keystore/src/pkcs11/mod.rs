@@ -181,6 +181,14 @@ impl Keystore for Pkcs11 {
         let place = Place::of_certificate(location)?;
         self.in_session(|session| certificate::remove(session, place, certificate))
     }
+
+    fn remove_key(&mut self, location: &KeyLocation, public_key: &PublicKey) -> Result<(), Fault> {
+        let place = Place::of_key(location)?;
+        let removed = self.in_session(|session| key::remove(session, place, public_key));
+        // What its sessions know of the key by its handle goes with them.
+        self.token = None;
+        removed
+    }
 }
 
 /// Where an object is: found by its CKA_ID, made with this CKA_LABEL.

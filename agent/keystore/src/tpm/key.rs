@@ -112,6 +112,27 @@ pub(super) fn generate(
     signing_key(&public, handle)
 }
 
+/// Evicts the key at `handle` (TPM2_EvictControl with the owner's authorisation, part 3 section 28.5) when it is this one; the
+/// private half exists nowhere else.
+pub(super) fn remove(context: &mut Context, handle: u32, public_key: &PublicKey) -> Result<(), Fault> {
+    match find(context, handle)? {
+        None => return Ok(()),
+        Some(found) if found == *public_key => {}
+        Some(_) => return Err(occupied(handle, "another key stands there than the one that was to be removed")),
+    }
+    let act = || format!("could not evict the key at {handle:#010x}");
+    let persistent = PersistentTpmHandle::new(handle).map_err(|error| fault::during(act())(error))?;
+    let mut standing =
+        Held::standing(context, TpmHandle::Persistent(persistent)).map_err(|error| fault::during(act())(error))?;
+    let object = standing.handle();
+    authorised(standing.context(), |context| {
+        context.evict_control(Provision::Owner, object, Persistent::Persistent(persistent))
+    })
+    .map_err(|error| fault::during(act())(error))?;
+    standing.forget();
+    Ok(())
+}
+
 pub(super) fn evidence(context: &mut Context, handle: u32) -> Result<ResidencyEvidence, Fault> {
     must_be_there(context, handle)?;
     with_key(context, handle, |context, key| {

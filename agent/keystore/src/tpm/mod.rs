@@ -271,4 +271,12 @@ impl Keystore for Tpm {
         let index = nv::index(location)?;
         self.visit(|link| nv::remove(link.context(), index, certificate))
     }
+
+    fn remove_key(&mut self, location: &KeyLocation, public_key: &PublicKey) -> Result<(), Fault> {
+        let handle = key::handle(location)?;
+        let removed = self.visit(|link| key::remove(link.context(), handle, public_key));
+        // tpm2-tss goes on knowing an evicted object by its handle, with the name that the next one there has not.
+        self.release();
+        removed
+    }
 }

@@ -155,6 +155,10 @@ fn answer(keystore: &mut dyn Keystore, call: Call) -> Result<Answer, Fault> {
             keystore.remove_certificate(&location, &der.0)?;
             Answer::Removed
         }
+        Call::RemoveKey(location, public_key) => {
+            keystore.remove_key(&location, &public_key)?;
+            Answer::Removed
+        }
     })
 }
 

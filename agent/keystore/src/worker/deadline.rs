@@ -18,8 +18,8 @@ pub struct Deadlines {
     /// [`read_certificate`](issuance::Keystore::read_certificate).
     pub read: Duration,
     /// [`write_certificate`](issuance::Keystore::write_certificate),
-    /// [`lock_certificate`](issuance::Keystore::lock_certificate) and
-    /// [`remove_certificate`](issuance::Keystore::remove_certificate).
+    /// [`lock_certificate`](issuance::Keystore::lock_certificate),
+    /// [`remove_certificate`](issuance::Keystore::remove_certificate) and [`remove_key`](issuance::Keystore::remove_key).
     pub write: Duration,
     /// [`sign`](issuance::Keystore::sign), however many messages.
     pub sign: Duration,
@@ -51,7 +51,10 @@ impl Deadlines {
             Call::FindKey(_) | Call::ResidencyEvidence(_) | Call::ReadCertificate(_) => self.read,
             // Primary keys are re-created for these: seconds for an RSA one.
             Call::AttestationKey | Call::ActivateCredential(_) | Call::Attest(..) => self.attest,
-            Call::WriteCertificate(..) | Call::LockCertificate(_) | Call::RemoveCertificate(..) => self.write,
+            Call::WriteCertificate(..)
+            | Call::LockCertificate(_)
+            | Call::RemoveCertificate(..)
+            | Call::RemoveKey(..) => self.write,
             Call::Sign(_, messages) => {
                 self.sign + self.each_signature.saturating_mul(u32::try_from(messages.len()).unwrap_or(u32::MAX))
             }

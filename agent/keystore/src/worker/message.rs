@@ -26,6 +26,7 @@ pub(super) enum Call {
     WriteCertificate(CertificateLocation, Bytes, Box<CertificateExpectation>),
     LockCertificate(CertificateLocation),
     RemoveCertificate(CertificateLocation, Bytes),
+    RemoveKey(KeyLocation, PublicKey),
 }
 
 impl Call {
@@ -44,6 +45,7 @@ impl Call {
             Self::WriteCertificate(..) => "take its certificate",
             Self::LockCertificate(_) => "lock its certificate",
             Self::RemoveCertificate(..) => "give its superseded certificate up",
+            Self::RemoveKey(..) => "give its replaced key up",
         }
     }
 }

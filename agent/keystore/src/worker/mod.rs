@@ -249,4 +249,8 @@ impl Keystore for Worker {
         let der = Bytes(certificate.to_vec());
         answer!(self, Call::RemoveCertificate(location.clone(), der), Answer::Removed => ())
     }
+
+    fn remove_key(&mut self, location: &KeyLocation, public_key: &PublicKey) -> Result<(), Fault> {
+        answer!(self, Call::RemoveKey(location.clone(), public_key.clone()), Answer::Removed => ())
+    }
 }

@@ -20,7 +20,7 @@ pub(super) enum Command {
     Verify {
         #[command(flatten)]
         config: ConfigArgument,
-        /// The fixture that holds the device; may be left out when the station has one.
+        /// The fixture that holds the device; may be left out when the station has one, or finds the device by its serial.
         #[arg(long, default_value = "")]
         fixture: String,
         /// The device serial that it should be. Without it: whichever device is there.
@@ -29,6 +29,9 @@ pub(super) enum Command {
         /// Who asked, as a pseudonym.
         #[arg(long, default_value = "")]
         badge: String,
+        /// It is the golden device, whose check starts a shift: the operators' page shows it.
+        #[arg(long)]
+        golden: bool,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -36,8 +39,8 @@ pub(super) enum Command {
 }
 
 pub(super) async fn run(command: Command) -> Result<(), Failed> {
-    let Command::Verify { config, fixture, serial, badge, json } = command;
-    let request = VerifyDeviceRequest { fixture, device_serial: serial, badge };
+    let Command::Verify { config, fixture, serial, badge, golden, json } = command;
+    let request = VerifyDeviceRequest { fixture, device_serial: serial, badge, golden };
     let found = verify(&config.path, request).await?;
     if json {
         client::say(as_json(&found))?;

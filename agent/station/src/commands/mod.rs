@@ -88,6 +88,16 @@ enum Command {
         #[command(subcommand)]
         command: lot::LotCommand,
     },
+    /// Scrap a device: its certificates are revoked, and its place in the lot is free for another. For a supervisor.
+    Scrap {
+        #[command(flatten)]
+        config: ConfigArgument,
+        #[command(flatten)]
+        what: rework::Scrapped,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// A device in a fixture of the running station.
     #[command(subcommand)]
     Device(device::Command),
@@ -173,6 +183,7 @@ pub fn main() -> ExitCode {
         Command::Issue { config, what, json } => client::block_on(issue::run(&config.path, what, json)),
         Command::Rework { config, what, json } => client::block_on(rework::run(&config.path, what, json)),
         Command::Lot { config, json, command } => client::block_on(lot::run(&config.path, command, json)),
+        Command::Scrap { config, what, json } => client::block_on(rework::scrap(&config.path, what, json)),
         Command::Device(command) => client::block_on(device::run(command)),
         Command::Status { config, json } => client::block_on(status::run(&config.path, json)),
         Command::Watch { config, after, json } => client::block_on(watch::run(&config.path, after, json)),

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::testing::{Desk, Device, FIXTURE, asked as request};
-use issuance::{FixtureName, profile::KeystoreKind};
+use issuance::{FixtureName, Made, profile::KeystoreKind};
 
 /// A station's records for one fixture; it is to stop once so many decisions were made.
 struct Bench {
@@ -64,7 +64,7 @@ impl Records for Bench {
         self.desk.ledger.known_device(serial, identity).map_err(halted)
     }
 
-    fn made_key(&self, issuance: &Issuance, location: &KeyLocation, key: &PublicKey) -> Result<bool, Halted> {
+    fn made_key(&self, issuance: &Issuance, location: &KeyLocation, key: &PublicKey) -> Result<Made, Halted> {
         self.desk.ledger.made_key(issuance, location, key).map_err(halted)
     }
 

@@ -9,6 +9,7 @@ use super::{StationApi, fields::short, refused};
 use crate::{
     fixtures::Fixture,
     inspection::{Asked, Inspection},
+    seek::{self, Wanted},
 };
 
 impl StationApi {
@@ -18,19 +19,22 @@ impl StationApi {
     ) -> Result<wire::DeviceVerification, Status> {
         let caller = gate::caller(&request)?;
         self.accepting()?;
-        let wire::VerifyDeviceRequest { fixture, device_serial, badge } = request.into_inner();
+        let wire::VerifyDeviceRequest { fixture, device_serial, badge, golden } = request.into_inner();
         short("badge", &badge)?;
         let device_serial = match device_serial.as_str() {
             "" => None,
             text => Some(status::parsed("device_serial", text, DeviceSerial::parse)?),
         };
-        let fixture = match (fixture.as_str(), self.fixtures.all()) {
-            ("", [only]) => only,
-            ("", _) => {
+        let fixture = match (fixture.as_str(), self.fixtures.all(), &device_serial) {
+            ("", [only], _) => only,
+            ("", _, Some(serial)) => {
+                seek::fixture(&self.fixtures, &self.ledger, serial, Wanted::Device(None)).await.map_err(refused)?
+            }
+            ("", _, None) => {
                 let message = format!("say which fixture holds the device: {}", self.fixtures.names());
                 return Err(status::invalid_argument("fixture", message));
             }
-            (name, _) => self.fixture(name)?,
+            (name, ..) => self.fixture(name)?,
         };
         let Some(reservation) = self.fixtures.reserve(fixture) else {
             let message = format!("the fixture {} is at work: wait until it is done", fixture.name);
@@ -42,6 +46,7 @@ impl StationApi {
             device_serial,
             claimed_by: badge,
             authenticated_by: caller.name,
+            golden,
         };
         // Its thread goes on with it, and records it, when the caller hangs up.
         match reservation.inspect(asked).await {

@@ -30,6 +30,7 @@ pub const RULES: &[Rule] = &[
     supervised("ReleaseIssuance"),
     supervised("CancelIssuance"),
     supervised("ReworkIssuance"),
+    supervised("ScrapDevice"),
     rule("GetIssuance", READERS),
     rule("ListIssuances", READERS),
     rule("Watch", READERS),
@@ -43,6 +44,7 @@ pub const RULES: &[Rule] = &[
     rule("GetStation", READERS),
     rule("GetHealth", READERS),
     rule("GetIssuanceStory", READERS),
+    rule("GetIssuanceProof", READERS),
 ];
 
 const fn rule(method: &'static str, roles: &'static [Role]) -> Rule {

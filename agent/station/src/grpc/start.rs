@@ -13,7 +13,7 @@ use crate::{
     driver::Asked,
     fixtures::Fixture,
     ledger::{self, LedgerRefused},
-    seek,
+    seek::{self, Wanted},
 };
 
 /// As many as the CA takes in one batch, and more than a station has fixtures.
@@ -36,7 +36,7 @@ impl StationApi {
             Some(fixture) => fixture,
             None => {
                 let before = self.ledger.started_before(&subject).map_err(refused)?;
-                seek::fixture(&self.fixtures, &self.ledger, &subject.device_serial, before.as_ref())
+                seek::fixture(&self.fixtures, &self.ledger, &subject.device_serial, Wanted::Device(before.as_ref()))
                     .await
                     .map_err(refused)?
             }

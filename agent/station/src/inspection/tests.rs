@@ -10,6 +10,7 @@ fn asked(serial: Option<&str>) -> Asked {
         device_serial: serial.map(|serial| DeviceSerial::parse(serial).unwrap()),
         claimed_by: "badge".into(),
         authenticated_by: "auditor-1".into(),
+        golden: true,
     }
 }
 
@@ -124,4 +125,23 @@ fn what_cannot_be_judged_is_not_verified() {
     assert!(desk.ledger.profiles().get(&ProfileName::parse("device-ca").unwrap()).is_none());
     let found = inspect(&mut device, &desk.ledger, &asked(None)).unwrap();
     assert_eq!(refuted(&found), pair("PATH", "MISCONFIGURED"));
+}
+
+/// The golden device is looked at twice: what the station tells of the last check is what it came to, by whom and when; an
+/// ordinary check tells nothing of the shift, and the rows rebuilt say the same.
+#[test]
+fn a_golden_device_tells_of_the_station() {
+    let (desk, _, mut device) = certified();
+    let ordinary = Asked { golden: false, ..asked(None) };
+    inspect(&mut device, &desk.ledger, &ordinary).unwrap();
+    assert_eq!(desk.ledger.golden_check().unwrap(), None);
+    inspect(&mut device, &desk.ledger, &asked(None)).unwrap();
+    let good = desk.ledger.golden_check().unwrap().unwrap();
+    assert_eq!((good.verified, good.device_serial.as_str(), good.claimed_by.as_str()), (true, "SN-1", "badge"));
+    inspect(&mut device, &desk.ledger, &ordinary).unwrap();
+    assert_eq!(desk.ledger.golden_check().unwrap(), Some(good));
+    device.certificate = None;
+    inspect(&mut device, &desk.ledger, &asked(None)).unwrap();
+    let desk = desk.reopened(true);
+    assert!(!desk.ledger.golden_check().unwrap().unwrap().verified);
 }

@@ -7,8 +7,8 @@ use issuance::{
 };
 use journal::Appended;
 
-use super::{Ledger, LedgerRefused, Listed};
-use crate::rows;
+use super::{Ledger, LedgerRefused, Listed, row};
+use crate::rows::{self, GoldenRow};
 
 /// A device is certified a few times in its life; more than this many issuances are not looked through.
 const ISSUANCES_MOST: usize = 1000;
@@ -44,6 +44,11 @@ impl Ledger {
         };
         let superseded = self.superseded_certificates(issuance)?;
         Ok(issuance.inspect(shown, &superseded, self.context(named, "", fixture, keystore), self.now()?))
+    }
+
+    /// The last check with the golden device.
+    pub fn golden_check(&self) -> Result<Option<GoldenRow>, LedgerRefused> {
+        self.rows.get(rows::GOLDEN, &[])?.as_deref().map(row).transpose()
     }
 
     /// Records what came of it.

@@ -8,8 +8,8 @@ use issuance::{
 };
 use uuid::Uuid;
 
-use super::{Asked, Ledger, LedgerRefused, Memory, Started, last_index};
-use crate::rows;
+use super::{Asked, Ledger, LedgerRefused, Memory, Started, last_index, start::scrapped};
+use crate::rows::{self, Place};
 
 /// The CA takes no more (`ca.v1`, `CertificationRequest.supersedes`).
 const ANCESTORS_MOST: usize = 16;
@@ -21,6 +21,8 @@ pub struct Why {
     pub reason: String,
     /// Whether the device makes another key; else the one that it has serves on.
     pub new_key: bool,
+    /// Whether other hardware is this device from now on.
+    pub new_hardware: bool,
     /// What is behind the fixture.
     pub keystore: KeystoreKind,
 }
@@ -71,10 +73,14 @@ impl Ledger {
             );
             return Err(LedgerRefused::precondition("NOT_REWORKABLE", message));
         }
+        if self.place(&request.lot, &request.device_serial)? == Some(Place::Scrapped) {
+            return Err(scrapped(&request.lot, &request.device_serial));
+        }
         let id = IssuanceId::from_uuid(Uuid::now_v7());
         let lineage = if why.new_key { id } else { request.lineage };
         let place = |lineage| named.profile.places(why.keystore, lineage);
-        if why.new_key && place(lineage) == place(request.lineage) {
+        // Other hardware has that place free.
+        if why.new_key && !why.new_hardware && place(lineage) == place(request.lineage) {
             let message = format!(
                 "the profile {profile} names the one place of its key in a {} device, and the key there is not replaced: \
                  rework it with the same key",
@@ -95,6 +101,7 @@ impl Ledger {
             authenticated_by: asked.authenticated_by.clone(),
             supersedes: Some(before.id),
             reason: why.reason.clone(),
+            new_hardware: why.new_hardware,
             lineage,
             provenance: Provenance { profile_sha256: named.sha256, ..provenance.clone() },
         };
@@ -133,10 +140,18 @@ impl Ledger {
         Ok(ancestors)
     }
 
-    /// The certificates that an issuance supersedes, DER, nearest first.
+    /// The certificates that an issuance supersedes, DER, nearest first; then those of the key that made place for its own.
     pub fn superseded_certificates(&self, issuance: &Issuance) -> Result<Vec<Vec<u8>>, LedgerRefused> {
+        let mut before = self.ancestors(issuance)?;
+        if let Some(replaced) = issuance.replaces
+            && let Some((replaced, _)) = self.get(replaced)?
+        {
+            let ancestors = self.ancestors(&replaced)?;
+            before.push(replaced);
+            before.extend(ancestors);
+        }
         let issued = |ancestor: &Issuance| Some(ancestor.state.issued()?.certificate.clone());
-        Ok(self.ancestors(issuance)?.iter().filter_map(issued).collect())
+        Ok(before.iter().filter_map(issued).collect())
     }
 
     /// The first certificates that are verified on the disk, and of which the CA is not told yet.

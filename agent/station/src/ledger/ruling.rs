@@ -7,6 +7,7 @@ use issuance::{
 use journal::Appended;
 
 use super::{Ledger, LedgerRefused, Memory};
+use crate::rows;
 
 impl Ledger {
     /// A supervisor's word on an issuance, while fixtures work on `at_work` others.
@@ -20,10 +21,14 @@ impl Ledger {
     ) -> Result<Appended, LedgerRefused> {
         let mut memory = self.lock();
         let before = self.issuance(&mut memory, id)?;
+        if matches!(ruling, Ruling::Scrap { .. }) {
+            self.is_newest(&before)?;
+        }
         let record = before.rule(ruling, claimed_by, authenticated_by, self.authority()).map_err(|refused| {
             let reason = match refused {
                 RulingRefused::NotQuarantined => "NOT_QUARANTINED",
                 RulingRefused::Ended => "ALREADY_ENDED",
+                RulingRefused::NotHardware => "NOT_HARDWARE",
             };
             LedgerRefused::precondition(reason, format!("issuance {id} stands in {}: {refused}", before.state))
         })?;
@@ -37,6 +42,18 @@ impl Ledger {
             return Err(LedgerRefused::Full(message));
         }
         self.append(&mut memory, id, vec![record])
+    }
+
+    /// Refuses what another issuance stands in for.
+    pub fn is_newest(&self, issuance: &Issuance) -> Result<(), LedgerRefused> {
+        let name = rows::key(&[issuance.request.profile.as_str(), &issuance.request.common_name.folded()]);
+        match self.rows.get(rows::NAMES, &name)?.and_then(|holder| IssuanceId::from_slice(&holder)) {
+            Some(holder) if holder != issuance.id => {
+                let message = format!("the issuance {} was superseded by {holder}: decide on that one", issuance.id);
+                Err(LedgerRefused::precondition("ALREADY_SUPERSEDED", message))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whoever took a profile out of the configuration did not take back what is under way: an answer is recorded as it

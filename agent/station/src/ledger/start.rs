@@ -8,7 +8,10 @@ use journal::Appended;
 use uuid::Uuid;
 
 use super::{Ledger, LedgerRefused, Memory, unknown_lot};
-use crate::{records::What, rows};
+use crate::{
+    records::What,
+    rows::{self, Place},
+};
 
 /// What decides whether a request is the same as one before.
 #[derive(Debug, Clone)]
@@ -81,6 +84,12 @@ struct New {
     profile_sha256: [u8; 32],
 }
 
+/// A scrapped device is told so before its name is.
+pub(super) fn scrapped(lot: &LotName, device_serial: &DeviceSerial) -> LedgerRefused {
+    let message = format!("the device {device_serial} was scrapped out of the lot {lot}: it gets no certificate there");
+    LedgerRefused::precondition("DEVICE_SCRAPPED", message).about("device_serial", device_serial).about("lot", lot)
+}
+
 impl Ledger {
     /// Starts an issuance, resumes the stopped one, or returns the one that the same request started.
     pub fn start(&self, asked: &Asked, provenance: &Provenance) -> Result<Started, LedgerRefused> {
@@ -104,6 +113,7 @@ impl Ledger {
             authenticated_by: asked.authenticated_by.clone(),
             supersedes: new.instead_of.as_ref().map(|before| before.id),
             reason: String::new(),
+            new_hardware: false,
             lineage: new.instead_of.as_ref().map_or(id, |before| before.request.lineage),
             provenance: Provenance { profile_sha256: new.profile_sha256, ..provenance.clone() },
         };
@@ -148,6 +158,9 @@ impl Ledger {
             named.profile.common_name_for(&subject.device_serial, &named.issuer_names).map_err(|refused| {
                 LedgerRefused::Invalid { field: "device_serial", message: service::in_full(&refused) }
             })?;
+        if self.place(&subject.lot, &subject.device_serial)? == Some(Place::Scrapped) {
+            return Err(scrapped(&subject.lot, &subject.device_serial));
+        }
         let mut instead_of = None;
         if let Some(taken) = self.rows.get(rows::NAMES, &rows::key(&[profile.as_str(), &common_name.folded()]))? {
             let taken = self.load(memory, &taken)?;
@@ -169,8 +182,7 @@ impl Ledger {
                     .about("lot", &taken.request.lot));
             }
         }
-        let place = rows::key(&[subject.lot.as_str(), subject.device_serial.as_str()]);
-        let has_place = self.rows.get(rows::PLACES, &place)?.is_some();
+        let has_place = self.place(&subject.lot, &subject.device_serial)?.is_some();
         if lot.started >= lot.quantity && !has_place {
             let message =
                 format!("the lot {} is used up: {} of {} devices were started", subject.lot, lot.started, lot.quantity);
@@ -180,6 +192,12 @@ impl Ledger {
                 .about("quantity", lot.quantity));
         }
         Ok(Judged::New(New { profile, common_name, instead_of, profile_sha256: named.sha256 }))
+    }
+
+    /// What became of a device's place in a lot; `None` when it never had one.
+    pub(super) fn place(&self, lot: &LotName, device_serial: &DeviceSerial) -> Result<Option<Place>, LedgerRefused> {
+        let key = rows::key(&[lot.as_str(), device_serial.as_str()]);
+        Ok(self.rows.get(rows::PLACES, &key)?.map(|value| Place::of(&value)))
     }
 
     /// Whether the queue has room for one more, with those that are on their way to it.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::testing::{Desk, Device, asked};
-use issuance::ProfileName;
+use issuance::{Made, ProfileName};
 
 fn reason(refused: &LedgerRefused) -> &'static str {
     match refused {
@@ -250,7 +250,7 @@ fn every_prefix_of_a_journal_decides_once() {
                 issuance::Keystore::identify(&mut Device::new(issuance.request.device_serial.as_str())).unwrap();
             let mut inputs = vec![
                 Input::Identified { identity, known_as: None, known_fingerprint: None },
-                Input::KeySought { found: None, ours: false },
+                Input::KeySought { found: None, made: Made::Unknown },
                 Input::Submitting,
                 Input::Sending,
                 Input::Writing,
@@ -328,12 +328,14 @@ fn devices_and_keys_are_known_again() {
         issuance
     };
     let place = &state.key().unwrap().location;
-    assert!(desk.ledger.made_key(&of(&first, "device-ca"), place, key).unwrap());
-    assert!(!desk.ledger.made_key(&of(&second, "device-ca"), place, key).unwrap());
-    assert!(!desk.ledger.made_key(&of(&first, "other"), place, key).unwrap());
+    assert_eq!(desk.ledger.made_key(&of(&first, "device-ca"), place, key).unwrap(), Made::Here);
+    for other in [of(&second, "device-ca"), of(&first, "other")] {
+        assert_eq!(desk.ledger.made_key(&other, place, key).unwrap(), Made::For(id));
+    }
     let unknown =
         PublicKey::from_der(&rcgen::PublicKeyData::subject_public_key_info(&rcgen::KeyPair::generate().unwrap()));
-    assert!(!desk.ledger.made_key(&of(&first, "device-ca"), place, &unknown.unwrap()).unwrap());
+    let made = desk.ledger.made_key(&of(&first, "device-ca"), place, &unknown.unwrap()).unwrap();
+    assert_eq!(made, Made::Unknown);
 }
 
 /// More issuances than are kept at hand: the first is folded from the journal again, and is the same.
@@ -378,7 +380,7 @@ fn what_can_be_done_again_rides_along() {
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!((journal.synced(), journal.length()), (synced, synced + 1));
     // The intent to generate is not one of them.
-    let found = Input::KeySought { found: None, ours: false };
+    let found = Input::KeySought { found: None, made: Made::Unknown };
     let fixture = FixtureName::parse("fixture-1").unwrap();
     let kind = issuance::profile::KeystoreKind::Pkcs11;
     let (_, appended) = desk.ledger.decide(started.issuance.id, &fixture, kind, "ca-1", found).unwrap();

@@ -21,6 +21,7 @@ pub(super) fn to_wire(checked: &DeviceChecked) -> wire::DeviceChecked {
         signature: checked.signature.clone(),
         claimed_by: checked.claimed_by.clone(),
         authenticated_by: checked.authenticated_by.clone(),
+        golden: checked.golden,
     }
 }
 
@@ -37,5 +38,6 @@ pub(super) fn from_wire(wire: wire::DeviceChecked) -> Result<DeviceChecked, Entr
         signature: wire.signature,
         claimed_by: wire.claimed_by,
         authenticated_by: wire.authenticated_by,
+        golden: wire.golden,
     })
 }

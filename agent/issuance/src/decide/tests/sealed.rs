@@ -145,7 +145,8 @@ fn a_sealed_answer_has_a_bound() {
 #[test]
 fn a_cancelled_one_was_issued() {
     let (_, issuance) = sealed();
-    let cancelled = Record::Cancelled { reason: "r".into(), claimed_by: "s".into(), authenticated_by: "s".into() };
+    let cancelled =
+        Record::Cancelled { scrapped: false, reason: "r".into(), claimed_by: "s".into(), authenticated_by: "s".into() };
     let after = issuance.apply(&cancelled, NOW);
     assert!(after.state.was_issued() && after.state.issued().is_none());
     let (world, submitted) = stands_in("Submitted");

@@ -1,8 +1,8 @@
-//! What brand owners sign, brought to the CA, and what the CA signs for them.
+//! What brand owners sign, brought to the CA, what the CA signs for them, and what it takes back.
 
 use std::time::Duration;
 
-use issuance::{LotName, ProfileName};
+use issuance::{DeviceSerial, LotName, ProfileName};
 use proto::ca::v1::{self as wire, lot::State};
 use service::status;
 use tokio_stream::StreamExt as _;
@@ -29,6 +29,7 @@ struct Asked {
 
 const AUTHORISE: Asked = Asked { undone: "nothing was opened", may_not: "bring authorisations" };
 const REPORT: Asked = Asked { undone: "there is no report", may_not: "have reports signed" };
+const SCRAP: Asked = Asked { undone: "nothing was scrapped", may_not: "scrap devices" };
 
 #[tonic::async_trait]
 impl LotAuthority for GrpcConnector {
@@ -58,6 +59,24 @@ impl LotAuthority for GrpcConnector {
             Err(_) => return Err(REPORT.late(REPORT_MOST)),
         };
         Ok(Box::pin(answer.map(|part| part.map(|part| part.part).map_err(|status| REPORT.told(&status)))))
+    }
+
+    async fn scrap(&self, lot: &LotName, device: &DeviceSerial, reason: &str, badge: &str) -> Result<(), Status> {
+        let mut request = Request::new(wire::ScrapDeviceRequest {
+            lot: lot.to_string(),
+            device_serial: device.to_string(),
+            reason: reason.to_owned(),
+            badge: badge.to_owned(),
+        });
+        request.set_timeout(ANSWER_MOST);
+        let mut lots = self.lots.clone();
+        match tokio::time::timeout(ANSWER_MOST, lots.scrap_device(request)).await {
+            Ok(Ok(_)) => Ok(()),
+            // The CA never issued to it.
+            Ok(Err(status)) if matches!(status::reason(&status).as_deref(), Some("NO_PLACE" | "LOT_UNKNOWN")) => Ok(()),
+            Ok(Err(status)) => Err(SCRAP.told(&status)),
+            Err(_) => Err(SCRAP.late(ANSWER_MOST)),
+        }
     }
 }
 

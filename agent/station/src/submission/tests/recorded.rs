@@ -129,7 +129,12 @@ async fn a_lost_answer_asks_a_supervisor() {
         line.turn().await;
     }
     assert_eq!(line.ca.asked()[1..], [line.ids[4..].to_vec()]);
-    line.desk.ledger.rule(line.ids[2], Ruling::Release, "b".into(), "s".into(), 0).unwrap().wait().unwrap();
+    line.desk
+        .ledger
+        .rule(line.ids[2], Ruling::Release { new_hardware: false }, "b".into(), "s".into(), 0)
+        .unwrap()
+        .wait()
+        .unwrap();
     line.turn().await;
     assert_eq!(line.ca.asked()[2..], [vec![line.ids[2]]]);
     assert_eq!((line.state(line.ids[2]).as_str(), line.desk.ledger.in_doubt()), ("Quarantined", 3));
@@ -272,7 +277,12 @@ async fn another_ca_gets_nothing_without_a_word() {
         assert_eq!((line.states(), line.waiting()), (vec!["InDoubt".to_owned(); 5], vec![]));
         assert!(matches!(line.turn().await, Pause::Queued));
         assert_eq!(line.ca.asked().len(), 0);
-        line.desk.ledger.rule(line.ids[3], Ruling::Release, "b".into(), "s".into(), 0).unwrap().wait().unwrap();
+        line.desk
+            .ledger
+            .rule(line.ids[3], Ruling::Release { new_hardware: false }, "b".into(), "s".into(), 0)
+            .unwrap()
+            .wait()
+            .unwrap();
         let State::Submitted(submission) = line.desk.issuance(line.ids[3]).state else { panic!() };
         assert_eq!(submission.authority, "ca-2");
         line.turn().await;
@@ -314,10 +324,18 @@ async fn a_full_queue_takes_nothing_from_doubt() {
     line.turn().await;
     line.desk.submitted("SN-8");
     // One waits, and one at work has the other place.
-    let full = line.desk.ledger.rule(line.ids[0], Ruling::Release, "b".into(), "s".into(), 1).unwrap_err();
+    let full = line
+        .desk
+        .ledger
+        .rule(line.ids[0], Ruling::Release { new_hardware: false }, "b".into(), "s".into(), 1)
+        .unwrap_err();
     assert!(matches!(full, crate::ledger::LedgerRefused::Full(_)), "{full}");
     line.desk.submitted("SN-9");
-    let full = line.desk.ledger.rule(line.ids[0], Ruling::Release, "b".into(), "s".into(), 0).unwrap_err();
+    let full = line
+        .desk
+        .ledger
+        .rule(line.ids[0], Ruling::Release { new_hardware: false }, "b".into(), "s".into(), 0)
+        .unwrap_err();
     assert!(matches!(full, crate::ledger::LedgerRefused::Full(_)), "{full}");
     assert_eq!(line.desk.ledger.in_doubt(), 1);
 }
