@@ -61,11 +61,16 @@ pub(super) struct Signer {
 /// A message, and the place of its signature.
 type Unsigned<'m> = (&'m Vec<u8>, &'m mut Option<Vec<u8>>);
 
-fn sign_all(signer: &mut Signer, place: Place<'_>, part: &mut [Unsigned<'_>]) -> Result<(), Failure> {
+/// Signs them in one session, and tells what the quickest took: the others may have waited for the processor.
+fn sign_all(signer: &mut Signer, place: Place<'_>, part: &mut [Unsigned<'_>]) -> Result<Option<Duration>, Failure> {
+    let mut quickest = None;
     for (message, signature) in part {
+        let began = Instant::now();
         **signature = Some(key::sign(signer, place, message)?);
+        let took = began.elapsed();
+        quickest = Some(quickest.map_or(took, |quickest: Duration| quickest.min(took)));
     }
-    Ok(())
+    Ok(quickest)
 }
 
 /// All of them.
@@ -76,7 +81,7 @@ pub(super) struct Sessions {
     most: NonZeroUsize,
     /// Not asked for another one before this.
     enough_until: Option<Instant>,
-    /// What a signature took last.
+    /// What the quickest signature of the last visit took.
     each: Option<Duration>,
     signers: Vec<Signer>,
 }
@@ -119,17 +124,18 @@ impl Sessions {
     /// Has so many sessions sign their shares. What a lost one left is for the others; none left is an error.
     fn share(&mut self, place: Place<'_>, mut left: Vec<Unsigned<'_>>, sessions: usize) -> Result<(), Failure> {
         let each = left.len().div_ceil(sessions.clamp(1, self.signers.len().max(1)));
-        let began = Instant::now();
-        let outcomes: Vec<Result<(), Failure>> = thread::scope(|scope| {
+        let outcomes: Vec<Result<Option<Duration>, Failure>> = thread::scope(|scope| {
             let mut parts = self.signers.iter_mut().zip(left.chunks_mut(each));
             let own = parts.next();
             let others: Vec<_> =
                 parts.map(|(signer, part)| scope.spawn(move || sign_all(signer, place, part))).collect();
-            let own = own.map_or(Ok(()), |(signer, part)| sign_all(signer, place, part));
-            self.each = u32::try_from(each).ok().and_then(|each| began.elapsed().checked_div(each));
+            let own = own.map_or(Ok(None), |(signer, part)| sign_all(signer, place, part));
             let others = others.into_iter().map(|other| other.join().unwrap_or_else(|_| Err(broken_off().into())));
             std::iter::once(own).chain(others).collect()
         });
+        if let Some(quickest) = outcomes.iter().flatten().flatten().min() {
+            self.each = Some(*quickest);
+        }
         let (mut lost, mut told) = (none_left().into(), None);
         // From the last, so that those before it keep their places.
         for (number, outcome) in outcomes.into_iter().enumerate().rev() {
@@ -139,7 +145,7 @@ impl Sessions {
                     lost = failure;
                 }
                 Err(failure) => told = Some(failure),
-                Ok(()) => {}
+                Ok(_) => {}
             }
         }
         if self.signers.is_empty() { Err(lost) } else { told.map_or(Ok(()), Err) }
