@@ -38,8 +38,17 @@ impl Configuration {
     /// # Errors
     /// Every mistake in it, with its place.
     pub fn read(path: &Path) -> Result<Self, Mistakes> {
-        let file = File::read(path)?;
-        let root = file.root();
+        Self::parse(File::read(path)?)
+    }
+
+    fn parse(file: File) -> Result<Self, Mistakes> {
+        let read = Self::from_root(&file.root());
+        file.finish()?;
+        // With no mistake found nothing is missing.
+        read.ok_or_else(|| Mistakes(Vec::new()))
+    }
+
+    fn from_root(root: &Table<'_>) -> Option<Self> {
         let listen = root.optional_parsed("listen", |text| {
             text.parse::<SocketAddr>()
                 .map_err(|_| format!("`{text}` is no address; write `ADDRESS:PORT`, such as `{LISTEN_DEFAULT}`"))
@@ -74,13 +83,9 @@ impl Configuration {
             names: table.optional_path("names"),
         });
         let settings = Settings { language, prefixes, operators: operators.unwrap_or_default(), shift };
-        file.finish()?;
-        // With no mistake found nothing is missing; the default address always parses.
+        // The default address always parses.
         let listen = listen.or_else(|| LISTEN_DEFAULT.parse().ok());
-        match (listen, endpoint, files) {
-            (Some(listen), Some(endpoint), Some(files)) => Ok(Self { listen, names, endpoint, files, settings }),
-            _ => Err(Mistakes(Vec::new())),
-        }
+        Some(Self { listen: listen?, names, endpoint: endpoint?, files: files?, settings })
     }
 }
 
@@ -104,4 +109,20 @@ fn prefixes(table: Option<&Table<'_>>) -> Prefixes {
 
 fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'.' | b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example in `deploy/` is read as it stands, and has every key that is known.
+    #[test]
+    fn the_example_is_complete() {
+        let text = include_str!("../../deploy/examples/ui.toml");
+        let file = File::parse("/etc/station-ui/ui.toml".as_ref(), text.to_owned()).unwrap();
+        let read = Configuration::from_root(&file.root());
+        assert_eq!(file.unmentioned(), Vec::<String>::new());
+        file.finish().unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        assert!(read.is_some());
+    }
 }

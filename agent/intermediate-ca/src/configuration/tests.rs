@@ -240,3 +240,29 @@ fn production_takes_nothing_of_a_demonstration() {
     assert_eq!(mistakes(&format!("mode = \"development\"\n{GOOD}")), Vec::<String>::new());
     assert!(mistakes(&format!("mode = \"prod\"\n{GOOD}"))[0].contains("\"production\" or \"development\""));
 }
+
+/// The example in `deploy/` is read as it stands, given the files that it names, and has every key that is known.
+#[test]
+fn the_example_is_complete() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = place.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    let key = rcgen::KeyPair::generate().unwrap();
+    write("brand-owner.pem", &key.public_key_pem());
+    write("secrets/ca.pin", "1234\n");
+    write("secrets/est.password", "a-password-of-a-machine\n");
+    let maker = rcgen::CertificateParams::new(vec![]).unwrap().self_signed(&key).unwrap();
+    write("pki/tpm-makers/root.pem", &maker.pem());
+    let text = include_str!("../../../../deploy/examples/ca.toml");
+    let path = place.path().join("ca.toml");
+    let file = File::parse(&path, text.to_owned()).unwrap();
+    let read = parse(&file.root(), &path);
+    assert_eq!(file.unmentioned(), Vec::<String>::new());
+    file.finish().unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    assert!(read.is_some());
+}

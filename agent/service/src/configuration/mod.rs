@@ -166,6 +166,16 @@ impl File {
         if found.is_empty() { Ok(()) } else { Err(mistakes(&self.path, &self.text, &found)) }
     }
 
+    /// The keys that tables of this file were asked for and that its text has nowhere, not even in a comment (`#key = …`): an
+    /// example that people begin with has none such. Tables of an array are one.
+    #[must_use]
+    pub fn unmentioned(&self) -> Vec<String> {
+        let mut asked = BTreeSet::new();
+        asked_keys(&self.root, "", &mut asked);
+        let mentioned = mentioned_keys(&self.text);
+        asked.into_iter().filter(|key| !mentioned.contains(key)).collect()
+    }
+
     fn add(&self, at: usize, key: String, message: String) {
         self.found.borrow_mut().insert(Found { at, key, message });
     }
@@ -246,6 +256,43 @@ fn where_keys_belong(table: &TableNode, path: &str, known: &mut BTreeMap<String,
             _ => {}
         }
     }
+}
+
+fn asked_keys(table: &TableNode, path: &str, asked: &mut BTreeSet<String>) {
+    asked.extend(table.asked.borrow().iter().map(|key| join(path, key)));
+    for entry in &table.entries {
+        let path = join(path, &entry.key);
+        match &entry.node.value {
+            Value::Table(inner) => asked_keys(inner, &path, asked),
+            Value::Array(nodes) => nodes.iter().for_each(|node| {
+                if let Value::Table(inner) = &node.value {
+                    asked_keys(inner, &path, asked);
+                }
+            }),
+            _ => {}
+        }
+    }
+}
+
+/// Each `key = value`, `[table]` and key of an inline table, with `#` before it or without.
+fn mentioned_keys(text: &str) -> BTreeSet<String> {
+    let is_key = |key: &str| !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+    let (mut mentioned, mut home) = (BTreeSet::new(), String::new());
+    for line in text.lines() {
+        let line = line.strip_prefix('#').unwrap_or(line);
+        if let Some(header) = line.strip_prefix('[').and_then(|rest| rest.trim_start_matches('[').split(']').next()) {
+            home = header.to_owned();
+            let parts: Vec<&str> = header.split('.').collect();
+            mentioned.extend((1..=parts.len()).map(|count| parts[..count].join(".")));
+        } else if let Some((key, value)) = line.split_once(" = ").filter(|(key, _)| is_key(key)) {
+            let path = join(&home, key);
+            let inline = value.strip_prefix('{').into_iter().flat_map(|inner| inner.split(','));
+            let inline = inline.filter_map(|part| Some(part.split_once(" = ")?.0.trim())).filter(|key| is_key(key));
+            mentioned.extend(inline.map(|key| join(&path, key)));
+            mentioned.insert(path);
+        }
+    }
+    mentioned
 }
 
 fn join(path: &str, key: &str) -> String {

@@ -285,3 +285,18 @@ fn unreadable_files_are_named() {
     fs::create_dir(&path).unwrap();
     assert!(read().contains("could not be read"), "{}", read());
 }
+
+/// What is asked for and stands nowhere is told; what stands in a comment, in an inline table or beneath a header is not.
+#[test]
+fn what_an_example_leaves_out_is_told() {
+    let text = "a = 1\n#b = 2\nc = { d = \"1\" }\n[e]\n#f = 3\n[[g]]\nh = \"x\"\n";
+    let file = File::parse("/etc/s.toml".as_ref(), text.to_owned()).unwrap();
+    let root = file.root();
+    let _ = (root.optional_integer("a", 0..=9), root.optional_integer("b", 0..=9), root.optional_string("away"));
+    let (c, e) = (root.table("c").unwrap(), root.table("e").unwrap());
+    let _ = (c.string("d"), e.optional_integer("f", 0..=9), e.optional_string("d"));
+    for table in root.tables("g") {
+        let _ = (table.string("h"), table.optional_string("b"));
+    }
+    assert_eq!(file.unmentioned(), ["away", "e.d", "g.b"]);
+}

@@ -293,3 +293,31 @@ fn a_certificates_place_is_locked_unless_told_otherwise() {
     let elsewhere = contradicts.replace("nv_index = 0x01800010, write_lock", "nv_index = 0x01800020, write_lock");
     assert_eq!(locks(&elsewhere), [true, false]);
 }
+
+/// The example in `deploy/` is read as it stands, given the files that it names, and has every key that is known.
+#[test]
+fn the_example_is_complete() {
+    let place = place();
+    let at = |name: &str| place.path().join(name);
+    fs::create_dir_all(at("pki/tpm-makers")).unwrap();
+    fs::create_dir_all(at("secrets")).unwrap();
+    for (from, to) in [
+        ("issuers.pem", "pki/device-ca.pem"),
+        ("roots.pem", "pki/root.pem"),
+        ("roots.pem", "pki/tpm-makers/root.pem"),
+        ("pin", "secrets/station.pin"),
+        ("pin", "secrets/device.pin"),
+    ] {
+        fs::copy(at(from), at(to)).unwrap();
+    }
+    fs::write(at("supervisors"), "# none yet\n").unwrap();
+    fs::set_permissions(at("supervisors"), fs::Permissions::from_mode(0o600)).unwrap();
+    let text = include_str!("../../../../deploy/examples/station.toml");
+    let text = text.replace("/usr/lib/vendor/libpkcs11.so", "module.so");
+    let path = at("station.toml");
+    let file = File::parse(&path, text).unwrap();
+    let read = StationConfiguration::from_root(&file.root(), &path, file.sha256());
+    assert_eq!(file.unmentioned(), Vec::<String>::new());
+    file.finish().unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    assert_eq!(read.unwrap().fixtures.len(), 2);
+}
