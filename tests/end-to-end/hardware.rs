@@ -4,7 +4,7 @@
 use std::{fs, path::Path};
 
 use hsm_sim::{SoftHsm, Swtpm};
-use line::{Device, Line, Stop};
+use line::{Device, Line, Options, Stop};
 use proto::station::v1::{Issuance, StartIssuanceRequest, issuance::State};
 
 use crate::{
@@ -36,6 +36,33 @@ fn token(line: &mut Line, number: usize) -> &mut SoftHsm {
 fn scan_at(number: usize) -> StartIssuanceRequest {
     let request = scan("LOT-1", &format!("SN-{number}"), &format!("fixture-{number}"));
     StartIssuanceRequest { request_id: format!("scan-{number}"), ..request }
+}
+
+/// Under a profile that leaves its place open, the device's own software writes over the certificate as the TPM's owner; under any
+/// other nobody does, as tpm2-tools see it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_locked_as_its_profile_says() {
+    let ca_extra = "[[profile]]\nname = \"open\"\npurpose = \"device-ca\"\npath_length = 0\nissuer = \"device-ca\"\n\
+                    validity = \"365d\"\nkeys = [\"P-256\"]\n";
+    let station_extra = "[[profile]]\nname = \"open\"\npurpose = \"device-ca\"\npath_length = 0\nkey = \"P-256\"\n\
+                         common_name = \"{serial}.open\"\nissuers = \"pki/product/device-ca.pem\"\n\
+                         roots = \"pki/product/root.pem\"\n\
+                         tpm = { handle = 0x81000030, nv_index = 0x01800030, write_lock = false }\n";
+    let options = Options { ca_extra: ca_extra.into(), station_extra: station_extra.into(), ..line_of(1, 0) };
+    let mut line = start(options).await;
+    for (lot, profile) in [("LOT-1", "device-ca"), ("LOT-2", "open")] {
+        open_lot(&line, lot, profile, 5).await;
+        complete(&line, scan(lot, "SN-1", "fixture-1")).await;
+    }
+    let tools = TpmTools::of(tpm(&mut line, 1));
+    fs::write(tools.file("theirs"), "renewed").unwrap();
+    for (index, locked) in [(NV, true), ("0x01800030", false)] {
+        let written = tools.run("tpm2_nvwrite", &[index, "-C", "o", "-i", "theirs"]);
+        assert_eq!(written.status.success(), !locked, "{index}: {}", written.err);
+        assert_eq!(tools.nv(index).starts_with(b"renewed"), !locked, "{index}");
+        let public = tools.must("tpm2_nvreadpublic", &[index]).text();
+        assert_eq!(public.contains("writelocked"), locked, "{public}");
+    }
 }
 
 /// Each fixture has a device with another trouble; one line shows them one after another.

@@ -410,7 +410,8 @@ impl Issuance {
 
 /// The certificate goes there, and its place is closed as the profile says.
 fn write(location: CertificateLocation, profile: &Profile) -> Action {
-    let locks = profile.tpm.is_some_and(|places| places.write_lock);
+    let is_nv = matches!(location, CertificateLocation::NvIndex(_));
+    let locks = is_nv && profile.tpm.is_some_and(|places| places.write_lock);
     Action::Write { location, locks }
 }
 

@@ -162,6 +162,20 @@ fn every_prefix_goes_on() {
     }
 }
 
+/// A TPM's place is closed when the profile says so; a token has nothing to close.
+#[test]
+fn a_place_is_closed_as_the_profile_says() {
+    let mut profile = World::new().profile;
+    let token = CertificateLocation::Pkcs11 { cka_id: vec![1], label: "label".into() };
+    for write_lock in [true, false] {
+        profile.tpm = profile.tpm.map(|places| crate::profile::TpmPlaces { write_lock, ..places });
+        for (location, expected) in [(CertificateLocation::NvIndex(0x0180_0010), write_lock), (token.clone(), false)] {
+            let Action::Write { locks, .. } = super::write(location, &profile) else { panic!() };
+            assert_eq!(locks, expected);
+        }
+    }
+}
+
 /// The same input twice makes no second record of an intent: the state already says it.
 #[test]
 fn deciding_twice_is_deciding_once() {

@@ -258,6 +258,18 @@ fn the_ek_certificate_counts() {
     assert_eq!(tpm.verify(&stolen), Err(ResidencyUnproven::OtherEk));
 }
 
+/// A TPM that brings no EK certificate is refused unless the policy says otherwise.
+#[test]
+fn no_ek_certificate_is_refused() {
+    let tpm = Tpm::new();
+    let mut evidence = tpm.evidence(Forgery::default());
+    let ResidencyEvidence::Tpm { attestation: Some(said), .. } = &mut evidence else { panic!() };
+    said.key.endorsement.certificate = None;
+    assert!(matches!(tpm.verify(&evidence), Err(ResidencyUnproven::NoEkCertificate(_))));
+    let records = EndorsementPolicy { without_certificate: WithoutCertificate::Record, ..tpm.policy() };
+    assert_eq!(tpm.verify_with(&evidence, &records), Ok(Standing::Unattested));
+}
+
 /// Evidence without an attestation, of a token, or of another device than was identified is no attestation.
 #[test]
 fn what_attests_nothing_is_refused() {
