@@ -109,7 +109,7 @@ async fn hardware_changes_by_a_supervisors_word() {
     chromium.until(".verdict.due").await;
     chromium.scan("SN-9").await;
     chromium.until(".verdict.bad").await;
-    assert!(chromium.text("#content").await.contains("The check was not done"));
+    assert!(chromium.text("#content").await.contains("The check failed: do not ship"));
     chromium.picture(&output("golden-failed.png")).await;
     chromium.scan("SN-2").await;
     chromium.until(".verdict.good").await;

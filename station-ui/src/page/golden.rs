@@ -67,7 +67,11 @@ pub fn golden(
     let (class, kind, _) = look(shift);
     // What was asked last and came to nothing stands above what was known before.
     let (class, kind, headline) = match (notice.filter(|notice| notice.tone == Tone::Bad), shift) {
-        (Some(_), Shift::Failed(_)) | (None, Shift::Failed(_)) => (class, kind, "golden-failed"),
+        (_, Shift::Failed(_)) => (class, kind, "golden-failed"),
+        // A device was looked at that the station does not know, so that no record tells of it.
+        (Some(notice), _) if notice.headline == language.say("golden-failed") => {
+            ("bad", Kind::Stopped, "golden-failed")
+        }
         (Some(_), _) => ("bad", Kind::Stopped, "golden-not-done"),
         (None, Shift::Due) => (class, kind, "golden-unchecked"),
         (None, Shift::Checked(_)) => (class, kind, "golden-checked"),
