@@ -126,6 +126,19 @@ impl Page {
     fn sender(&self, headers: &HeaderMap, token: &str) -> Option<Visitor> {
         Visitor::of(headers).filter(|visitor| self.tokens.accept(visitor, token))
     }
+
+    /// What a scan came to, of whatever kind it is.
+    async fn scan(&self, visitor: &Visitor, language: Language, form: &scan::Form) -> Notice {
+        let place = Place {
+            board: &self.browsers.board(),
+            language,
+            prefixes: &self.prefixes,
+            operators: &self.operators,
+            visitor,
+            acknowledge: &self.acknowledge,
+        };
+        scan::scan(self.client.clone(), &place, form).await
+    }
 }
 
 /// The page's routes behind the guard, for a station behind `client`, asked for under the names in `hosts`. Streams
@@ -279,15 +292,7 @@ async fn start(
             render(&page, &headers, StatusCode::FORBIDDEN, Some(&notice))
         };
     };
-    let place = Place {
-        board: &page.browsers.board(),
-        language,
-        prefixes: &page.prefixes,
-        operators: &page.operators,
-        visitor: &visitor,
-        acknowledge: &page.acknowledge,
-    };
-    let notice = scan::scan(page.client.clone(), &place, &form).await;
+    let notice = page.scan(&visitor, language, &form).await;
     if live {
         let operator = page.operators.shown(&page.operators.badge(&visitor));
         let parts = [page::notice(&notice, language), page::operator(&operator, language)];

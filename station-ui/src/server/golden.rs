@@ -58,17 +58,9 @@ pub(super) async fn check(State(page): State<Page>, headers: HeaderMap, Form(for
         Scanned::Device(serial) => verify(&page, &visitor, &form, serial, language).await,
         // A badge and a fixture are what they are everywhere.
         Scanned::Badge(_) | Scanned::Fixture(_) => {
-            let place = scan::Place {
-                board: &page.browsers.board(),
-                language,
-                prefixes: &page.prefixes,
-                operators: &page.operators,
-                visitor: &visitor,
-                acknowledge: &page.acknowledge,
-            };
             let Golden { token, scanned, fixture } = form;
             let form = scan::Form { token, scanned, fixture, lot: String::new(), live: String::new() };
-            scan::scan(page.client.clone(), &place, &form).await
+            page.scan(&visitor, language, &form).await
         }
     };
     back(&page, "golden", notice)
