@@ -3,7 +3,8 @@
 use std::{
     env,
     fmt::Display,
-    io::{Write as _, stderr, stdout},
+    fs,
+    io::{Read as _, Write as _, stderr, stdin, stdout},
     path::Path,
     process::ExitCode,
     time::Duration,
@@ -47,6 +48,21 @@ impl From<Status> for Failed {
 /// [`Failed::NobodyReads`].
 pub fn say(line: impl Display) -> Result<(), Failed> {
     writeln!(stdout().lock(), "{line}").map_err(|_| Failed::NobodyReads)
+}
+
+/// The text of a file, or of standard input for `-`, without the space around it. No more than two octets beyond `most` are read:
+/// one that is too long stays too long, for whoever takes it to say.
+///
+/// # Errors
+/// It cannot be read, or is no UTF-8.
+pub fn read(file: &Path, most: usize) -> Result<String, Failed> {
+    let (mut text, most) = (String::new(), most as u64 + 2);
+    let read = match file.as_os_str() == "-" {
+        true => stdin().take(most).read_to_string(&mut text),
+        false => fs::File::open(file).and_then(|opened| opened.take(most).read_to_string(&mut text)),
+    };
+    read.map_err(|error| Failed::Not(Some(format!("could not read {}: {error}", file.display()))))?;
+    Ok(text.trim().to_owned())
 }
 
 /// Turns the end of a command of `program` into words on standard error and an exit code.

@@ -5,7 +5,7 @@ use std::{path::Path, process::ExitCode};
 use proto::ca::v1::{self as wire, administration_service_client::AdministrationServiceClient};
 use serde_json::{Value, json};
 use service::command::{self, Client};
-pub(crate) use service::command::{Failed, say};
+pub(crate) use service::command::{Failed, read, say};
 use tonic::transport::Channel;
 
 use crate::{configuration::Configuration, pki::moment_text};

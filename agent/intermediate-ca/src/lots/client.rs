@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    io::{Read as _, stdin},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -92,7 +91,7 @@ async fn call(config: &Path, command: LotCommand, json: bool) -> Result<(), Fail
             lots.open_lot(wire::OpenLotRequest { lot, profile, quantity }).await
         }
         LotCommand::Authorise { file } => {
-            let authorisation = read(&file)?;
+            let authorisation = client::read(&file, AUTHORISATION_MAX)?;
             lots.authorise_lot(wire::AuthoriseLotRequest { authorisation }).await
         }
         LotCommand::Close { lot } => lots.close_lot(wire::CloseLotRequest { lot }).await,
@@ -130,17 +129,6 @@ async fn list(lots: &mut LotServiceClient<Channel>, json: bool) -> Result<(), Fa
         }
         page_token = page.next_page_token;
     }
-}
-
-fn read(file: &PathBuf) -> Result<String, Failed> {
-    let mut text = String::new();
-    let most = AUTHORISATION_MAX as u64 + 2;
-    let read = match file.as_os_str() == "-" {
-        true => stdin().take(most).read_to_string(&mut text),
-        false => fs::File::open(file).and_then(|opened| opened.take(most).read_to_string(&mut text)),
-    };
-    read.map_err(|error| Failed::Not(Some(format!("could not read {}: {error}", file.display()))))?;
-    Ok(text.trim().to_owned())
 }
 
 fn tell(lot: &wire::Lot, json: bool) -> Result<(), Failed> {

@@ -4,7 +4,7 @@ use std::{path::Path, process::ExitCode};
 
 use proto::station::v1::{self as wire, issuance::State, station_service_client::StationServiceClient};
 use serde_json::{Value, json};
-pub(super) use service::command::{Failed, say};
+pub(super) use service::command::{Failed, read, say};
 use service::{
     command::{self, Client},
     grpc::MESSAGE_BYTES_MAX,

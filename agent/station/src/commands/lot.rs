@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    io::{Read as _, stdin},
     path::{Path, PathBuf},
 };
 
@@ -65,7 +64,7 @@ pub(super) async fn run(path: &Path, command: LotCommand, json: bool) -> Result<
             station.open_lot(OpenLotRequest { lot, profile, quantity }).await
         }
         LotCommand::Authorise { file } => {
-            let authorisation = read(&file)?;
+            let authorisation = client::read(&file, AUTHORISATION_MOST)?;
             station.authorise_lot(AuthoriseLotRequest { authorisation }).await
         }
         LotCommand::Close { lot } => station.close_lot(CloseLotRequest { name: name(&lot) }).await,
@@ -104,17 +103,6 @@ async fn report(station: &mut StationServiceClient<Channel>, lot: &str, out: Opt
             .map_err(|error| Failed::Not(Some(format!("could not write {}: {error}", path.display())))),
         None => client::say(report),
     }
-}
-
-fn read(file: &Path) -> Result<String, Failed> {
-    let mut text = String::new();
-    let most = AUTHORISATION_MOST as u64 + 2;
-    let read = match file.as_os_str() == "-" {
-        true => stdin().take(most).read_to_string(&mut text),
-        false => fs::File::open(file).and_then(|opened| opened.take(most).read_to_string(&mut text)),
-    };
-    read.map_err(|error| Failed::Not(Some(format!("could not read {}: {error}", file.display()))))?;
-    Ok(text.trim().to_owned())
 }
 
 fn tell(lot: &Lot, json: bool) -> Result<(), Failed> {
