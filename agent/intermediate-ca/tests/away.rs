@@ -10,12 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use issuance::IssuanceId;
 use proto::ca::v1::{
     CertificationRequest, IssueBatchRequest, Issued,
     certificate_authority_service_client::CertificateAuthorityServiceClient as Client, issue_result::Outcome,
 };
-use rcgen::{CertificateParams, DnType, KeyPair};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tonic::transport::Channel;
 use tonic_health::{
@@ -23,7 +21,7 @@ use tonic_health::{
     pb::{HealthCheckRequest, health_client::HealthClient},
 };
 
-use place::Place;
+use place::{Place, request};
 
 /// What hangs longer than this on a busy machine is a failure.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -57,21 +55,6 @@ impl Drop for Hsm {
     fn drop(&mut self) {
         let _ = kill_process_group(Pid::from_child(&self.0), Signal::KILL);
         let _ = self.0.wait();
-    }
-}
-
-fn request(number: u8) -> CertificationRequest {
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, format!("sn-{number}.ca"));
-    CertificationRequest {
-        issuance: IssuanceId::from_slice(&[number; 16]).unwrap().to_string(),
-        device_serial: format!("SN-{number}"),
-        lot: "lot-1".to_owned(),
-        profile: "device-ca".to_owned(),
-        certification_request: params.serialize_request(&KeyPair::generate().unwrap()).unwrap().der().to_vec(),
-        supersedes: Vec::new(),
-        residency: None,
-        request_id: String::new(),
     }
 }
 

@@ -10,12 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use issuance::IssuanceId;
 use proto::ca::v1::{
     CertificationRequest, IssueBatchRequest, certificate_authority_service_client::CertificateAuthorityServiceClient,
     issue_result::Outcome,
 };
-use rcgen::{CertificateParams, DnType, KeyPair};
 use tonic::{Code, Status, transport::Channel};
 use tonic_health::{
     ServingStatus,
@@ -28,18 +26,7 @@ use place::{Place, Server};
 const LONGEST: Duration = Duration::from_secs(60);
 
 async fn ask(place: &Place, server: &Server, number: u8, request_id: &str) -> Result<Outcome, Status> {
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, format!("sn-{number}.ca"));
-    let request = CertificationRequest {
-        issuance: IssuanceId::from_slice(&[number; 16]).unwrap().to_string(),
-        device_serial: format!("SN-{number}"),
-        lot: "lot-1".to_owned(),
-        profile: "device-ca".to_owned(),
-        certification_request: params.serialize_request(&KeyPair::generate().unwrap()).unwrap().der().to_vec(),
-        supersedes: Vec::new(),
-        residency: None,
-        request_id: request_id.to_owned(),
-    };
+    let request = CertificationRequest { request_id: request_id.to_owned(), ..place::request(number) };
     let mut client = CertificateAuthorityServiceClient::new(place.channel(server, "station-1"));
     let batch = IssueBatchRequest { requests: vec![request] };
     let answer = tokio::time::timeout(LONGEST, client.issue_batch(batch)).await.unwrap()?;

@@ -15,6 +15,8 @@ use std::{
 };
 
 use hsm_sim::SoftHsm;
+use issuance::IssuanceId;
+use proto::ca::v1::CertificationRequest;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
@@ -39,6 +41,22 @@ pub(crate) struct Server {
     port: u16,
     crls: String,
     est: String,
+}
+
+/// Of a device with this number.
+pub(crate) fn request(number: u8) -> CertificationRequest {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, format!("sn-{number}.ca"));
+    CertificationRequest {
+        issuance: IssuanceId::from_slice(&[number; 16]).unwrap().to_string(),
+        device_serial: format!("SN-{number}"),
+        lot: "lot-1".to_owned(),
+        profile: "device-ca".to_owned(),
+        certification_request: params.serialize_request(&KeyPair::generate().unwrap()).unwrap().der().to_vec(),
+        supersedes: Vec::new(),
+        residency: None,
+        request_id: String::new(),
+    }
 }
 
 impl Place {
