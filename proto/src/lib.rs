@@ -4,7 +4,9 @@
 
 use std::sync::LazyLock;
 
-use prost_reflect::{DescriptorPool, DynamicMessage};
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
+
+pub mod mask;
 
 /// The file descriptor set, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
@@ -14,12 +16,15 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descrip
 /// # Errors
 /// Bytes that are no such message, in words.
 pub fn as_json(name: &str, bytes: &[u8]) -> Result<serde_json::Value, String> {
+    let message = DynamicMessage::decode(described(name)?, bytes).map_err(|error| error.to_string())?;
+    serde_json::to_value(&message).map_err(|error| error.to_string())
+}
+
+fn described(name: &str) -> Result<MessageDescriptor, String> {
     static POOL: LazyLock<Result<DescriptorPool, String>> =
         LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS).map_err(|error| error.to_string()));
     let pool = POOL.as_ref().map_err(Clone::clone)?;
-    let message = pool.get_message_by_name(name).ok_or_else(|| format!("there is no message {name}"))?;
-    let message = DynamicMessage::decode(message, bytes).map_err(|error| error.to_string())?;
-    serde_json::to_value(&message).map_err(|error| error.to_string())
+    pool.get_message_by_name(name).ok_or_else(|| format!("there is no message {name}"))
 }
 
 /// What a station asks of the intermediate CA.

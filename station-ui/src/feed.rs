@@ -86,7 +86,7 @@ async fn attend(
     pause: &mut Duration,
 ) -> Result<(), Status> {
     // The stream first and the whole state after it: what happens between the two comes twice rather than never.
-    let request = WatchRequest { after_sequence: knowledge.sequence() };
+    let request = WatchRequest { after_sequence: knowledge.sequence(), ..Default::default() };
     let mut events = within(client.watch(request)).await?.into_inner();
     let station = station(&mut client).await?;
     let lots = open_lots(&mut client).await?;

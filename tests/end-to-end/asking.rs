@@ -134,7 +134,7 @@ async fn watch_until<T>(line: &Line, after: Option<u64>, what: &str, find: impl 
 }
 
 pub(crate) async fn watch(client: &mut Client, after_sequence: Option<u64>) -> Streaming<Event> {
-    bounded("a watch", client.watch(WatchRequest { after_sequence })).await.unwrap().into_inner()
+    bounded("a watch", client.watch(WatchRequest { after_sequence, ..Default::default() })).await.unwrap().into_inner()
 }
 
 /// How far the journal has come: the first event of a watch says it.

@@ -2,7 +2,8 @@
 
 use std::{fs, path::Path, process::Command};
 
-use line::{Device, Options};
+use bench::past::{self, Stand};
+use line::{Device, Line, Options};
 
 use crate::{
     asking::{complete, line_of, open_lot, scan, start},
@@ -24,17 +25,34 @@ async fn a_foreign_client_is_answered_as_it_expects() {
         let Some(Device::Token(token)) = line.hardware_mut().device(1) else { panic!("the device is a token") };
         token.exchange().unwrap();
     }
+    foreign(&line, "foreign.py", &["LOT-1"]);
+    let log = fs::read_to_string(line.station().log()).unwrap();
+    assert!(!log.contains("panicked"), "{log}");
+    complete(&line, scan("LOT-1", "SN-4", "fixture-1")).await;
+    line.stop().unwrap();
+}
+
+/// Runs a script of ours, as the station's supervisor; it must find nothing.
+fn foreign(line: &Line, script: &str, arguments: &[&str]) {
     let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_owned();
     let python = target.join("mes/venv/bin/python");
     assert!(python.is_file(), "there is no {}: `deploy/dependencies.sh test` makes it", python.display());
     let file = |name: &str| line.directory().join("control-plane").join(name);
     let mut client = Command::new(python);
-    client.arg("-B").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("end-to-end/foreign.py"));
+    client.arg("-B").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("end-to-end").join(script));
     client.arg(line.station_url().trim_start_matches("https://"));
-    client.arg(file("supervisor-1.pem")).arg(file("supervisor-1.key")).arg(file("root.pem")).arg("LOT-1");
+    client.arg(file("supervisor-1.pem")).arg(file("supervisor-1.key")).arg(file("root.pem")).args(arguments);
     must(client);
-    let log = fs::read_to_string(line.station().log()).unwrap();
-    assert!(!log.contains("panicked"), "{log}");
-    complete(&line, scan("LOT-1", "SN-4", "fixture-1")).await;
+}
+
+/// Issuances that do not fit in one answer that gRPC clients take, as a thousand with RSA keys do not; here fewer with longer
+/// chains: `long.py` goes through them in pages, with masks and without, and through the whole journal.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_answer_is_larger_than_a_client_takes() {
+    let mut line = start(Options { ca: false, ..line_of(0, 1) }).await;
+    line.stop_station().unwrap();
+    past::write(&line.directory().join("station.toml"), "SN", 250, Stand::Completed { longer: 30_000 }).unwrap();
+    line.start_station().await.unwrap();
+    foreign(&line, "long.py", &["past", "250"]);
     line.stop().unwrap();
 }

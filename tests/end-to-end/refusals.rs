@@ -159,7 +159,7 @@ async fn refuse_the_rest(line: &line::Line) {
     };
     assert_refused("a huge page", mes(line).list_issuances(list(1001, "")).await, &invalid("page_size", "1000"));
     assert_refused("a made-up page", mes(line).list_issuances(list(1, "x")).await, &invalid("page_token", "token"));
-    let future = WatchRequest { after_sequence: Some(u64::MAX) };
+    let future = WatchRequest { after_sequence: Some(u64::MAX), ..Default::default() };
     let ahead = Refusal(Code::OutOfRange, "SEQUENCE_OUT_OF_RANGE", "", "newest sequence");
     assert_refused("the future", mes(line).watch(future).await, &ahead);
 }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use issuance::{CommonName, DeviceSerial, FixtureName, IssuanceId, LotName, ProfileName, certificate, rule::Ruling};
+use issuance::{FixtureName, IssuanceId, LotName, ProfileName, rule::Ruling};
 use proto::station::v1::{self as wire, station_service_server::StationService};
 use service::{crash, gate, restart, status};
 use tokio_stream::{Stream, StreamExt as _};
@@ -19,13 +19,14 @@ use crate::{
     connector::LotAuthority,
     fixtures::Fixtures,
     health::Health,
-    ledger::{Ledger, LedgerRefused, Listed},
+    ledger::{Ledger, LedgerRefused},
     supervisors::Supervisors,
     view, watch,
 };
 
 mod device;
 mod fields;
+mod list;
 mod proof;
 mod rules;
 mod start;
@@ -33,7 +34,7 @@ mod supervised;
 
 pub use rules::RULES;
 
-use fields::{issuance_name, lot_name, next_page, page_size, page_token, stated};
+use fields::{issuance_name, lot_name, stated};
 
 /// A label on a million devices is the largest work order that anybody could mean.
 const QUANTITY_MOST: u32 = 10_000_000;
@@ -185,54 +186,21 @@ impl StationService for StationApi {
         &self,
         request: Request<wire::ListIssuancesRequest>,
     ) -> Result<Response<wire::ListIssuancesResponse>, Status> {
-        let request = request.into_inner();
-        let one_of = [&request.lot, &request.device_serial, &request.common_name, &request.certificate_serial];
-        if one_of.iter().filter(|given| !given.is_empty()).count() + usize::from(request.in_doubt) > 1 {
-            let words = "give one of lot, device_serial, common_name, certificate_serial and in_doubt";
-            return Err(status::invalid_argument("lot", words));
-        }
-        let of = match (request.lot.as_str(), request.device_serial.as_str()) {
-            _ if !request.common_name.is_empty() => {
-                let name = status::parsed("common_name", &request.common_name, CommonName::parse)?;
-                Listed::CommonName(name.folded())
-            }
-            _ if !request.certificate_serial.is_empty() => {
-                let octets = certificate::serial_octets(&request.certificate_serial)
-                    .map_err(|words| status::invalid_argument("certificate_serial", words))?;
-                Listed::CertificateSerial(octets)
-            }
-            ("", "") if request.in_doubt => Listed::InDoubt,
-            ("", "") => Listed::All,
-            (lot, "") => Listed::Lot(status::parsed("lot", lot, LotName::parse)?),
-            ("", serial) => Listed::Device(status::parsed("device_serial", serial, DeviceSerial::parse)?),
-            // Counted above.
-            _ => Listed::All,
-        };
-        let size = page_size(request.page_size)?;
-        let before = page_token(&request.page_token)?;
-        let found = self.ledger.list(&of, before, size).map_err(refused)?;
-        let next_page_token = next_page(found.len(), size, found.last().map(|(index, _)| *index));
-        let issuances = found.into_iter().map(|(_, id)| match self.ledger.told(id) {
-            // After the journal failed: what was not accepted by then.
-            Ok(None) => None,
-            Ok(Some((issuance, index))) => Some(Ok(view::issuance(&issuance, index))),
-            Err(error) => Some(Err(refused(error))),
-        });
-        let issuances = issuances.flatten().collect::<Result<_, _>>()?;
-        Ok(Response::new(wire::ListIssuancesResponse { issuances, next_page_token }))
+        self.issuances(request.into_inner()).map(Response::new)
     }
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<wire::Event, Status>> + Send>>;
 
     async fn watch(&self, request: Request<wire::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let after = request.into_inner().after_sequence;
+        let wire::WatchRequest { after_sequence: after, read_mask } = request.into_inner();
+        let mask = list::mask(read_mask)?;
         let length = self.ledger.journal().synced();
         if after.is_some_and(|after| after > length) {
             let message = format!("after_sequence: the newest sequence is {length}: watch from there, or leave it out");
             return Err(status::refused(Code::OutOfRange, "SEQUENCE_OUT_OF_RANGE", message));
         }
         let stream =
-            watch::events(Arc::clone(&self.ledger), Arc::clone(&self.fixtures), Arc::clone(&self.board), after);
+            watch::events(Arc::clone(&self.ledger), Arc::clone(&self.fixtures), Arc::clone(&self.board), after, mask);
         Ok(Response::new(Box::pin(stream)))
     }
 
@@ -290,14 +258,7 @@ impl StationService for StationApi {
         &self,
         request: Request<wire::ListLotsRequest>,
     ) -> Result<Response<wire::ListLotsResponse>, Status> {
-        let request = request.into_inner();
-        let size = page_size(request.page_size)?;
-        let before = page_token(&request.page_token)?;
-        let found = self.ledger.lots(before, size).map_err(refused)?;
-        settled(&self.ledger)?;
-        let next_page_token = next_page(found.len(), size, found.last().map(|(index, ..)| *index));
-        let lots = found.iter().map(|(_, name, row)| view::lot(name, row)).collect();
-        Ok(Response::new(wire::ListLotsResponse { lots, next_page_token }))
+        self.lots(&request.into_inner()).map(Response::new)
     }
 
     type ReportLotStream = Pin<Box<dyn Stream<Item = Result<wire::LotReportPart, Status>> + Send>>;

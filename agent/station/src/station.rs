@@ -210,7 +210,11 @@ pub async fn run(
         .add_service(health_service)
         .add_service(reflection)
         .add_service(alpha)
-        .add_service(StationServiceServer::new(api).max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(
+            StationServiceServer::new(api)
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX),
+        )
         .serve_with_incoming_shutdown(listener.incoming(), shutdown.requested())
         .await;
 

@@ -3,7 +3,7 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use journal::{Journal, JournalError};
-use proto::station::v1 as wire;
+use proto::{mask::Mask, station::v1 as wire};
 use service::status;
 use tokio::{
     sync::{broadcast::error::RecvError, mpsc},
@@ -31,17 +31,18 @@ pub fn on_disk(journal: &Journal) -> Result<(), JournalError> {
     tokio::task::block_in_place(|| journal.sync())
 }
 
-/// Events after a sequence, or from now on.
+/// Events after a sequence, or from now on; of issuances, what the mask leaves.
 pub fn events(
     ledger: Arc<Ledger>,
     fixtures: Arc<Fixtures>,
     board: Arc<Board>,
     after: Option<u64>,
+    mask: Option<Mask>,
 ) -> impl Stream<Item = Result<wire::Event, Status>> {
     let (sender, receiver) = mpsc::channel(BUFFER);
     tokio::spawn(async move {
         // The reader has gone, or the journal failed, which it was told: either way the stream ends.
-        let _ = Watcher { ledger, fixtures, board, sender, next: 0 }.run(after).await;
+        let _ = Watcher { ledger, fixtures, board, mask, sender, next: 0 }.run(after).await;
     });
     ReceiverStream::new(receiver)
 }
@@ -50,6 +51,7 @@ struct Watcher {
     ledger: Arc<Ledger>,
     fixtures: Arc<Fixtures>,
     board: Arc<Board>,
+    mask: Option<Mask>,
     sender: mpsc::Sender<Result<wire::Event, Status>>,
     /// The first index that was not told yet.
     next: u64,
@@ -138,7 +140,10 @@ impl Watcher {
             .await
     }
 
-    async fn send(&self, event: wire::Event) -> Result<(), Over> {
+    async fn send(&self, mut event: wire::Event) -> Result<(), Over> {
+        if let (Some(mask), Some(change)) = (&self.mask, &mut event.change) {
+            cut(change, mask);
+        }
         tokio::select! {
             biased;
             sent = self.sender.send(Ok(event)) => sent.map_err(|_| Over),
@@ -146,4 +151,15 @@ impl Watcher {
             () = self.board.shutdown.requested() => Err(Over),
         }
     }
+}
+
+fn cut(change: &mut wire::event::Change, mask: &Mask) {
+    let issuances: &mut dyn Iterator<Item = &mut wire::Issuance> = match change {
+        wire::event::Change::Issuance(issuance) => &mut std::iter::once(issuance),
+        wire::event::Change::Station(station) => {
+            &mut station.fixtures.iter_mut().filter_map(|fixture| fixture.issuance.as_mut())
+        }
+        wire::event::Change::Lot(_) => return,
+    };
+    issuances.for_each(|issuance| *issuance = mask.of(issuance));
 }

@@ -29,6 +29,8 @@ State = api.Issuance.State
 STARTS_MOST = 3
 # A fixture that is busy is free again when its device is done with: seconds.
 BUSY_PAUSE = 0.2
+# What the report tells.
+FIELDS = ["device_serial", "state", "common_name", "certificate_serial", "certificate", "key", "create_time", "update_time"]
 
 
 class Lot:
@@ -82,7 +84,7 @@ class Lot:
 
     def _watch(self, after: int) -> None:
         try:
-            for event in self.station.watch(after):
+            for event in self.station.watch(after, ["name", "state", "failure", "next_action"]):
                 if event.WhichOneof("change") == "issuance":
                     self.inbox.put(("changed", event.issuance))
         except Refused as refused:
@@ -145,7 +147,7 @@ def report(station: Station, lot: str, path: str) -> None:
     with open(path, "w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(columns)
-        for issuance in reversed(list(station.issuances(lot))):
+        for issuance in reversed(list(station.issuances(lot, FIELDS))):
             digest = hashlib.sha256(issuance.certificate).hexdigest() if issuance.certificate else ""
             rows.writerow([
                 issuance.device_serial,

@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use maud::Markup;
+use prost_types::FieldMask;
 use proto::station::v1::{
     GetHealthRequest, GetIssuanceProofRequest, GetIssuanceStoryRequest, GetStationRequest, Issuance, IssuanceStory,
     ListIssuancesRequest, ListLotsRequest, issuance::State as Stands, lot,
@@ -28,6 +29,8 @@ use crate::{
 const LOTS_SHOWN: i32 = 20;
 /// Issuances of one lot that are looked through for what is stuck, the newest.
 const LOT_LOOKED_THROUGH: i32 = 1000;
+/// What a list shows of them: certificates stay at the station.
+const LISTED: [&str; 6] = ["name", "device_serial", "common_name", "lot", "state", "update_time"];
 /// What a search shows.
 const FOUND_MOST: i32 = 50;
 
@@ -47,7 +50,9 @@ async fn lots_seen(mut client: Client) -> Result<Vec<LotSeen>, Status> {
         let mut stuck = Vec::new();
         if lot.state() == lot::State::Open {
             let name = short_name(&lot.name).to_owned();
-            let asked = ListIssuancesRequest { page_size: LOT_LOOKED_THROUGH, lot: name, ..Default::default() };
+            let read_mask = Some(FieldMask { paths: LISTED.map(str::to_owned).to_vec() });
+            let asked =
+                ListIssuancesRequest { page_size: LOT_LOOKED_THROUGH, lot: name, read_mask, ..Default::default() };
             stuck = client.list_issuances(within(asked)).await?.into_inner().issuances;
             stuck.retain(|issuance| matches!(state(issuance), Stands::Failed | Stands::Quarantined | Stands::InDoubt));
         }

@@ -7,7 +7,7 @@ use issuance::{
 use rcgen::{KeyPair, PublicKeyData as _, SigningKey as _};
 
 /// One device with its key and its certificate.
-pub(crate) struct Device {
+pub struct Device {
     serial_number: String,
     key: Option<KeyPair>,
     certificate: Option<Vec<u8>>,
@@ -19,7 +19,7 @@ fn fault(error: impl std::fmt::Display) -> Fault {
 
 impl Device {
     /// A device without a key.
-    pub(crate) fn new(serial_number: &str) -> Self {
+    pub fn new(serial_number: &str) -> Self {
         Self { serial_number: serial_number.to_owned(), key: None, certificate: None }
     }
 

@@ -2,8 +2,8 @@
 
 use issuance::request::CertificationRequest;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SubjectPublicKeyInfo,
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SubjectPublicKeyInfo,
 };
 use station::profiles::{PinnedProfile, Profiles};
 
@@ -33,12 +33,17 @@ fn ca(name: &str, path_length: u8) -> CertificateParams {
 }
 
 impl SoftwareIssuer {
-    /// A root and an intermediate with new keys.
-    pub(crate) fn new() -> Result<Self, Failed> {
+    /// A root and an intermediate with new keys; the intermediate's certificate is longer by so many octets.
+    pub(crate) fn new(longer: usize) -> Result<Self, Failed> {
         let failed = because("make a CA in software");
         let (root_key, key) = (KeyPair::generate().map_err(&failed)?, KeyPair::generate().map_err(&failed)?);
         let root = ca("Former Root", 2).self_signed(&root_key).map_err(&failed)?;
-        let der = ca(NAME, 1).signed_by(&key, &Issuer::new(ca("Former Root", 2), root_key)).map_err(&failed)?;
+        let mut params = ca(NAME, 1);
+        if longer > 0 {
+            // ITU-T X.660 keeps 2.999 for examples. It is not critical.
+            params.custom_extensions = vec![CustomExtension::from_oid_content(&[2, 999, 1], vec![0; longer])];
+        }
+        let der = params.signed_by(&key, &Issuer::new(ca("Former Root", 2), root_key)).map_err(&failed)?;
         Ok(Self { root: root.der().to_vec(), der: der.der().to_vec(), issuer: Issuer::new(ca(NAME, 1), key) })
     }
 

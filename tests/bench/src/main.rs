@@ -5,20 +5,18 @@
 
 mod c_sign;
 mod ca;
-mod device;
 mod drain;
 mod figure;
 mod fixtures;
-mod issuer;
 mod openssl;
-mod past;
 mod process;
 mod ready;
 mod record;
 mod station;
 
-use std::{error::Error, fmt, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
+use bench::{Failed, because, device, past};
 use clap::Parser;
 
 use crate::figure::Report;
@@ -53,29 +51,6 @@ struct Arguments {
     /// Records of a journal that is verified.
     #[arg(long)]
     records: Option<usize>,
-}
-
-/// Something could not be measured, in words.
-#[derive(Debug)]
-pub(crate) struct Failed(String);
-
-impl Failed {
-    pub(crate) fn new(words: impl Into<String>) -> Self {
-        Self(words.into())
-    }
-}
-
-impl Error for Failed {}
-
-impl fmt::Display for Failed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// Says what was attempted, with the error and its causes.
-pub(crate) fn because<E: Error>(act: &'static str) -> impl Fn(E) -> Failed {
-    move |error| Failed(format!("could not {act}: {}", service::in_full(&error)))
 }
 
 fn main() -> ExitCode {

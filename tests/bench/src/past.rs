@@ -19,28 +19,32 @@ use tokio::sync::mpsc;
 use crate::{Failed, because, device::Device, issuer::SoftwareIssuer};
 
 /// The lot of everything here.
-pub(crate) const LOT: &str = "past";
+pub const LOT: &str = "past";
 const FIXTURE: &str = "fixture-1";
 /// The profile of everything here.
-pub(crate) const PROFILE: &str = "device-ca";
+pub const PROFILE: &str = "device-ca";
 
 /// How far its issuances have come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stand {
+pub enum Stand {
     /// Their certificates are awaited: the real CA is to issue them.
     Waiting,
-    /// Done.
-    Completed,
+    /// Done, with chains that are longer by so many octets: as CAs with RSA keys have them.
+    Completed {
+        /// Octets.
+        longer: usize,
+    },
 }
 
 /// Writes into the journal of the station whose configuration this is, while that does not run: `count` issuances for the
 /// devices `<prefix>-<number>`.
-pub(crate) fn write(configuration: &Path, prefix: &str, count: usize, stand: Stand) -> Result<(), Failed> {
+pub fn write(configuration: &Path, prefix: &str, count: usize, stand: Stand) -> Result<(), Failed> {
     let settings = StationConfiguration::read(configuration).map_err(because("read station.toml"))?;
-    let issuer = SoftwareIssuer::new()?;
+    let longer = if let Stand::Completed { longer } = stand { longer } else { 0 };
+    let issuer = SoftwareIssuer::new(longer)?;
     let profiles = match stand {
         Stand::Waiting => settings.profiles.clone(),
-        Stand::Completed => issuer.pinned(&settings.profiles),
+        Stand::Completed { .. } => issuer.pinned(&settings.profiles),
     };
     let failed = because("open the station's journal");
     let options = JournalOptions::new(&settings.journal, format!("station-agent/{}", settings.station));
@@ -60,7 +64,7 @@ pub(crate) fn write(configuration: &Path, prefix: &str, count: usize, stand: Sta
 }
 
 /// A certification request, DER, as the station makes one, signed by a key that is made now.
-pub(crate) fn request(device: &mut Device, serial: &str) -> Result<Vec<u8>, Failed> {
+pub fn request(device: &mut Device, serial: &str) -> Result<Vec<u8>, Failed> {
     let failed = because("sign a certification request");
     let place = KeyLocation::Pkcs11 { cka_id: vec![1], label: PROFILE.to_owned() };
     let key = device.generate_key(&place, KeyAlgorithm::P256).map_err(&failed)?;

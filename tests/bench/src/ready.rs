@@ -26,11 +26,11 @@ const FOUND: f64 = 500.0;
 /// Measures it.
 pub(crate) async fn measure(binaries: &Path, completed: usize, report: &mut Report) -> Result<(), Failed> {
     let mut place = Place::new(binaries).await?;
-    past::write(&place.configuration(), "young", completed / 10, Stand::Completed)?;
+    past::write(&place.configuration(), "young", completed / 10, Stand::Completed { longer: 0 })?;
     place.start().await?;
     let young = place.restarts().await?;
     place.stop()?;
-    past::write(&place.configuration(), "old", completed - completed / 10, Stand::Completed)?;
+    past::write(&place.configuration(), "old", completed - completed / 10, Stand::Completed { longer: 0 })?;
     place.start().await?;
     let old = place.restarts().await?;
     report.figure("ready-status-completed", old.status, SOON, "s", Goal::AtMost(1.0));

@@ -36,7 +36,8 @@ fn request(number: usize) -> StartIssuanceRequest {
 async fn issue(line: &Line, number: usize) -> Issuance {
     let mut mes = line.mes().unwrap();
     let started = mes.start_issuance(request(number)).await.unwrap().into_inner();
-    let mut events = mes.watch(WatchRequest { after_sequence: Some(0) }).await.unwrap().into_inner();
+    let mut events =
+        mes.watch(WatchRequest { after_sequence: Some(0), ..Default::default() }).await.unwrap().into_inner();
     let end = async {
         loop {
             match events.message().await.unwrap().expect("the watch ended").change {

@@ -2,6 +2,7 @@
 
 use std::{path::Path, process::ExitCode};
 
+use prost_types::FieldMask;
 use proto::station::v1::{self as wire, issuance::State, station_service_client::StationServiceClient};
 use serde_json::{Value, json};
 pub(super) use service::command::{Failed, read, say};
@@ -56,6 +57,27 @@ pub(super) fn line(issuance: &wire::Issuance) -> String {
         line.push_str(&format!(" (to be revoked, made besides its own: {})", surplus.join(", ")));
     }
     line
+}
+
+/// The fields that [`line`] and [`as_json`] tell: certificates stay at the station.
+pub(super) fn told_fields() -> Option<FieldMask> {
+    const FIELDS: [&str; 14] = [
+        "name",
+        "lot",
+        "device_serial",
+        "profile",
+        "fixture",
+        "common_name",
+        "state",
+        "failure",
+        "next_action",
+        "sequence",
+        "key",
+        "certificate_location",
+        "certificate_serial",
+        "surplus",
+    ];
+    Some(FieldMask { paths: FIELDS.map(str::to_owned).to_vec() })
 }
 
 /// An issuance as JSON: the API's fields, certificates left out for `certificate_serial`.

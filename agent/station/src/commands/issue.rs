@@ -53,8 +53,13 @@ pub(super) async fn run(path: &Path, what: What, json: bool) -> Result<(), Faile
     }
     let bar = progress(json);
     bar.set_message(client::line(&started));
-    let mut events =
-        client.watch(WatchRequest { after_sequence: Some(started.sequence.saturating_sub(1)) }).await?.into_inner();
+    let mut events = client
+        .watch(WatchRequest {
+            after_sequence: Some(started.sequence.saturating_sub(1)),
+            read_mask: client::told_fields(),
+        })
+        .await?
+        .into_inner();
     let mut last = started;
     while !client::is_settled(&last) {
         let Some(event) = events.message().await? else { break };

@@ -17,7 +17,12 @@ pub(super) async fn run(path: &Path, json: bool) -> Result<(), Failed> {
     let in_doubt: Vec<Issuance> = if queue.in_doubt == 0 {
         vec![]
     } else {
-        let request = ListIssuancesRequest { page_size: DOUBTS_MOST, in_doubt: true, ..Default::default() };
+        let request = ListIssuancesRequest {
+            page_size: DOUBTS_MOST,
+            in_doubt: true,
+            read_mask: client::told_fields(),
+            ..Default::default()
+        };
         client.list_issuances(request).await?.into_inner().issuances
     };
     if json {

@@ -9,7 +9,8 @@ use super::client::{self, Failed};
 
 pub(super) async fn run(path: &Path, after: Option<u64>, json: bool) -> Result<(), Failed> {
     let mut client = client::connect(path)?;
-    let mut events = client.watch(WatchRequest { after_sequence: after }).await?.into_inner();
+    let mut events =
+        client.watch(WatchRequest { after_sequence: after, read_mask: client::told_fields() }).await?.into_inner();
     loop {
         let event = tokio::select! {
             event = events.message() => event?,

@@ -64,7 +64,3 @@ pub(super) fn page_token(token: &str) -> Result<Option<u64>, Status> {
         ),
     }
 }
-
-pub(super) fn next_page(found: usize, size: usize, last: Option<u64>) -> String {
-    if found < size { String::new() } else { last.map(|index| index.to_string()).unwrap_or_default() }
-}

@@ -77,12 +77,11 @@ impl Ledger {
         limit: usize,
     ) -> Result<Vec<(u64, IssuanceId)>, LedgerRefused> {
         let (tree, name) = match of {
-            // At most one for each profile: a page holds them all.
-            Listed::CommonName(_) | Listed::CertificateSerial(_) if before.is_some() => return Ok(Vec::new()),
-            Listed::CommonName(name) => return self.named(name),
+            // At most one for each profile.
+            Listed::CommonName(name) => return Ok(page_of(self.named(name)?, before, limit)),
             Listed::CertificateSerial(serial) => {
                 let found = self.rows.get(rows::CERTIFICATES, serial)?;
-                return self.placed(found.into_iter().collect());
+                return Ok(page_of(self.placed(found.into_iter().collect())?, before, limit));
             }
             Listed::All => (rows::ORDER, None),
             Listed::InDoubt => (rows::DOUBTS, None),
@@ -223,6 +222,12 @@ impl Ledger {
         }
         Ok(records)
     }
+}
+
+fn page_of(mut found: Vec<(u64, IssuanceId)>, before: Option<u64>, limit: usize) -> Vec<(u64, IssuanceId)> {
+    found.retain(|(index, _)| before.is_none_or(|before| *index < before));
+    found.truncate(limit);
+    found
 }
 
 pub(super) fn last_index(key: &[u8]) -> Option<u64> {

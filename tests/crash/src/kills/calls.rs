@@ -52,9 +52,10 @@ where
 }
 
 pub(super) async fn watched(clients: &Clients, after: Option<u64>) -> Result<Streaming<Event>, Broken> {
-    let request = WatchRequest { after_sequence: after };
-    answered(clients, &format!("a watch after {after:?}"), move |mut client| async move { client.watch(request).await })
-        .await
+    answered(clients, &format!("a watch after {after:?}"), move |mut client| async move {
+        client.watch(WatchRequest { after_sequence: after, ..Default::default() }).await
+    })
+    .await
 }
 
 pub(super) async fn scan(clients: &Clients, request: &StartIssuanceRequest) -> Result<Issuance, Broken> {
