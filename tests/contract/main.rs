@@ -28,6 +28,7 @@ macro_rules! contract {
                 generating_twice_keeps_the_first_key
                 a_removed_key_makes_place
                 signatures_verify_for_each_algorithm
+                another_hash_is_signed_with_or_refused
                 many_messages_are_signed_in_one_call
                 evidence_is_proof_for_its_key_alone
                 a_certificate_comes_back_byte_for_byte

@@ -1,6 +1,6 @@
 //! What every keystore promises.
 
-use issuance::{DeviceIdentity, FaultKind, KeyAlgorithm, residency};
+use issuance::{DeviceIdentity, FaultKind, KeyAlgorithm, public_key::Hash, residency};
 
 use crate::{
     bench::{Bench, kind},
@@ -65,6 +65,34 @@ pub(crate) fn signatures_verify_for_each_algorithm(bench: &mut Bench) {
         assert_eq!(signatures.len(), 1);
         assert!(key.verifies(&message, &signatures[0]), "{algorithm}");
         assert!(!key.verifies(b"another one", &signatures[0]), "{algorithm}");
+    }
+}
+
+/// With a hash of the caller's choice a token signs, longer and shorter than the key's own; a TPM's keys have one hash, and it
+/// says so. Neither gives a signature that was made with another one.
+pub(crate) fn another_hash_is_signed_with_or_refused(bench: &mut Bench) {
+    let is_tpm = matches!(bench.keystore.identify().unwrap(), DeviceIdentity::Tpm { .. });
+    let message = b"a certificate".to_vec();
+    for (number, algorithm) in bench.algorithms().iter().enumerate() {
+        let place = bench.key(number as u8);
+        let key = bench.keystore.generate_key(&place, *algorithm).unwrap();
+        for (_, hash) in Hash::NAMES {
+            match bench.keystore.sign_with(&place, hash, std::slice::from_ref(&message)) {
+                Err(fault) if is_tpm => assert_eq!(fault.kind, FaultKind::Unsupported, "{fault}"),
+                signed => {
+                    let signed = signed.unwrap();
+                    for (_, other) in Hash::NAMES {
+                        assert_eq!(
+                            key.verifies_with(other, &message, &signed[0]),
+                            other == hash,
+                            "{algorithm} {hash} {other}"
+                        );
+                    }
+                }
+            }
+        }
+        let own = bench.keystore.sign(&place, std::slice::from_ref(&message)).unwrap();
+        assert!(key.verifies(&message, &own[0]), "{algorithm}: its own hash is the default still");
     }
 }
 

@@ -2,8 +2,8 @@
 //! recorded.
 
 use proto::station::v1::{
-    CloseLotRequest, GetIssuanceRequest, GetLotRequest, Issuance, ListIssuancesRequest, Lot, OpenLotRequest,
-    StartIssuanceRequest, WatchRequest,
+    CloseLotRequest, GetIssuanceRequest, GetLotRequest, Issuance, ListIssuancesRequest, ListLotsRequest, Lot,
+    OpenLotRequest, StartIssuanceRequest, WatchRequest,
 };
 use tonic::{Code, Response, Status};
 
@@ -158,7 +158,11 @@ async fn refuse_the_rest(line: &line::Line) {
         ListIssuancesRequest { page_size, page_token, ..Default::default() }
     };
     assert_refused("a huge page", mes(line).list_issuances(list(1001, "")).await, &invalid("page_size", "1000"));
-    assert_refused("a made-up page", mes(line).list_issuances(list(1, "x")).await, &invalid("page_token", "token"));
+    for made_up in ["x", "+5", "05"] {
+        assert_refused(made_up, mes(line).list_issuances(list(1, made_up)).await, &invalid("page_token", "token"));
+        let lots = ListLotsRequest { page_size: 1, page_token: made_up.to_owned() };
+        assert_refused(made_up, mes(line).list_lots(lots).await, &invalid("page_token", "token"));
+    }
     let future = WatchRequest { after_sequence: Some(u64::MAX), ..Default::default() };
     let ahead = Refusal(Code::OutOfRange, "SEQUENCE_OUT_OF_RANGE", "", "newest sequence");
     assert_refused("the future", mes(line).watch(future).await, &ahead);

@@ -206,13 +206,21 @@ impl Authority {
         &self.inner.clock
     }
 
-    /// What was accepted is finished, then the last checkpoint is signed and the journal is closed. Later calls are
-    /// [`Unavailable`].
+    /// What was accepted is finished, then the last checkpoint is signed and taken to the witness, where there is one, for a few
+    /// seconds at most, and the journal is closed. Later calls are [`Unavailable`].
     pub async fn close(&self) -> Result<(), Unavailable> {
         let log = self.inner.log.clone();
         let settled = tokio::task::spawn_blocking(move || log.close()).await;
         if let Ok(Err(wrong)) = settled {
             warn!(wrong, "the last checkpoint of the CA's journal was not written; the next start makes it");
+        }
+        if *self.condition().borrow() == Condition::Serving
+            && let Some(client) = &self.inner.witnessed_by
+        {
+            match witnessed::connect(&self.inner.log, client) {
+                Ok(witness) => witness.farewell().await,
+                Err(wrong) => warn!(wrong, "the last checkpoint of the CA's journal was not witnessed"),
+            }
         }
         self.inner.register.close().await
     }

@@ -12,7 +12,7 @@ use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 use crate::{
     certificate,
-    hsm::{self, VerifiedSignature},
+    hsm::{self, Signer, VerifiedSignature},
     init::InitError,
     pki::{self, CaCertificate, PkiError},
     profile::CaSettings,
@@ -92,7 +92,7 @@ pub(crate) fn export(
     let assemble = |source| InitError::Assemble { name: ca.name.clone(), source };
     let unsigned = certificate::request_info(&pki::request_params(ca), key).map_err(assemble)?;
     crash::point("ca.ceremony.request.intended");
-    let signed = hsm::sign_verified(keystore, &ca.name.key_location(), key, std::slice::from_ref(&unsigned.info));
+    let signed = hsm::sign_verified(keystore, &Signer::own(&ca.name, key), std::slice::from_ref(&unsigned.info));
     let signature = signed.map_err(InitError::Token)?.into_iter().next().map(VerifiedSignature::into_bytes);
     let config = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
     let text = pem::encode_config(

@@ -1,7 +1,10 @@
 //! Certificates as bytes: the TBSCertificate that rcgen makes of parameters without touching a key, and the certificate
 //! that it becomes with a signature.
 
-use issuance::{KeyAlgorithm, PublicKey};
+use issuance::{
+    KeyAlgorithm, PublicKey,
+    public_key::{Hash, signature_algorithm},
+};
 use rcgen::{
     CertificateParams, CertificateRevocationListParams, Issuer, PublicKeyData, SignatureAlgorithm, SigningKey,
 };
@@ -57,7 +60,8 @@ pub(crate) fn template(certificate: &[u8], key: &PublicKey) -> Result<Template, 
     Issuer::from_ca_cert_der(&certificate.to_vec().into(), PublicHalf::new(key)?).map_err(CertificateError::Issuer)
 }
 
-/// The TBSCertificate of these parameters, DER: what the issuer's key will sign; without an issuer, its own.
+/// The TBSCertificate of these parameters, DER: what the issuer's key will sign, with the hash that its algorithm has; without
+/// an issuer, its own. [`signed_with`] has it name another hash.
 pub(crate) fn tbs_certificate(
     params: &CertificateParams,
     key: &PublicKey,
@@ -69,6 +73,25 @@ pub(crate) fn tbs_certificate(
         Some(issuer) => params.signed_by(&subject, issuer),
     };
     to_be_signed(unsigned.map_err(CertificateError::Encoding)?.der())
+}
+
+/// The same TBSCertificate, to be signed by `key` with this hash: rcgen knows of each curve one hash alone.
+pub(crate) fn signed_with(tbs: &[u8], key: &PublicKey, hash: Hash) -> Result<Vec<u8>, CertificateError> {
+    let parts = || {
+        let (_, content, _) = element(tbs, 0x30)?;
+        let (version, _, after) = element(content, 0xa0)?;
+        let (serial, _, after) = element(after, 0x02)?;
+        let (_, _, rest) = element(after, 0x30)?;
+        Some(der(0x30, &[version, serial, signature_algorithm(hash, key.algorithm().is_rsa()), rest]))
+    };
+    parts().ok_or(CertificateError::NotDer)
+}
+
+/// The hash that a TBSCertificate says it is to be signed with; `None` when it names what a key of that kind does not do.
+pub(crate) fn hash_of(tbs: &[u8], key: &PublicKey) -> Option<Hash> {
+    let named = inner_algorithm(tbs)?;
+    let is_named = |hash: &Hash| signature_algorithm(*hash, key.algorithm().is_rsa()) == named;
+    Hash::NAMES.into_iter().map(|(_, hash)| hash).find(is_named)
 }
 
 /// Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm, signatureValue }. The outer algorithm is the inner one,
@@ -249,6 +272,27 @@ mod tests {
         }
     }
 
+    /// Another hash changes the `signature` field and nothing else, and is read back from it; that of another kind of key is none.
+    #[test]
+    fn a_hash_stands_in_the_bytes_alone() {
+        let of = |algorithm| {
+            PublicKey::from_der(&rcgen::KeyPair::generate_for(algorithm).unwrap().subject_public_key_info())
+        };
+        let keys = [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_RSA_SHA256];
+        let keys = keys.map(|algorithm| of(algorithm).unwrap());
+        for key in &keys {
+            let tbs = tbs_certificate(&CertificateParams::default(), key, None).unwrap();
+            assert_eq!(hash_of(&tbs, key), Some(key.algorithm().hash()));
+            for (_, hash) in Hash::NAMES {
+                let other = signed_with(&tbs, key, hash).unwrap();
+                assert_eq!(hash_of(&other, key), Some(hash));
+                assert_eq!(signed_with(&other, key, key.algorithm().hash()).unwrap(), tbs);
+                let foreign = keys.iter().find(|other| other.algorithm().is_rsa() != key.algorithm().is_rsa()).unwrap();
+                assert_eq!(hash_of(&other, foreign), None);
+            }
+        }
+    }
+
     /// Cut or foreign bytes are an error, never a panic.
     #[test]
     fn assembling_refuses_what_is_no_tbs() {
@@ -258,6 +302,7 @@ mod tests {
         assert!(assemble(&tbs, &[1]).is_ok());
         for length in 0..tbs.len() {
             assert!(matches!(assemble(&tbs[..length], &[1]), Err(CertificateError::NotDer)), "{length}");
+            assert!(signed_with(&tbs[..length], &key, Hash::Sha512).is_err(), "{length}");
         }
     }
 }

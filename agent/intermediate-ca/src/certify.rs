@@ -13,7 +13,7 @@ use rcgen::{
 };
 
 use crate::{
-    certificate::{CertificateError, CertificateSerial, tbs_certificate},
+    certificate::{CertificateError, CertificateSerial, signed_with, tbs_certificate},
     extension,
     lint::{self, Expected},
     pki::{CLOCK_ALLOWANCE, CaCertificate, moment, moment_text},
@@ -200,7 +200,10 @@ pub(crate) fn make(
     .into_iter()
     .flatten()
     .collect();
-    let tbs = tbs_certificate(&params, public_key, Some(&issuer.template)).map_err(broken)?;
+    let mut tbs = tbs_certificate(&params, public_key, Some(&issuer.template)).map_err(broken)?;
+    if let Some(hash) = profile.signature_hash {
+        tbs = signed_with(&tbs, &issuer.public_key, hash).map_err(broken)?;
+    }
     let expected = Expected {
         issuer,
         profile,

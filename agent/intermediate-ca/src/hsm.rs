@@ -2,8 +2,10 @@
 
 use std::thread;
 
-use issuance::{Fault, FaultKind, KeyLocation, Keystore, PublicKey};
+use issuance::{Fault, FaultKind, KeyLocation, Keystore, PublicKey, public_key::Hash};
 use tokio::sync::{mpsc, oneshot};
+
+use crate::profile::CaName;
 
 /// Calls that may wait for the token and share its next visit; more wait to get there.
 const WAITING_MAX: usize = 256;
@@ -26,19 +28,55 @@ impl VerifiedSignature {
     }
 }
 
+/// A key in the token, and the hash that it signs with.
+#[derive(Debug, Clone)]
+pub(crate) struct Signer<'k> {
+    pub(crate) location: KeyLocation,
+    pub(crate) key: &'k PublicKey,
+    pub(crate) hash: Hash,
+}
+
+impl<'k> Signer<'k> {
+    /// With the key's own hash.
+    pub(crate) fn own(name: &CaName, key: &'k PublicKey) -> Self {
+        Self { location: name.key_location(), key, hash: key.algorithm().hash() }
+    }
+
+    /// With the hash of a profile.
+    pub(crate) fn with(self, hash: Hash) -> Self {
+        Self { hash, ..self }
+    }
+
+    /// What the keystore is asked for besides its key: nothing, where that is the key's own hash.
+    fn task(&self) -> Task {
+        let own = self.key.algorithm().hash();
+        Task { location: self.location.clone(), hash: Some(self.hash).filter(|hash| *hash != own) }
+    }
+}
+
+/// What messages must have in common to be signed in one visit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Task {
+    location: KeyLocation,
+    /// Another hash than the key's own.
+    hash: Option<Hash>,
+}
+
 /// Signs in one visit to the hardware, and verifies each signature.
 pub(crate) fn sign_verified(
     keystore: &mut dyn Keystore,
-    location: &KeyLocation,
-    key: &PublicKey,
+    signer: &Signer<'_>,
     messages: &[Vec<u8>],
 ) -> Result<Vec<VerifiedSignature>, Fault> {
-    verify(signed(keystore, location, messages)?, key, messages)
+    verify(signed(keystore, &signer.task(), messages)?, signer.key, signer.hash, messages)
 }
 
 /// As many signatures as messages.
-fn signed(keystore: &mut dyn Keystore, location: &KeyLocation, messages: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Fault> {
-    let signatures = keystore.sign(location, messages)?;
+fn signed(keystore: &mut dyn Keystore, task: &Task, messages: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Fault> {
+    let signatures = match task.hash {
+        None => keystore.sign(&task.location, messages)?,
+        Some(hash) => keystore.sign_with(&task.location, hash, messages)?,
+    };
     if signatures.len() == messages.len() {
         return Ok(signatures);
     }
@@ -46,8 +84,13 @@ fn signed(keystore: &mut dyn Keystore, location: &KeyLocation, messages: &[Vec<u
     Err(Fault::new(FaultKind::Mismatch, act))
 }
 
-fn verify(signatures: Vec<Vec<u8>>, key: &PublicKey, messages: &[Vec<u8>]) -> Result<Vec<VerifiedSignature>, Fault> {
-    if messages.iter().zip(&signatures).any(|(message, signature)| !key.verifies(message, signature)) {
+fn verify(
+    signatures: Vec<Vec<u8>>,
+    key: &PublicKey,
+    hash: Hash,
+    messages: &[Vec<u8>],
+) -> Result<Vec<VerifiedSignature>, Fault> {
+    if messages.iter().zip(&signatures).any(|(message, signature)| !key.verifies_with(hash, message, signature)) {
         return Err(Fault::new(
             FaultKind::Mismatch,
             "a signature of the token does not verify with the CA's certificate",
@@ -85,7 +128,7 @@ enum Ask {
 }
 
 struct Job {
-    location: KeyLocation,
+    task: Task,
     messages: Vec<Vec<u8>>,
     reply: oneshot::Sender<Result<Signed, Fault>>,
 }
@@ -99,8 +142,8 @@ impl Hsm {
         thread::Builder::new().name("hsm".to_owned()).spawn(move || {
             while let Some(first) = queue.blocking_recv() {
                 let (visits, looks) = waiting(first, &mut queue);
-                for (location, jobs) in visits {
-                    visit(keystore.as_mut(), &location, jobs);
+                for (task, jobs) in visits {
+                    visit(keystore.as_mut(), &task, jobs);
                 }
                 for (location, reply) in looks {
                     // Who asked may have lost patience.
@@ -127,16 +170,15 @@ impl Hsm {
     /// Signs every message with one key, in one visit to the hardware, which others' messages may share.
     pub(crate) async fn sign(
         &self,
-        location: KeyLocation,
-        key: &PublicKey,
+        signer: &Signer<'_>,
         messages: Vec<Vec<u8>>,
     ) -> Result<Vec<VerifiedSignature>, Fault> {
         let (reply, answer) = oneshot::channel();
-        self.asks.send(Ask::Sign(Job { location, messages, reply })).await.map_err(|_| gone())?;
+        self.asks.send(Ask::Sign(Job { task: signer.task(), messages, reply })).await.map_err(|_| gone())?;
         let (messages, signed) = answer.await.map_err(|_| gone())??;
         // A verification costs more than a signature: it must not keep the token waiting.
-        let key = key.clone();
-        beside(messages.len(), move || verify(signed, &key, &messages)).await.ok_or_else(gone)?
+        let (key, hash) = (signer.key.clone(), signer.hash);
+        beside(messages.len(), move || verify(signed, &key, hash, &messages)).await.ok_or_else(gone)?
     }
 }
 
@@ -144,10 +186,10 @@ fn gone() -> Fault {
     Fault::new(FaultKind::WorkerCrashed, "the signing thread has ended")
 }
 
-type Visits = Vec<(KeyLocation, Vec<Job>)>;
+type Visits = Vec<(Task, Vec<Job>)>;
 type Looks = Vec<(KeyLocation, oneshot::Sender<Result<Option<PublicKey>, Fault>>)>;
 
-/// What waits for the token: to be signed, by key, each in the order in which it came; and to be looked for.
+/// What waits for the token: to be signed, by key and hash, each in the order in which it came; and to be looked for.
 fn waiting(first: Ask, queue: &mut mpsc::Receiver<Ask>) -> (Visits, Looks) {
     let (mut visits, mut looks): (Visits, Looks) = (Vec::new(), Vec::new());
     let (mut count, mut next) = (0, Some(first));
@@ -155,9 +197,9 @@ fn waiting(first: Ask, queue: &mut mpsc::Receiver<Ask>) -> (Visits, Looks) {
         match ask {
             Ask::Sign(job) => {
                 count += job.messages.len();
-                match visits.iter_mut().find(|(location, _)| *location == job.location) {
+                match visits.iter_mut().find(|(task, _)| *task == job.task) {
                     Some((_, jobs)) => jobs.push(job),
-                    None => visits.push((job.location.clone(), vec![job])),
+                    None => visits.push((job.task.clone(), vec![job])),
                 }
             }
             Ask::Look(location, reply) => looks.push((location, reply)),
@@ -169,16 +211,16 @@ fn waiting(first: Ask, queue: &mut mpsc::Receiver<Ask>) -> (Visits, Looks) {
 
 /// One visit for all of them; each gets the signatures of its own messages, or the visit's fault. What the token cannot do
 /// for one of them, it may do for the others: then each has a visit of its own.
-fn visit(keystore: &mut dyn Keystore, location: &KeyLocation, mut jobs: Vec<Job>) {
+fn visit(keystore: &mut dyn Keystore, task: &Task, mut jobs: Vec<Job>) {
     let counts: Vec<usize> = jobs.iter().map(|job| job.messages.len()).collect();
     let mut all: Vec<Vec<u8>> = jobs.iter_mut().flat_map(|job| job.messages.drain(..)).collect();
-    let mut signed = signed(keystore, location, &all);
+    let mut signed = signed(keystore, task, &all);
     let of_one = matches!(&signed, Err(fault) if matches!(fault.kind, FaultKind::Unsupported | FaultKind::Mismatch));
     let alone = of_one && jobs.len() > 1;
     for (job, count) in jobs.into_iter().zip(counts) {
         let messages: Vec<Vec<u8>> = all.drain(..count).collect();
         let answer = match &mut signed {
-            _ if alone => self::signed(keystore, location, &messages),
+            _ if alone => self::signed(keystore, task, &messages),
             Ok(signed) => Ok(signed.drain(..count).collect()),
             Err(fault) => Err(fault.clone()),
         };

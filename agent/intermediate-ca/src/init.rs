@@ -17,7 +17,8 @@ use tracing::info;
 use crate::{
     ceremony,
     certificate::{self, CertificateError},
-    generation, hsm,
+    generation,
+    hsm::{self, Signer},
     pki::{self, CaCertificate, CaCertificateError, PkiError},
     production,
     profile::{AuthoritySettings, CaName, CaSettings, contradictions, sentences},
@@ -278,9 +279,8 @@ fn certify(
     now: Timestamp,
 ) -> Result<CaCertificate, InitError> {
     let tbs = pki::ca_tbs(ca, key, root, now)?;
-    let (signer, signer_key) = root.map_or((&ca.name, key), |root| (&root.name, &root.public_key));
-    let signatures = hsm::sign_verified(keystore, &signer.key_location(), signer_key, std::slice::from_ref(&tbs))
-        .map_err(InitError::Token)?;
+    let signer = root.map_or_else(|| Signer::own(&ca.name, key), CaCertificate::signer);
+    let signatures = hsm::sign_verified(keystore, &signer, std::slice::from_ref(&tbs)).map_err(InitError::Token)?;
     let [signature] = signatures.as_slice() else {
         return Err(InitError::Token(Fault::new(FaultKind::Mismatch, "the token gave no signature")));
     };

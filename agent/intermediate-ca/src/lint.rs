@@ -7,11 +7,11 @@ pub(crate) mod tests;
 
 use std::fmt;
 
-use issuance::{CommonName, KeyAlgorithm, PublicKey, certificate::name_constraints::GivenName};
+use issuance::{CommonName, PublicKey, certificate::name_constraints::GivenName, public_key::signature_algorithm};
 use x509_parser::{certificate::TbsCertificate, extensions::ParsedExtension, prelude::FromDer, time::ASN1Time};
 
 use crate::{
-    certificate::inner_algorithm,
+    certificate::{hash_of, inner_algorithm},
     pki::CaCertificate,
     profile::{CaProfile, Given},
 };
@@ -103,8 +103,10 @@ const RULES: [Rule; 12] = [
         name: "signature-algorithm",
         source: "RFC 5280 §4.1.2.3, RFC 5758 §3.2, RFC 4055 §5",
         holds: |tbs, expected| {
-            let own = signature_algorithm(expected.issuer.public_key.algorithm());
-            must(inner_algorithm(tbs.raw) == Some(own), "its signature algorithm is not the issuer's, byte for byte")
+            let key = expected.issuer.public_key.algorithm();
+            let hash = expected.profile.signature_hash.unwrap_or(key.hash());
+            let is_named = inner_algorithm(tbs.raw) == Some(signature_algorithm(hash, key.is_rsa()));
+            must(is_named, "its signature algorithm is not the issuer's with the profile's hash, byte for byte")
         },
     },
     Rule {
@@ -222,26 +224,16 @@ fn subject(tbs: &Bytes<'_>, expected: &Expected<'_>) -> Result<(), String> {
     must(found == wanted, "its subject is not the profile's attributes and the request's CN alone")
 }
 
-/// Whether a planned TBSCertificate was made for this issuer: its name and its key. One planned before the issuer's
-/// key was replaced must not be signed with the new one.
+/// Whether a planned TBSCertificate was made for this issuer: its name, its key, and a hash that such a key signs. One planned
+/// before the issuer's key was replaced must not be signed with the new one.
 pub(crate) fn is_issued_by(tbs: &[u8], issuer: &CaCertificate) -> bool {
     let Ok(([], parsed)) = TbsCertificate::from_der(tbs) else { return false };
     parsed.issuer.as_raw() == issuer.subject
+        && hash_of(tbs, &issuer.public_key).is_some()
         && parsed.extensions().iter().any(|extension| match extension.parsed_extension() {
             ParsedExtension::AuthorityKeyIdentifier(identifier) => {
                 identifier.key_identifier.as_ref().is_some_and(|id| id.0 == issuer.key_identifier)
             }
             _ => false,
         })
-}
-
-/// The AlgorithmIdentifier of what an issuer's key signs, DER (RFC 5758 §3.2: no parameters; RFC 4055 §5: NULL).
-fn signature_algorithm(algorithm: KeyAlgorithm) -> &'static [u8] {
-    match algorithm {
-        KeyAlgorithm::P256 => b"\x30\x0A\x06\x08\x2A\x86\x48\xCE\x3D\x04\x03\x02",
-        KeyAlgorithm::P384 => b"\x30\x0A\x06\x08\x2A\x86\x48\xCE\x3D\x04\x03\x03",
-        KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => {
-            b"\x30\x0D\x06\x09\x2A\x86\x48\x86\xF7\x0D\x01\x01\x0B\x05\x00"
-        }
-    }
 }

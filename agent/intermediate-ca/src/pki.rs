@@ -10,7 +10,7 @@ use std::{
 use issuance::{
     PublicKey, Timestamp,
     certificate::name_constraints::NameConstraints,
-    public_key::{hex, signature_hash},
+    public_key::{hex, signature_algorithm_words, signature_hash},
 };
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyUsagePurpose, SerialNumber};
 use service::{crash, file};
@@ -20,6 +20,7 @@ use x509_parser::{certificate::X509Certificate, extensions::ParsedExtension, pre
 use crate::{
     certificate::{self, CertificateError, CertificateSerial, Template, tbs_certificate},
     certify::rcgen_constraints,
+    hsm::Signer,
     profile::{CaName, CaSettings},
 };
 
@@ -171,7 +172,8 @@ impl CaCertificate {
         let whose = issuer.map_or("itself", |issuer| issuer.name.as_str());
         let algorithm = certificate.signature_algorithm.algorithm.to_id_string();
         let Some(hash) = signature_hash(&algorithm, issuer_key.algorithm().is_rsa()) else {
-            return Err(format!("it is signed with {algorithm}: have it signed with SHA-256, SHA-384 or SHA-512"));
+            let words = signature_algorithm_words(&algorithm);
+            return Err(format!("it is signed with {words}: have it signed with SHA-256, SHA-384 or SHA-512"));
         };
         if tbs.issuer.as_raw() != issuer_subject
             || !issuer_key.verifies_with(hash, tbs.as_ref(), &certificate.signature_value.data)
@@ -192,6 +194,11 @@ impl CaCertificate {
             not_after: tbs.validity.not_after.timestamp(),
             public_key,
         })
+    }
+
+    /// Its key, with the key's own hash.
+    pub(crate) fn signer(&self) -> Signer<'_> {
+        Signer::own(&self.name, &self.public_key)
     }
 
     /// Holds the certificate against the key that the token holds under its name.

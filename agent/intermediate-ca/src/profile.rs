@@ -121,7 +121,7 @@ pub struct CaProfile {
     pub keys: Vec<KeyAlgorithm>,
     /// Which TPMs are believed, where the key's residency must be attested.
     pub endorsement: Option<EndorsementPolicy>,
-    /// The hash that the issuer must sign with; `None`: whatever its key's is.
+    /// The hash that the issuer signs with; `None`: its key's own ([`KeyAlgorithm::hash`]).
     pub signature_hash: Option<Hash>,
     /// The callers that may use it, by the mark that the configuration knows them by; `None`: every station.
     pub callers: Option<Vec<String>>,

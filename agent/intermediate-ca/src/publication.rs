@@ -256,8 +256,8 @@ impl Crls {
         let planned = planned(list, &draft);
         tools.register.act(move |register| register.record_crl(CrlEvent::Planned(planned))).await?;
         crash::point("ca.crl.sign.intended");
-        let (location, key) = (list.issuer.name.key_location(), &list.issuer.public_key);
-        let signatures = tools.hsm.sign(location, key, vec![draft.tbs.clone()]).await.map_err(CrlError::Token)?;
+        let signatures =
+            tools.hsm.sign(&list.issuer.signer(), vec![draft.tbs.clone()]).await.map_err(CrlError::Token)?;
         crash::point("ca.crl.sign.done");
         let signature = signatures.first().map(|signature| signature.as_bytes()).unwrap_or_default().to_vec();
         let der = certificate::assemble_crl(&draft.tbs, &signature)?;

@@ -17,7 +17,8 @@ use crate::{
     carry::uncarried,
     ceremony, certificate,
     generation::{self, Generations},
-    hsm, init,
+    hsm::{self, Signer},
+    init,
     init::InitError,
     journaled::{self, JournaledRegister},
     pki::{self, CaCertificate, PkiError, moment_text},
@@ -323,11 +324,10 @@ impl Rollover<'_> {
         let made = match signature {
             Some(signature) => whole(&signature)?,
             None => {
-                let (signer, signer_key) = root.map_or((name, &key), |root| (&root.name, &root.public_key));
+                let signer = root.map_or_else(|| Signer::own(name, &key), CaCertificate::signer);
                 let one = std::slice::from_ref(&tbs);
                 crash::point("ca.rollover.sign.intended");
-                let signatures = hsm::sign_verified(self.keystore, &signer.key_location(), signer_key, one)
-                    .map_err(InitError::Token)?;
+                let signatures = hsm::sign_verified(self.keystore, &signer, one).map_err(InitError::Token)?;
                 crash::point("ca.rollover.sign.done");
                 let [signature] = signatures.as_slice() else {
                     let fault = Fault::new(FaultKind::Mismatch, "the token gave no signature");

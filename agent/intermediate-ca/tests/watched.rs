@@ -57,8 +57,12 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Two CAs, the second one the first one's witness.
+/// Two CAs, the second one the first one's witness, and a checkpoint each second.
 fn with_witness() -> (Place, Place, Server) {
+    with_witness_each("1s")
+}
+
+fn with_witness_each(interval: &str) -> (Place, Place, Server) {
     let (first, second) = (Place::new(), Place::new());
     second.run(&["init"], 0);
     let witness = second.serve();
@@ -67,7 +71,7 @@ fn with_witness() -> (Place, Place, Server) {
     let file = |name: &str| second.path(name).display().to_string();
     let [certificate, key, trust] = ["station-1.pem", "station-1.key", "control.pem"].map(file);
     first.add(&format!(
-        "[checkpoints]\ninterval = \"1s\"\n[witness]\nendpoint = \"https://localhost:{port}\"\ncertificate = \
+        "[checkpoints]\ninterval = {interval:?}\n[witness]\nendpoint = \"https://localhost:{port}\"\ncertificate = \
          {certificate:?}\nkey = {key:?}\ntrust = {trust:?}\n"
     ));
     (first, second, witness)
@@ -109,6 +113,35 @@ async fn a_restored_backup_is_refused_by_its_witness() {
     issue(&place, &server, 4).await;
     assert_eq!(server.terminate(), Some(0));
     assert!(place.output().contains("it is asked while the CA serves"), "{}", place.output());
+}
+
+/// The checkpoint that an orderly end makes is the witness's too: nothing that was issued is known to this CA's disk alone. A
+/// checkpoint comes once an hour here, so that no other one can have told it. A witness that hangs does not keep the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orderly_end_is_witnessed() {
+    let (place, witnesses, witness) = with_witness_each("1h");
+    let size = |note: &str| note.lines().nth(1).unwrap().parse::<u64>().unwrap();
+    let seen = || {
+        let kept = fs::read_dir(witnesses.path("journal/witness")).unwrap().map(|file| file.unwrap().path());
+        let kept: Vec<String> = kept.map(|file| fs::read_to_string(file).unwrap()).collect();
+        assert_eq!(kept.len(), 1, "{kept:?}");
+        kept.into_iter().next().unwrap()
+    };
+    let server = place.serve();
+    issue(&place, &server, 1).await;
+    assert_eq!(server.terminate(), Some(0), "{}", place.output());
+    let last = fs::read_to_string(place.path("journal/tlog/checkpoint")).unwrap();
+    assert!(size(&last) > 2, "{last}");
+    let cosigned = fs::read_to_string(place.path("journal/tlog/checkpoint.cosigned")).unwrap();
+    assert_eq!(size(&cosigned), size(&last), "{last} {cosigned}");
+    assert!(cosigned.contains("\u{2014} ca-1/witness "), "{cosigned}");
+    assert!(seen().contains(&format!("ca-1\n{}\n", size(&last))), "{}", seen());
+
+    let server = place.serve();
+    issue(&place, &server, 2).await;
+    witness.pause();
+    assert_eq!(server.terminate(), Some(0), "{}", place.output());
+    assert!(place.output().contains("the last checkpoint was not witnessed"), "{}", place.output());
 }
 
 /// A CA and its copy both start from what the witness saw, and both go on: the one that the witness hears of second is told

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Fault, FaultKind, KeyAlgorithm, PublicKey, ValidatedCertificate,
-    public_key::{hex, sha256},
+    public_key::{Hash, hex, sha256},
     residency::{Challenge, credential::Credential},
 };
 
@@ -236,6 +236,15 @@ pub trait Keystore: Send {
     /// `ECDSA-Sig-Value`, RSA ones PKCS#1 v1.5. One answer for each message, in order; one call is one visit to the
     /// hardware however many there are.
     fn sign(&mut self, location: &KeyLocation, messages: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Fault>;
+
+    /// The same with a hash of the caller's choice: a CA's profile may name one. [`FaultKind::Unsupported`] from a device whose
+    /// keys sign with their own alone, as a TPM's do.
+    fn sign_with(&mut self, _: &KeyLocation, hash: Hash, _: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Fault> {
+        Err(Fault::new(
+            FaultKind::Unsupported,
+            format!("could not sign with {hash}: the key signs with its own hash alone"),
+        ))
+    }
 
     /// Reads the certificate that stands there, DER, exactly as long as it was written.
     fn read_certificate(&mut self, location: &CertificateLocation) -> Result<Option<Vec<u8>>, Fault>;

@@ -6,7 +6,7 @@ use aws_lc_rs::{digest, signature};
 use serde::{Deserialize, Serialize};
 use x509_parser::{prelude::FromDer, public_key::PublicKey as ParsedKey, x509::SubjectPublicKeyInfo};
 
-/// The key algorithms that are made or accepted. Each has one hash: what TPMs, tokens and targets all take.
+/// The key algorithms that are made or accepted. Each has a hash of its own: what TPMs, tokens and targets all take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum KeyAlgorithm {
     /// ECDSA on P-256 with SHA-256.
@@ -34,8 +34,50 @@ pub fn signature_hash(oid: &str, is_rsa: bool) -> Option<Hash> {
     }
 }
 
+/// The same the other way round: the AlgorithmIdentifier that names it, DER (RFC 5758 §3.2: no parameters; RFC 4055 §5: NULL).
+#[must_use]
+pub fn signature_algorithm(hash: Hash, is_rsa: bool) -> &'static [u8] {
+    match (hash, is_rsa) {
+        (Hash::Sha256, false) => b"\x30\x0A\x06\x08\x2A\x86\x48\xCE\x3D\x04\x03\x02",
+        (Hash::Sha384, false) => b"\x30\x0A\x06\x08\x2A\x86\x48\xCE\x3D\x04\x03\x03",
+        (Hash::Sha512, false) => b"\x30\x0A\x06\x08\x2A\x86\x48\xCE\x3D\x04\x03\x04",
+        (Hash::Sha256, true) => b"\x30\x0D\x06\x09\x2A\x86\x48\x86\xF7\x0D\x01\x01\x0B\x05\x00",
+        (Hash::Sha384, true) => b"\x30\x0D\x06\x09\x2A\x86\x48\x86\xF7\x0D\x01\x01\x0C\x05\x00",
+        (Hash::Sha512, true) => b"\x30\x0D\x06\x09\x2A\x86\x48\x86\xF7\x0D\x01\x01\x0D\x05\x00",
+    }
+}
+
+/// A signature algorithm in words, by its dotted object identifier, for whoever is told that it is not accepted: the hash or
+/// the scheme that is wrong with it, where it is a known one (RFC 3279 §2.2, RFC 5758, RFC 8017 appendix C, RFC 8410).
+#[must_use]
+pub fn signature_algorithm_words(oid: &str) -> String {
+    let words = match oid {
+        "1.2.840.113549.1.1.2" => "MD2 (md2WithRSAEncryption)",
+        "1.2.840.113549.1.1.3" => "MD4 (md4WithRSAEncryption)",
+        "1.2.840.113549.1.1.4" => "MD5 (md5WithRSAEncryption)",
+        "1.2.840.113549.1.1.5" | "1.3.14.3.2.29" => "SHA-1 (sha1WithRSAEncryption)",
+        "1.2.840.113549.1.1.14" => "SHA-224 (sha224WithRSAEncryption)",
+        "1.2.840.10045.4.1" => "SHA-1 (ecdsa-with-SHA1)",
+        "1.2.840.10045.4.3.1" => "SHA-224 (ecdsa-with-SHA224)",
+        "1.2.840.10040.4.3" => "DSA and SHA-1 (dsa-with-sha1)",
+        "2.16.840.1.101.3.4.3.1" | "2.16.840.1.101.3.4.3.2" => "DSA",
+        "1.2.840.113549.1.1.10" => "RSASSA-PSS",
+        "1.3.101.112" => "Ed25519",
+        "1.3.101.113" => "Ed448",
+        _ => {
+            let of_a_known = |is_rsa: bool| signature_hash(oid, is_rsa).map(|hash| (hash, is_rsa));
+            return match of_a_known(false).or_else(|| of_a_known(true)) {
+                Some((hash, true)) => format!("RSA and {hash}"),
+                Some((hash, false)) => format!("ECDSA and {hash}"),
+                None => oid.to_owned(),
+            };
+        }
+    };
+    words.to_owned()
+}
+
 /// The hashes that signatures are made over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Hash {
     /// SHA-256.
     Sha256,
@@ -49,6 +91,35 @@ impl Hash {
     /// All of them, as configuration spells them.
     pub const NAMES: [(&'static str, Hash); 3] =
         [("SHA-256", Self::Sha256), ("SHA-384", Self::Sha384), ("SHA-512", Self::Sha512)];
+
+    /// From configuration's spelling, such as `SHA-384`; the error says what to write instead.
+    pub fn parse(name: &str) -> Result<Self, String> {
+        let plain: String = name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_uppercase()).collect();
+        let broken = match plain.as_str() {
+            "SHA1" => Some("SHA-1"),
+            "MD5" => Some("MD5"),
+            _ => None,
+        };
+        Self::NAMES.into_iter().find_map(|(known, hash)| (known == name).then_some(hash)).ok_or_else(|| {
+            let known = Self::NAMES.map(|(name, _)| name).join(", ");
+            match broken {
+                // RFC 6194 §3, RFC 6151 §2.
+                Some(broken) => format!("must not be {broken}, whose collisions are made: give one of {known}"),
+                None => format!("must be one of {known}"),
+            }
+        })
+    }
+
+    /// The digest of a message.
+    #[must_use]
+    pub fn digest(self, message: &[u8]) -> Vec<u8> {
+        let algorithm = match self {
+            Self::Sha256 => &digest::SHA256,
+            Self::Sha384 => &digest::SHA384,
+            Self::Sha512 => &digest::SHA512,
+        };
+        digest::digest(algorithm, message).as_ref().to_vec()
+    }
 }
 
 impl fmt::Display for Hash {
@@ -77,24 +148,13 @@ impl KeyAlgorithm {
         Self::NAMES.into_iter().find_map(|(known, algorithm)| (known == name).then_some(algorithm))
     }
 
-    /// The hash that this algorithm signs.
+    /// The hash that this algorithm signs unless another one is asked for.
     #[must_use]
     pub fn hash(self) -> Hash {
         match self {
             Self::P384 => Hash::Sha384,
             Self::P256 | Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => Hash::Sha256,
         }
-    }
-
-    /// The digest that this algorithm signs.
-    #[must_use]
-    pub fn digest(self, message: &[u8]) -> Vec<u8> {
-        let algorithm = match self.hash() {
-            Hash::Sha256 => &digest::SHA256,
-            Hash::Sha384 => &digest::SHA384,
-            Hash::Sha512 => &digest::SHA512,
-        };
-        digest::digest(algorithm, message).as_ref().to_vec()
     }
 
     /// Whether it is RSA; else it is ECDSA.
@@ -214,7 +274,7 @@ impl PublicKey {
         self.verifies_with(self.algorithm.hash(), message, signature)
     }
 
-    /// The same, with a hash of the signer's choice: requests may use each of them.
+    /// The same, with a hash of the signer's choice: requests and CAs may use each of them.
     #[must_use]
     pub fn verifies_with(&self, hash: Hash, message: &[u8], signature: &[u8]) -> bool {
         use Hash::{Sha256, Sha384, Sha512};
@@ -276,4 +336,43 @@ pub fn octets(digits: &str) -> Option<Vec<u8>> {
         is_hexadecimal.then(|| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).flatten()
     };
     digits.as_bytes().chunks(2).map(octet).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use x509_parser::x509::AlgorithmIdentifier;
+
+    use super::*;
+
+    /// Each AlgorithmIdentifier is read back as what it was written for, and as nothing else.
+    #[test]
+    fn algorithm_identifiers_and_hashes_agree() {
+        for (_, hash) in Hash::NAMES {
+            for is_rsa in [false, true] {
+                let (rest, parsed) = AlgorithmIdentifier::from_der(signature_algorithm(hash, is_rsa)).unwrap();
+                let oid = parsed.algorithm.to_id_string();
+                assert!(rest.is_empty());
+                assert_eq!(signature_hash(&oid, is_rsa), Some(hash));
+                assert_eq!(signature_hash(&oid, !is_rsa), None);
+                assert!(signature_algorithm_words(&oid).contains(&hash.to_string()));
+            }
+        }
+    }
+
+    /// Configuration's spelling alone is taken; a broken hash is refused by its name, however it is written.
+    #[test]
+    fn broken_hashes_are_refused_by_name() {
+        assert_eq!(Hash::parse("SHA-384"), Ok(Hash::Sha384));
+        for (wrong, word) in [
+            ("SHA-1", "not be SHA-1"),
+            ("sha1", "not be SHA-1"),
+            ("MD5", "not be MD5"),
+            ("md-5", "not be MD5"),
+            ("SHA384", "one of SHA-256"),
+            ("", "one of"),
+        ] {
+            let refused = Hash::parse(wrong).unwrap_err();
+            assert!(refused.contains(word) && refused.contains("SHA-512"), "{wrong}: {refused}");
+        }
+    }
 }

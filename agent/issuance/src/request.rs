@@ -9,7 +9,7 @@ use crate::{
     CommonName, PublicKey,
     certificate::name_constraints::{GivenName, given_name},
     names::NameError,
-    public_key::{PublicKeyError, signature_hash},
+    public_key::{PublicKeyError, signature_algorithm_words, signature_hash},
 };
 
 /// A certification request whose signature was verified with the key that it asks for.
@@ -91,7 +91,7 @@ impl CertificationRequest {
         // Allow-listed before anything is verified.
         let oid = parsed.signature_algorithm.algorithm.to_id_string();
         let Some(hash) = signature_hash(&oid, public_key.algorithm().is_rsa()) else {
-            return Err(Error::SignatureAlgorithm(oid));
+            return Err(Error::SignatureAlgorithm(signature_algorithm_words(&oid)));
         };
         if !public_key.verifies_with(hash, info.raw, &parsed.signature_value.data) {
             return Err(Error::NoProofOfPossession);

@@ -18,6 +18,7 @@ pub mod grpc;
 pub mod http;
 pub mod limits;
 pub mod metrics;
+pub mod page;
 pub mod restart;
 pub mod roles;
 pub mod secrets;

@@ -155,6 +155,14 @@ impl<'a> Judge<'a> {
         if certificate.issuer().as_raw() != issuer.subject().as_raw() {
             return Err("its issuer is not the CA's subject, byte for byte".to_owned());
         }
+        let path = self.place.path("signed.pem");
+        write(&path, &case.certificate)?;
+        let text = Command::new("openssl").args(["x509", "-noout", "-text", "-in"]).arg(&path).output();
+        let text = text.map_err(because("could not run openssl"))?.stdout;
+        let named = format!("Signature Algorithm: {}\n", case.kind.signed);
+        if String::from_utf8_lossy(&text).matches(&named).count() != 2 {
+            return Err(format!("it is not signed with {} inside and outside", case.kind.signed));
+        }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let expectation = CertificateExpectation {
             public_key: request.public_key().clone(),

@@ -14,12 +14,22 @@ pub(crate) struct Kind {
     pub(crate) asks: &'static [&'static str],
     /// Only RSA keys.
     pub(crate) rsa_alone: bool,
+    /// What signs it, in OpenSSL's words: the issuer's key, and its own hash or the profile's.
+    pub(crate) signed: &'static str,
 }
 
 const DEVICE_CA: Purpose = Purpose::DeviceCa { path_length: 0 };
 
 pub(crate) const KINDS: [Kind; 10] = [
-    Kind { name: "device-ca", purpose: DEVICE_CA, issuer: "device-ca", suffix: ".ca", asks: &[], rsa_alone: false },
+    Kind {
+        name: "device-ca",
+        purpose: DEVICE_CA,
+        issuer: "device-ca",
+        suffix: ".ca",
+        asks: &[],
+        rsa_alone: false,
+        signed: "ecdsa-with-SHA256",
+    },
     Kind {
         name: "device-ca-endless",
         purpose: DEVICE_CA,
@@ -27,6 +37,7 @@ pub(crate) const KINDS: [Kind; 10] = [
         suffix: ".ca",
         asks: &["basicConstraints=critical,CA:TRUE,pathlen:0"],
         rsa_alone: false,
+        signed: "ecdsa-with-SHA384",
     },
     Kind {
         name: "device-ca-full",
@@ -35,6 +46,7 @@ pub(crate) const KINDS: [Kind; 10] = [
         suffix: ".ca",
         asks: &[],
         rsa_alone: false,
+        signed: "ecdsa-with-SHA512",
     },
     Kind {
         name: "device-identity",
@@ -43,6 +55,7 @@ pub(crate) const KINDS: [Kind; 10] = [
         suffix: "",
         asks: &["extendedKeyUsage=clientAuth"],
         rsa_alone: false,
+        signed: "ecdsa-with-SHA384",
     },
     Kind {
         name: "device-identity-full",
@@ -51,6 +64,7 @@ pub(crate) const KINDS: [Kind; 10] = [
         suffix: ".device",
         asks: &["subjectAltName=URI:https://devices.example/{serial}"],
         rsa_alone: false,
+        signed: "ecdsa-with-SHA256",
     },
     Kind {
         name: "device-identity-critical",
@@ -59,6 +73,7 @@ pub(crate) const KINDS: [Kind; 10] = [
         suffix: ".device",
         asks: &[],
         rsa_alone: false,
+        signed: "ecdsa-with-SHA512",
     },
     Kind {
         name: "device-identity-outlives",
@@ -67,6 +82,7 @@ pub(crate) const KINDS: [Kind; 10] = [
         suffix: "",
         asks: &[],
         rsa_alone: false,
+        signed: "ecdsa-with-SHA384",
     },
     Kind {
         name: "server",
@@ -75,6 +91,7 @@ pub(crate) const KINDS: [Kind; 10] = [
         suffix: ".line.example",
         asks: &[],
         rsa_alone: false,
+        signed: "ecdsa-with-SHA384",
     },
     Kind {
         name: "server-full",
@@ -83,6 +100,7 @@ pub(crate) const KINDS: [Kind; 10] = [
         suffix: ".line.example",
         asks: &["subjectAltName=DNS:{serial}.line.example,DNS:panel.line.example,IP:10.1.2.3"],
         rsa_alone: false,
+        signed: "sha384WithRSAEncryption",
     },
     Kind {
         name: "server-rsa",
@@ -91,6 +109,7 @@ pub(crate) const KINDS: [Kind; 10] = [
         suffix: ".line.example",
         asks: &[],
         rsa_alone: true,
+        signed: "sha512WithRSAEncryption",
     },
 ];
 
@@ -102,7 +121,7 @@ impl Kind {
 }
 
 /// Root, issuers and profiles of `ca.toml`: issuers of each algorithm, with an end and without one, with and without name
-/// constraints.
+/// constraints; of each key every hash.
 pub(crate) const CONFIGURATION: &str = r#"
 [root]
 common_name = "Interop Product Root"
@@ -143,6 +162,7 @@ validity = "1825d"
 keys = ["P-256", "P-384", "RSA-2048", "RSA-3072", "RSA-4096"]
 [[profile]]
 name = "device-ca-endless"
+signature_hash = "SHA-384"
 purpose = "device-ca"
 path_length = 0
 issuer = "device-ca"
@@ -150,12 +170,12 @@ not_after = "9999-12-31T23:59:59Z"
 keys = ["P-256", "P-384", "RSA-2048", "RSA-3072", "RSA-4096"]
 [[profile]]
 name = "device-ca-full"
+signature_hash = "SHA-512"
 purpose = "device-ca"
 path_length = 0
 issuer = "device-ca"
 not_after = "2055-06-30T12:00:00Z"
 keys = ["P-256", "P-384", "RSA-2048", "RSA-3072", "RSA-4096"]
-signature_hash = "SHA-256"
 callers = ["station-1"]
 key_usages = ["cRLSign"]
 crl_distribution_points = ["http://pki.example/device-ca.crl"]
@@ -179,6 +199,7 @@ validity = "1825d"
 keys = ["P-256", "P-384", "RSA-2048", "RSA-3072", "RSA-4096"]
 [[profile]]
 name = "device-identity-full"
+signature_hash = "SHA-256"
 purpose = "device-identity"
 issuer = "device-identity"
 validity = "1825d"
@@ -196,6 +217,7 @@ organization = "Example Devices"
 uris = ["https://devices.example/{serial}"]
 [[profile]]
 name = "device-identity-critical"
+signature_hash = "SHA-512"
 purpose = "device-identity"
 issuer = "device-identity"
 validity = "1825d"
@@ -221,6 +243,7 @@ validity = "365d"
 keys = ["P-256", "P-384", "RSA-2048", "RSA-3072", "RSA-4096"]
 [[profile]]
 name = "server-full"
+signature_hash = "SHA-384"
 purpose = "server"
 issuer = "panel"
 validity = "365d"
@@ -239,6 +262,7 @@ dns_suffixes = ["line.example"]
 ip_networks = ["10.0.0.0/8"]
 [[profile]]
 name = "server-rsa"
+signature_hash = "SHA-512"
 purpose = "server"
 issuer = "panel"
 validity = "365d"

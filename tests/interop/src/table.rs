@@ -89,7 +89,7 @@ impl Table {
             "Requests signed with {}, by OpenSSL. Clean is: no finding of level ERROR or WARNING, and verified. \
              A device CA is\nverified by itself (not by `cryptography`, which verifies leaves) and with a server's certificate \
              that its key signed.\n\n\
-             | Profile | Issuer | Device key | {} |\n|---|---|---|{}\n",
+             | Profile | Issuer, signature | Device key | {} |\n|---|---|---|{}\n",
             self.hashes,
             titles.join(" | "),
             "---|".repeat(titles.len()),
@@ -104,7 +104,7 @@ impl Table {
 
 fn head(kind: usize, key: &str) -> String {
     let kind = &KINDS[kind];
-    format!("| {} | {} | {key} |", kind.name, kind.issuer)
+    format!("| {} | {}, {} | {key} |", kind.name, kind.issuer, kind.signed)
 }
 
 fn readme() -> PathBuf {

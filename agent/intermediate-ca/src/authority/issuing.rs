@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use issuance::{Timestamp, residency::Sealing};
+use issuance::{Timestamp, public_key::Hash, residency::Sealing};
 use service::crash;
 use tracing::warn;
 
@@ -18,6 +18,9 @@ use crate::{
     plan::{Later, Proposal, Rules, Submission},
     register::{Planned, Recorded, Reservation, Seal, Signed, Unavailable},
 };
+
+/// What is signed in one visit has issuer and hash in common.
+type Visit = (String, Option<Hash>);
 
 impl Inner {
     pub(super) async fn issue(
@@ -43,7 +46,7 @@ impl Inner {
         let proposals = self.propose(authenticated_by, submissions).await?;
         crash::point("ca.propose.done");
         let mut outcomes: Vec<Option<Outcome>> = vec![None; count];
-        let mut to_sign: BTreeMap<String, (Vec<usize>, Vec<Planned>)> = BTreeMap::new();
+        let mut to_sign: BTreeMap<Visit, (Vec<usize>, Vec<Planned>)> = BTreeMap::new();
         let mut recorded_at = Vec::new();
         for (place, reservation) in self.register.reserve(proposals).await?.into_iter().enumerate() {
             let planned = match reservation {
@@ -61,7 +64,9 @@ impl Inner {
             };
             match planned {
                 Ok(planned) => {
-                    let (places, group) = to_sign.entry(planned.issuer.clone()).or_default();
+                    let key = self.rules.issuer(&planned.issuer).map(|issuer| &issuer.public_key);
+                    let hash = key.and_then(|key| certificate::hash_of(&planned.tbs_certificate, key));
+                    let (places, group) = to_sign.entry((planned.issuer.clone(), hash)).or_default();
                     places.push(place);
                     group.push(planned);
                 }
@@ -69,11 +74,11 @@ impl Inner {
             }
         }
         let (mut places, mut signed) = (Vec::new(), Vec::new());
-        for (name, (group, own)) in to_sign {
+        for ((name, hash), (group, own)) in to_sign {
             // A plan was made for it.
-            let Some(issuer) = self.rules.issuer(&name) else { continue };
+            let Some((issuer, hash)) = self.rules.issuer(&name).zip(hash) else { continue };
             crash::point("ca.sign.intended");
-            let signatures = self.sign(issuer, own).await;
+            let signatures = self.sign(issuer, hash, own).await;
             crash::point("ca.sign.done");
             match signatures {
                 Ok(some) => {
@@ -113,13 +118,13 @@ impl Inner {
         .ok_or_else(|| Unavailable("the batch was broken off".into()))
     }
 
-    async fn sign(&self, issuer: &CaCertificate, planned: Vec<Planned>) -> Result<Vec<Signed>, Later> {
+    async fn sign(&self, issuer: &CaCertificate, hash: Hash, planned: Vec<Planned>) -> Result<Vec<Signed>, Later> {
         /// Long enough for a module's restart, short enough that a line does not notice an HSM's reboot twice.
         const TOKEN_BACK: Duration = Duration::from_secs(5);
         let messages: Vec<Vec<u8>> = planned.iter().map(|planned| planned.tbs_certificate.clone()).collect();
-        let location = issuer.name.key_location();
+        let signer = issuer.signer().with(hash);
         let asked = Instant::now();
-        let signatures = self.hsm.sign(location, &issuer.public_key, messages).await.map_err(|fault| {
+        let signatures = self.hsm.sign(&signer, messages).await.map_err(|fault| {
             warn!(issuer = %issuer.name, reason = fault.kind.reason(), %fault, waiting = planned.len(), "the token did not sign");
             Later {
                 retry_after: TOKEN_BACK,

@@ -169,8 +169,7 @@ impl Authority {
         self.say(caller, LotWord::Report { lot, payload_sha256: unsigned.payload_sha256 }).await??;
         crash::point("ca.lot-report.intended");
         let message = vec![unsigned.signing_input.clone().into_bytes()];
-        let location = issuer.name.key_location();
-        let signed = self.inner.hsm.sign(location, &issuer.public_key, message).await.map_err(|fault| {
+        let signed = self.inner.hsm.sign(&issuer.signer(), message).await.map_err(|fault| {
             let message = format!("the CA's token does not sign ({}): ask again", fault.kind.reason());
             ReportError::Later(Later { retry_after: std::time::Duration::from_secs(5), message })
         })?;

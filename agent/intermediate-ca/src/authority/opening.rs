@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use issuance::{Fault, Keystore, Timestamp};
+use issuance::{Fault, FaultKind, Keystore, ProfileName, Timestamp, public_key::Hash};
 use journal::{LogError, Projections, TransparencyLog};
 use service::{clock::Clock, crash};
 use tracing::{info, warn};
@@ -15,6 +15,7 @@ use super::{Authority, BATCH_MAX, Inner, crl};
 use crate::{
     callers::DisabledCallers,
     carry::uncarried,
+    certificate,
     generation::{self, Certificates, Generations},
     hsm::{self, Hsm},
     journaled::{JournaledRegister, generations},
@@ -49,6 +50,22 @@ pub enum OpenError {
     /// The journal is not what its witness saw.
     #[error("{0}")]
     Witnessed(String),
+    /// The token does not sign as a profile has it.
+    #[error(
+        "the token does not sign with {hash} by the key of {issuer}, as the profile {profile} has it: take another \
+         signature_hash, or leave it out"
+    )]
+    Hash {
+        /// The profile.
+        profile: ProfileName,
+        /// Its issuer.
+        issuer: CaName,
+        /// The hash.
+        hash: Hash,
+        /// What the token said.
+        #[source]
+        source: Fault,
+    },
     /// The token lacks an issuer's key.
     #[error("the token has no key {0}: this is another token, or `init` did not complete")]
     NoKey(CaName),
@@ -121,6 +138,7 @@ impl Authority {
         require_keys(settings, &issuers, keystore.as_mut())?;
         issuers.extend(retired);
         let rules = rules(settings, generations, issuers)?;
+        require_hashes(&rules, keystore.as_mut())?;
         let uncarried: Vec<String> = roots
             .first()
             .map(|root| uncarried(root, rules.profiles(), Timestamp(clock.unjudged())))
@@ -184,6 +202,31 @@ fn require_keys(
     Ok(())
 }
 
+/// A token tells what it can do with a key by doing it: of raw ECDSA its mechanisms say nothing about hashes.
+fn require_hashes(rules: &Rules, keystore: &mut dyn Keystore) -> Result<(), OpenError> {
+    /// Neither a certificate nor a list: nobody could pass this signature off for one of the CA's.
+    const PROBE: &[u8] = b"Station Agent asks whether this key signs with this hash";
+    let mut known = Vec::new();
+    for (profile, issuer) in rules.profiles() {
+        let Some(hash) = profile.signature_hash.filter(|hash| *hash != issuer.public_key.algorithm().hash()) else {
+            continue;
+        };
+        if known.contains(&(&issuer.name, hash)) {
+            continue;
+        }
+        hsm::sign_verified(keystore, &issuer.signer().with(hash), &[PROBE.to_vec()]).map_err(
+            |source| match source.kind {
+                FaultKind::Unsupported | FaultKind::Mismatch => {
+                    OpenError::Hash { profile: profile.name.clone(), issuer: issuer.name.clone(), hash, source }
+                }
+                _ => OpenError::Token(source),
+            },
+        )?;
+        known.push((&issuer.name, hash));
+    }
+    Ok(())
+}
+
 fn rules(
     settings: &AuthoritySettings,
     generations: Generations,
@@ -215,21 +258,24 @@ fn finish_planned(
         let waiting = register.unsigned(after, BATCH_MAX)?;
         let Some(last) = waiting.last() else { return Ok(()) };
         after = Some(last.issuance);
-        let mut groups: BTreeMap<&str, Vec<&Planned>> = BTreeMap::new();
+        // By issuer and hash: the recorded bytes name the one that they are signed with.
+        let mut groups: BTreeMap<(&str, Option<Hash>), Vec<&Planned>> = BTreeMap::new();
         for planned in &waiting {
-            groups.entry(&planned.issuer).or_default().push(planned);
+            let key = rules.issuer(&planned.issuer).map(|issuer| &issuer.public_key);
+            let hash = key.and_then(|key| certificate::hash_of(&planned.tbs_certificate, key));
+            groups.entry((&planned.issuer, hash)).or_default().push(planned);
         }
-        for (name, planned) in groups {
+        for ((name, hash), planned) in groups {
             let issuer = rules.issuer(name);
             let (planned, strange): (Vec<&Planned>, Vec<_>) =
                 planned.into_iter().partition(|planned| issuer.is_some_and(|issuer| planned.is_of(issuer)));
             if !strange.is_empty() {
                 warn!(issuer = name, waiting = strange.len(), "planned for an issuer that this CA no longer has");
             }
-            let (Some(issuer), false) = (issuer, planned.is_empty()) else { continue };
+            let (Some((issuer, hash)), false) = (issuer.zip(hash), planned.is_empty()) else { continue };
             let messages: Vec<Vec<u8>> = planned.iter().map(|planned| planned.tbs_certificate.clone()).collect();
             crash::point("ca.start.sign.intended");
-            match hsm::sign_verified(keystore, &issuer.name.key_location(), &issuer.public_key, &messages) {
+            match hsm::sign_verified(keystore, &issuer.signer().with(hash), &messages) {
                 Ok(signatures) => {
                     crash::point("ca.start.sign.done");
                     let pairs = planned.into_iter().cloned().zip(signatures);

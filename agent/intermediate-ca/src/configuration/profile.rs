@@ -30,7 +30,7 @@ pub(super) fn parse_profile(table: &Table<'_>, callers: &Callers) -> Option<CaPr
     }
     let keys = table.parsed_list("keys", parse_algorithm);
     let endorsement = parse_residency(table);
-    let signature_hash = table.optional_parsed("signature_hash", |text| one_of(text, &Hash::NAMES));
+    let signature_hash = table.optional_parsed("signature_hash", Hash::parse);
     let callers = parse_callers(table, callers);
     let subject = parse_subject(table);
     let critical = table.parsed_list("critical", parse_critical);

@@ -6,6 +6,7 @@ use issuance::{
     KeyAlgorithm, Purpose, Timestamp,
     certificate::name_constraints::{IpNetwork, NameConstraints, Subtree},
     profile::NameTemplate,
+    public_key::Hash,
 };
 use rcgen::{KeyPair, PublicKeyData as _, SigningKey as _};
 
@@ -359,6 +360,23 @@ fn the_issuers_string_types_are_kept() {
     case.fields = parts(&case.made.tbs_certificate);
     case.issuer = printed;
     assert_eq!(case.found(), [""; 0]);
+}
+
+/// The algorithm is the one that the profile names, and no other.
+#[test]
+fn the_hash_is_the_profiles() {
+    let hashes = Hash::NAMES.map(|(_, hash)| hash);
+    for named in hashes {
+        let mut profile = full(Purpose::Server);
+        profile.signature_hash = Some(named);
+        let mut case = Case::new(profile);
+        assert_eq!(case.found(), [""; 0]);
+        for other in hashes {
+            case.profile.signature_hash = Some(other);
+            let expected: &[&str] = if other == named { &[] } else { &["signature-algorithm"] };
+            assert_eq!(case.found(), expected, "{named} where {other} is wanted");
+        }
+    }
 }
 
 /// A path length needs its issuer's, and of more than 127 a second octet; what is no certificate is said so.

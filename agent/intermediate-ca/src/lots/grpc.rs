@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use issuance::{DeviceSerial, LotName, ProfileName, Timestamp};
 use proto::ca::v1::{self as wire, lot_service_server::LotService};
-use service::{gate, roles::Role, status};
+use service::{gate, page, roles::Role, status};
 use tokio_stream::Stream;
 use tonic::{Code, Request, Response, Status};
 
@@ -17,10 +17,6 @@ use crate::{
 
 /// A reason is read by people.
 const REASON_MAX: usize = 500;
-/// A page of more would be slow to make and to read.
-const PAGE_MAX: i32 = 1000;
-/// When the caller does not say.
-const PAGE_DEFAULT: i32 = 100;
 /// Characters of a report in one message: far below any client's limit.
 const PART_CHARACTERS: usize = 1 << 20;
 
@@ -87,22 +83,10 @@ impl LotService for Lots {
         request: Request<wire::ListLotsRequest>,
     ) -> Result<Response<wire::ListLotsResponse>, Status> {
         let wire::ListLotsRequest { page_size, page_token } = request.into_inner();
-        let size = match page_size {
-            0 => PAGE_DEFAULT,
-            1..=PAGE_MAX => page_size,
-            _ => return Err(status::invalid_argument("page_size", format!("give 1 to {PAGE_MAX}, not {page_size}"))),
-        } as usize;
-        let before = match page_token.as_str() {
-            "" => None,
-            token => Some(token.parse().map_err(|_| {
-                status::invalid_argument("page_token", "this is no token of an earlier answer: start without one")
-            })?),
-        };
-        let lots = self.authority.lots(before, size).await.map_err(unavailable)?;
-        let next_page_token = match lots.last() {
-            Some((index, _)) if lots.len() == size => index.to_string(),
-            _ => String::new(),
-        };
+        let asked = page::Asked::parse(page_size, &page_token)?;
+        let lots = self.authority.lots(asked.before, asked.size).await.map_err(unavailable)?;
+        let is_full = lots.len() == asked.size;
+        let next_page_token = page::token(lots.last().filter(|_| is_full).map(|(index, _)| *index));
         let lots = lots.into_iter().map(|(_, lot)| to_wire(lot)).collect();
         Ok(Response::new(wire::ListLotsResponse { lots, next_page_token }))
     }

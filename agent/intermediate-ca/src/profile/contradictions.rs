@@ -118,7 +118,7 @@ pub fn contradictions(root: &CaSettings, issuers: &[CaSettings], profiles: &[CaP
                 ),
             );
         }
-        terms(profile, issuer, &mut |key, message| say(place, key, message));
+        terms(profile, &mut |key, message| say(place, key, message));
         for (key, objection) in uncarried(profile, &issuer.name_constraints) {
             let remedy = "keep to them, or change them there (that is a new certificate for the issuer)";
             say(place, key, format!("{objection}, as {}'s name_constraints have it: {remedy}", issuer.name));
@@ -151,20 +151,10 @@ pub(crate) fn sentences(found: Vec<Contradiction>) -> String {
     messages.join("; ")
 }
 
-/// What a profile says that its own purpose, keys or issuer do not allow.
-fn terms(profile: &CaProfile, issuer: &CaSettings, say: &mut dyn FnMut(&'static str, String)) {
+/// What a profile says that its own purpose or keys do not allow.
+fn terms(profile: &CaProfile, say: &mut dyn FnMut(&'static str, String)) {
     let is_ca = matches!(profile.purpose, Purpose::DeviceCa { .. });
     let (extensions, names) = (&profile.extensions, &profile.alternative_names);
-    if let Some(hash) = profile.signature_hash.filter(|hash| *hash != issuer.key.hash()) {
-        let own = issuer.key.hash();
-        let (name, key) = (&issuer.name, issuer.key);
-        say(
-            "signature_hash",
-            format!(
-                "{name}'s key is {key} and signs with {own}, not {hash}: say that, or take an issuer whose key does"
-            ),
-        );
-    }
     for (usage, is_wrong, why) in [
         (Usage::CrlSign, !is_ca, "cRLSign is for CAs (RFC 5280 §4.2.1.3)"),
         (Usage::KeyEncipherment, is_ca, "keyEncipherment is for leaves: a CA's key signs"),

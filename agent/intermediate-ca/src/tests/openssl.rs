@@ -3,7 +3,8 @@
 use std::{fs, path::PathBuf, process::Command};
 
 use issuance::{
-    CertificateExpectation, CommonName, KeyAlgorithm, PublicKey, ValidatedCertificate, request::CertificationRequest,
+    CertificateExpectation, CommonName, KeyAlgorithm, PublicKey, ValidatedCertificate, public_key::Hash,
+    request::CertificationRequest,
 };
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
@@ -53,6 +54,74 @@ async fn openssl_accepts_every_profile_and_key() {
         }
         authority.close().await.unwrap();
     }
+}
+
+/// Each CA key × each hash that a profile may name: the certificate names it and is signed with it, as OpenSSL and the station
+/// find; without a word the key's own is used. What was planned with one hash is signed with it after a crash, whatever the
+/// profile says by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profile_names_the_hash() {
+    for (algorithm, family) in
+        [(KeyAlgorithm::P256, "ecdsa-with-SHA"), (KeyAlgorithm::P384, "ecdsa-with-SHA"), (KeyAlgorithm::Rsa2048, "sha")]
+    {
+        let mut world = World::blank();
+        for ca in world.settings.issuers.iter_mut().chain([&mut world.settings.root]) {
+            ca.key = algorithm;
+        }
+        world.time.store(service::clock::Clock::system().unjudged(), Ordering::SeqCst);
+        init(&world.settings, &mut world.keystore.clone(), world.now(), &[]).unwrap();
+        let (mut number, own) = (0, algorithm.hash());
+        for named in Hash::NAMES.into_iter().map(|(_, hash)| Some(hash)).chain([None]) {
+            world.settings.profiles[0].signature_hash = named;
+            let hash = named.unwrap_or(own);
+            let bits = hash.to_string().replace("SHA-", "");
+            let words = if algorithm.is_rsa() { format!("{family}{bits}WithRSA") } else { format!("{family}{bits}") };
+            let authority = world.open();
+            for crashed in [false, true] {
+                number += 1;
+                let common_name = format!("sn-{number}.example");
+                let wanted =
+                    Submission { certification_request: request(&params(&common_name), &key()), ..submission(number) };
+                let authority = if crashed {
+                    world.keystore.token().failing = 1;
+                    assert_deferred(&issue_one(&authority, &wanted).await, "does not sign");
+                    authority.close().await.unwrap();
+                    world.settings.profiles[0].signature_hash = None;
+                    world.open()
+                } else {
+                    authority.clone()
+                };
+                let issued = issued(&issue_one(&authority, &wanted).await).clone();
+                check(&world, &authority, &wanted, &issued, "device-ca", &common_name);
+                let file = world.path().join("issued.der");
+                let text = openssl(&["x509", "-noout", "-text", "-in", file.to_str().unwrap()]);
+                assert_eq!(text.matches(&format!("Signature Algorithm: {words}")).count(), 2, "{words}: {text}");
+                if crashed {
+                    authority.close().await.unwrap();
+                }
+            }
+        }
+    }
+}
+
+/// A token that does not sign with a profile's hash is found at the start, and the words name profile, hash and issuer; a token
+/// that is away is another matter.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hash_that_the_token_cannot_do_is_refused_at_the_start() {
+    let mut world = World::new();
+    world.settings.profiles[1].signature_hash = Some(Hash::Sha256);
+    world.keystore.token().own_hash_alone = true;
+    world.open().close().await.unwrap();
+    world.settings.profiles[1].signature_hash = Some(Hash::Sha512);
+    let refused = world.try_open().err().unwrap();
+    let words = service::in_full(&refused);
+    for word in ["SHA-512", "device-identity", "signature_hash", "told not to know this"] {
+        assert!(words.contains(word), "{words} lacks {word}");
+    }
+    world.keystore.token().own_hash_alone = false;
+    world.keystore.token().failing = 1;
+    assert!(matches!(world.try_open(), Err(OpenError::Token(_))));
+    world.open().close().await.unwrap();
 }
 
 fn openssl_request(world: &World, common_name: &str, new_key: &[&str], hash: &str) -> Vec<u8> {

@@ -1,11 +1,15 @@
 //! A keystore in memory, shared by its clones as a token is by its users. The faults it injects: signing fails, and
 //! signatures that belong to other bytes.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::{
+    fs,
+    process::Command,
+    sync::{Arc, Mutex, MutexGuard},
+};
 
 use issuance::{
     CertificateLocation, DeviceIdentity, Fault, FaultKind, KeyAlgorithm, KeyLocation, Keystore, PublicKey,
-    ResidencyEvidence, ValidatedCertificate,
+    ResidencyEvidence, ValidatedCertificate, public_key::Hash,
 };
 use rcgen::{KeyPair, PublicKeyData as _, SigningKey as _};
 
@@ -23,6 +27,8 @@ pub(crate) struct Token {
     pub(crate) lying: bool,
     /// A visit with a message that has these octets in it is refused as one that the token cannot do.
     pub(crate) unsupported: Option<&'static [u8]>,
+    /// Its keys sign with their own hashes alone.
+    pub(crate) own_hash_alone: bool,
     /// Messages signed so far.
     pub(crate) signed: usize,
     /// Sees the messages of each visit before they are signed.
@@ -90,6 +96,35 @@ impl Keystore for SoftwareKeystore {
         let (_, key) = token.keys.iter().find(|(at, _)| at == location).expect("no such key");
         let lie = token.lying;
         Ok(messages.iter().map(|message| key.sign(if lie { b"other bytes" } else { message }).unwrap()).collect())
+    }
+
+    /// Signed by OpenSSL: rcgen knows one hash for each curve.
+    fn sign_with(&mut self, location: &KeyLocation, hash: Hash, messages: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Fault> {
+        let mut token = self.token();
+        if token.own_hash_alone {
+            return Err(Fault::new(FaultKind::Unsupported, "the token was told not to know this"));
+        }
+        if token.failing > 0 {
+            token.failing -= 1;
+            return Err(Fault::new(FaultKind::WorkerCrashed, "the token was told to fail"));
+        }
+        if let Some(watch) = &mut token.watch {
+            watch(messages);
+        }
+        token.signed += messages.len();
+        let (_, key) = token.keys.iter().find(|(at, _)| at == location).expect("no such key");
+        let directory = tempfile::tempdir().unwrap();
+        let (private, message) = (directory.path().join("key.pem"), directory.path().join("message"));
+        fs::write(&private, key.serialize_pem()).unwrap();
+        let digest = format!("-{}", hash.to_string().replace('-', "").to_lowercase());
+        let sign = |octets: &Vec<u8>| {
+            fs::write(&message, octets).unwrap();
+            let mut openssl = Command::new("openssl");
+            let output = openssl.args(["dgst", &digest, "-sign"]).args([&private, &message]).output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+            output.stdout
+        };
+        Ok(messages.iter().map(sign).collect())
     }
 
     fn read_certificate(&mut self, _: &CertificateLocation) -> Result<Option<Vec<u8>>, Fault> {

@@ -386,6 +386,11 @@ impl Server {
         children.filter_map(|process| Pid::from_raw(process.parse().ok()?)).collect()
     }
 
+    /// SIGSTOP: it keeps its connections and answers nothing any more.
+    pub(crate) fn pause(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::STOP).unwrap();
+    }
+
     /// SIGTERM; the exit code.
     pub(crate) fn terminate(mut self) -> Option<i32> {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();

@@ -8,7 +8,10 @@ use super::{
     name_constraints::{NameConstraints, given_names},
     parse,
 };
-use crate::{Purpose, Timestamp, der};
+use crate::{
+    PublicKey, Purpose, Timestamp, der,
+    public_key::{Hash, signature_algorithm, signature_hash},
+};
 
 /// Our chains have two intermediates at most; a longer walk is a loop.
 const DEEPEST: usize = 8;
@@ -147,7 +150,7 @@ impl<'a> Walk<'a> {
             if self.signatures > SIGNATURES_MOST {
                 return no_path("the chain holds too many certificates of one name");
             }
-            if child.verify_signature(Some(issuer.public_key())).is_err() {
+            if !signed(issuer, child) {
                 return no_path("a signature does not verify");
             }
             if is_of_chain {
@@ -156,6 +159,15 @@ impl<'a> Walk<'a> {
         }
         check_validity(issuer, if is_root { "root certificate" } else { "intermediate certificate" }, self.at)
     }
+}
+
+/// Whether the issuer's key made the child's signature. x509-parser knows no SHA-512 with the NIST curves; what we do not accept
+/// as a device's key (a TPM maker's CA may have another) is left to it.
+fn signed(issuer: &X509Certificate<'_>, child: &X509Certificate<'_>) -> bool {
+    let key = issuer.public_key();
+    let Ok(own) = PublicKey::from_der(key.raw) else { return child.verify_signature(Some(key)).is_ok() };
+    let hash = signature_hash(&child.signature_algorithm.algorithm.to_id_string(), own.algorithm().is_rsa());
+    hash.is_some_and(|hash| own.verifies_with(hash, child.tbs_certificate.as_ref(), &child.signature_value.data))
 }
 
 /// Signatures between CAs that were seen to verify: every certificate of a profile comes with the same chain, and whether a
@@ -188,23 +200,15 @@ mod verified {
     }
 }
 
-/// ECDSA with SHA-256 or SHA-384, and PKCS#1 v1.5 with SHA-256, -384 or -512: AlgorithmIdentifiers, DER (RFC 5758 §3.2,
-/// RFC 4055 §5). x509-parser would accept SHA-1 as well (HARDWARE.md, traps 2).
-const ACCEPTED: [&[u8]; 5] = [
-    b"\x30\x0A\x06\x08\x2A\x86\x48\xCE\x3D\x04\x03\x02",
-    b"\x30\x0A\x06\x08\x2A\x86\x48\xCE\x3D\x04\x03\x03",
-    b"\x30\x0D\x06\x09\x2A\x86\x48\x86\xF7\x0D\x01\x01\x0B\x05\x00",
-    b"\x30\x0D\x06\x09\x2A\x86\x48\x86\xF7\x0D\x01\x01\x0C\x05\x00",
-    b"\x30\x0D\x06\x09\x2A\x86\x48\x86\xF7\x0D\x01\x01\x0D\x05\x00",
-];
-
-/// Whether a certificate is signed with an accepted algorithm, said alike inside and outside (RFC 5280 §4.1.1.2).
-/// Outside the signed part nothing protects the octets, so there they are held to the one DER that they can have.
+/// Whether a certificate is signed with an accepted algorithm ([`signature_algorithm`]; x509-parser would accept SHA-1 as well,
+/// HARDWARE.md, traps 2), said alike inside and outside (RFC 5280 §4.1.1.2). Outside the signed part nothing protects the
+/// octets, so there they are held to the one DER that they can have.
 fn is_accepted(certificate: &X509Certificate<'_>) -> bool {
     let signature = der::element(0x03, &[&[0], certificate.signature_value.data.as_ref()].concat());
     let signed = certificate.tbs_certificate.as_ref();
     certificate.signature_algorithm == certificate.tbs_certificate.signature
-        && ACCEPTED
+        && Hash::NAMES
             .iter()
+            .flat_map(|(_, hash)| [false, true].map(|is_rsa| signature_algorithm(*hash, is_rsa)))
             .any(|algorithm| der::element(0x30, &[signed, algorithm, &signature].concat()) == certificate.as_raw())
 }

@@ -87,6 +87,29 @@ fn every_hash_passes() {
     }
 }
 
+/// What a request may not be signed with is refused by its name, before anything is verified.
+#[test]
+fn refused_algorithms_are_named() {
+    let key = generate(KeyAlgorithm::Rsa2048);
+    let info =
+        sequence(&[vec![0x02, 0x01, 0x00], common_name("SN-1.ca"), key.subject_public_key_info(), vec![0xA0, 0x00]]);
+    let rsa = |last: u8| [&[0x06, 0x09, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, last][..], &[5, 0]].concat();
+    for (algorithm, name) in [
+        (rsa(5), "SHA-1 (sha1WithRSAEncryption)"),
+        (rsa(4), "MD5 (md5WithRSAEncryption)"),
+        (rsa(14), "SHA-224"),
+        (rsa(10), "RSASSA-PSS"),
+        (vec![0x06, 0x07, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x04, 0x01], "SHA-1 (ecdsa-with-SHA1)"),
+        (vec![0x06, 0x08, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x04, 0x03, 0x02], "ECDSA and SHA-256"),
+        (vec![0x06, 0x03, 0x2B, 0x65, 0x70], "Ed25519"),
+        (vec![0x06, 0x03, 0x2A, 0x03, 0x04], "1.2.3.4"),
+    ] {
+        let signed = sequence(&[info.clone(), sequence(&[algorithm]), crate::der::element(0x03, &[0, 1])]);
+        let refused = CertificationRequest::from_der(&signed).unwrap_err().to_string();
+        assert!(refused.contains(&format!("signed with {name}")), "{refused} lacks {name}");
+    }
+}
+
 /// An RSA key without its NULL and a compressed point could not be copied into a certificate that everybody reads.
 #[test]
 fn keys_are_encoded_as_everybody_reads_them() {

@@ -5,7 +5,7 @@ use cryptoki::{
     object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle},
     session::Session,
 };
-use issuance::{Fault, FaultKind, KeyAlgorithm, PublicKey, ResidencyEvidence};
+use issuance::{Fault, FaultKind, KeyAlgorithm, PublicKey, ResidencyEvidence, public_key::Hash};
 
 use super::{
     Place,
@@ -139,20 +139,33 @@ impl SigningKey {
     }
 }
 
-/// Signs one message in one session.
-pub(super) fn sign(signer: &mut Signer, place: Place<'_>, message: &[u8]) -> Result<Vec<u8>, Failure> {
+/// Signs one message in one session, with this hash or the key's own.
+pub(super) fn sign(
+    signer: &mut Signer,
+    place: Place<'_>,
+    hash: Option<Hash>,
+    message: &[u8],
+) -> Result<Vec<u8>, Failure> {
     let Signer { session, keys } = signer;
     let SigningKey { private, algorithm } = match keys.get(place.cka_id) {
         Some(key) => *key,
         None => *keys.entry(place.cka_id.to_vec()).or_insert(SigningKey::find(session, place)?),
     };
     let act = || format!("could not sign with the private key with {place}");
+    let hash = hash.unwrap_or(algorithm.hash());
     if algorithm.is_rsa() {
-        return session.sign(&Mechanism::Sha256RsaPkcs, private, message).map_err(|error| failed(act())(error));
+        let mechanism = match hash {
+            Hash::Sha256 => Mechanism::Sha256RsaPkcs,
+            Hash::Sha384 => Mechanism::Sha384RsaPkcs,
+            Hash::Sha512 => Mechanism::Sha512RsaPkcs,
+        };
+        return session.sign(&mechanism, private, message).map_err(|error| failed(act())(error));
     }
-    // SoftHSM 2.6 knows raw CKM_ECDSA only; every token does.
-    let raw =
-        session.sign(&Mechanism::Ecdsa, private, &algorithm.digest(message)).map_err(|error| failed(act())(error))?;
+    // SoftHSM 2.6 knows raw CKM_ECDSA only; every token does. Of a digest that is longer than the curve's order its leftmost
+    // bits count (FIPS 186-5, 6.4.1): some tokens leave cutting it to the caller, and none minds that it is done.
+    let mut digest = hash.digest(message);
+    digest.truncate(if algorithm == KeyAlgorithm::P256 { 32 } else { 48 });
+    let raw = session.sign(&Mechanism::Ecdsa, private, &digest).map_err(|error| failed(act())(error))?;
     match raw.len() {
         0 => Err(Fault::new(FaultKind::Mismatch, format!("{}: the signature is empty", act())).into()),
         length => Ok(der::ecdsa_signature(&raw[..length / 2], &raw[length / 2..])),

@@ -21,7 +21,7 @@ use std::{collections::BTreeSet, num::NonZeroUsize, path::PathBuf};
 use cryptoki::session::Session;
 use issuance::{
     CertificateLocation, DeviceIdentity, Fault, FaultKind, KeyAlgorithm, KeyLocation, Keystore, PublicKey,
-    ResidencyEvidence, ValidatedCertificate,
+    ResidencyEvidence, ValidatedCertificate, public_key::Hash,
 };
 use secrecy::SecretString;
 
@@ -160,7 +160,12 @@ impl Keystore for Pkcs11 {
 
     fn sign(&mut self, location: &KeyLocation, messages: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Fault> {
         let place = Place::of_key(location)?;
-        self.at_token(|token| token.sessions.sign(place, messages))
+        self.at_token(|token| token.sessions.sign(place, None, messages))
+    }
+
+    fn sign_with(&mut self, location: &KeyLocation, hash: Hash, messages: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Fault> {
+        let place = Place::of_key(location)?;
+        self.at_token(|token| token.sessions.sign(place, Some(hash), messages))
     }
 
     fn read_certificate(&mut self, location: &CertificateLocation) -> Result<Option<Vec<u8>>, Fault> {

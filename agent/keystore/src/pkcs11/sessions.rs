@@ -16,7 +16,7 @@ use cryptoki::{
     session::Session,
     slot::{Limit, Slot},
 };
-use issuance::{Fault, FaultKind};
+use issuance::{Fault, FaultKind, public_key::Hash};
 
 use super::{
     Place,
@@ -62,11 +62,16 @@ pub(super) struct Signer {
 type Unsigned<'m> = (&'m Vec<u8>, &'m mut Option<Vec<u8>>);
 
 /// Signs them in one session, and tells what the quickest took: the others may have waited for the processor.
-fn sign_all(signer: &mut Signer, place: Place<'_>, part: &mut [Unsigned<'_>]) -> Result<Option<Duration>, Failure> {
+fn sign_all(
+    signer: &mut Signer,
+    place: Place<'_>,
+    hash: Option<Hash>,
+    part: &mut [Unsigned<'_>],
+) -> Result<Option<Duration>, Failure> {
     let mut quickest = None;
     for (message, signature) in part {
         let began = Instant::now();
-        **signature = Some(key::sign(signer, place, message)?);
+        **signature = Some(key::sign(signer, place, hash, message)?);
         let took = began.elapsed();
         quickest = Some(quickest.map_or(took, |quickest: Duration| quickest.min(took)));
     }
@@ -106,8 +111,13 @@ impl Sessions {
         }
     }
 
-    /// Signs each message, in order, shared among as many sessions as are of use and to be had.
-    pub(super) fn sign(&mut self, place: Place<'_>, messages: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Failure> {
+    /// Signs each message, in order, shared among as many sessions as are of use and to be had; with this hash or the key's own.
+    pub(super) fn sign(
+        &mut self,
+        place: Place<'_>,
+        hash: Option<Hash>,
+        messages: &[Vec<u8>],
+    ) -> Result<Vec<Vec<u8>>, Failure> {
         let sessions = of_use(messages.len(), self.each).min(self.most.get());
         self.grow(sessions);
         let mut signed: Vec<Option<Vec<u8>>> = vec![None; messages.len()];
@@ -117,19 +127,25 @@ impl Sessions {
             if left.is_empty() {
                 return Ok(signed.into_iter().flatten().collect());
             }
-            self.share(place, left, sessions)?;
+            self.share(place, hash, left, sessions)?;
         }
     }
 
     /// Has so many sessions sign their shares. What a lost one left is for the others; none left is an error.
-    fn share(&mut self, place: Place<'_>, mut left: Vec<Unsigned<'_>>, sessions: usize) -> Result<(), Failure> {
+    fn share(
+        &mut self,
+        place: Place<'_>,
+        hash: Option<Hash>,
+        mut left: Vec<Unsigned<'_>>,
+        sessions: usize,
+    ) -> Result<(), Failure> {
         let each = left.len().div_ceil(sessions.clamp(1, self.signers.len().max(1)));
         let outcomes: Vec<Result<Option<Duration>, Failure>> = thread::scope(|scope| {
             let mut parts = self.signers.iter_mut().zip(left.chunks_mut(each));
             let own = parts.next();
             let others: Vec<_> =
-                parts.map(|(signer, part)| scope.spawn(move || sign_all(signer, place, part))).collect();
-            let own = own.map_or(Ok(None), |(signer, part)| sign_all(signer, place, part));
+                parts.map(|(signer, part)| scope.spawn(move || sign_all(signer, place, hash, part))).collect();
+            let own = own.map_or(Ok(None), |(signer, part)| sign_all(signer, place, hash, part));
             let others = others.into_iter().map(|other| other.join().unwrap_or_else(|_| Err(broken_off().into())));
             std::iter::once(own).chain(others).collect()
         });

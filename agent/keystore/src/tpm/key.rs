@@ -157,7 +157,7 @@ pub(super) fn sign(
         let public = signing_key(&public, handle)?;
         for message in &messages[signatures.len()..] {
             let algorithm = public.algorithm();
-            let signature = sign_digest(context, key, algorithm, algorithm.digest(message))
+            let signature = sign_digest(context, key, algorithm, algorithm.hash().digest(message))
                 .map_err(|error| fault::during(act())(error))?;
             // Whatever came back, and whoever sent it. A verification is nothing beside a TPM's signature.
             if !public.verifies(message, &signature) {

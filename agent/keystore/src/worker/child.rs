@@ -135,9 +135,13 @@ fn answer(keystore: &mut dyn Keystore, call: Call) -> Result<Answer, Fault> {
         Call::ActivateCredential(credential) => Answer::Secret(Bytes(keystore.activate_credential(&credential)?)),
         Call::ResidencyEvidence(location) => Answer::Evidence(keystore.residency_evidence(&location)?),
         Call::Attest(location, challenge) => Answer::Attested(keystore.attest(&location, challenge)?),
-        Call::Sign(location, messages) => {
+        Call::Sign(location, hash, messages) => {
             let messages: Vec<Vec<u8>> = messages.into_iter().map(|message| message.0).collect();
-            Answer::Signatures(keystore.sign(&location, &messages)?.into_iter().map(Bytes).collect())
+            let signatures = match hash {
+                None => keystore.sign(&location, &messages)?,
+                Some(hash) => keystore.sign_with(&location, hash, &messages)?,
+            };
+            Answer::Signatures(signatures.into_iter().map(Bytes).collect())
         }
         Call::ReadCertificate(location) => Answer::Certificate(keystore.read_certificate(&location)?.map(Bytes)),
         Call::WriteCertificate(location, der, expectation) => {

@@ -55,7 +55,7 @@ impl Deadlines {
             | Call::LockCertificate(_)
             | Call::RemoveCertificate(..)
             | Call::RemoveKey(..) => self.write,
-            Call::Sign(_, messages) => {
+            Call::Sign(_, _, messages) => {
                 self.sign + self.each_signature.saturating_mul(u32::try_from(messages.len()).unwrap_or(u32::MAX))
             }
         }

@@ -6,6 +6,7 @@ use issuance::{
     CertificateExpectation, CertificateLocation, DeviceIdentity, Fault, KeyAlgorithm, KeyLocation, PublicKey,
     ResidencyEvidence,
     device::{AttestationKey, Statement},
+    public_key::Hash,
     residency::{Challenge, credential::Credential},
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
@@ -20,7 +21,8 @@ pub(super) enum Call {
     ActivateCredential(Credential),
     ResidencyEvidence(KeyLocation),
     Attest(KeyLocation, Challenge),
-    Sign(KeyLocation, Vec<Bytes>),
+    /// With this hash, or the key's own.
+    Sign(KeyLocation, Option<Hash>, Vec<Bytes>),
     ReadCertificate(CertificateLocation),
     /// The DER and what it was held against: a `ValidatedCertificate` cannot be sent, only made anew.
     WriteCertificate(CertificateLocation, Bytes, Box<CertificateExpectation>),

@@ -25,6 +25,7 @@ use issuance::{
     CertificateLocation, DeviceIdentity, Fault, FaultKind, KeyAlgorithm, KeyLocation, Keystore, PublicKey,
     ResidencyEvidence, ValidatedCertificate,
     device::{AttestationKey, Statement},
+    public_key::Hash,
     residency::{Challenge, credential::Credential},
 };
 
@@ -182,6 +183,27 @@ macro_rules! answer {
     }};
 }
 
+impl Worker {
+    fn signatures(
+        &mut self,
+        location: &KeyLocation,
+        hash: Option<Hash>,
+        messages: &[Vec<u8>],
+    ) -> Result<Vec<Vec<u8>>, Fault> {
+        let mut signatures = Vec::with_capacity(messages.len());
+        for batch in message::batches(messages) {
+            let asked = batch.iter().cloned().map(Bytes).collect();
+            let call = Call::Sign(location.clone(), hash, asked);
+            let signed: Vec<Bytes> = answer!(self, call, Answer::Signatures(signed) => signed)?;
+            if signed.len() != batch.len() {
+                return Err(self.unfitting("sign"));
+            }
+            signatures.extend(signed.into_iter().map(|signature| signature.0));
+        }
+        Ok(signatures)
+    }
+}
+
 impl Keystore for Worker {
     fn identify(&mut self) -> Result<DeviceIdentity, Fault> {
         self.visited = None;
@@ -214,17 +236,11 @@ impl Keystore for Worker {
     }
 
     fn sign(&mut self, location: &KeyLocation, messages: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Fault> {
-        let mut signatures = Vec::with_capacity(messages.len());
-        for batch in message::batches(messages) {
-            let asked = batch.iter().cloned().map(Bytes).collect();
-            let call = Call::Sign(location.clone(), asked);
-            let signed: Vec<Bytes> = answer!(self, call, Answer::Signatures(signed) => signed)?;
-            if signed.len() != batch.len() {
-                return Err(self.unfitting("sign"));
-            }
-            signatures.extend(signed.into_iter().map(|signature| signature.0));
-        }
-        Ok(signatures)
+        self.signatures(location, None, messages)
+    }
+
+    fn sign_with(&mut self, location: &KeyLocation, hash: Hash, messages: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Fault> {
+        self.signatures(location, Some(hash), messages)
     }
 
     fn read_certificate(&mut self, location: &CertificateLocation) -> Result<Option<Vec<u8>>, Fault> {

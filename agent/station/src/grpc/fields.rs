@@ -6,10 +6,6 @@ use tonic::Status;
 
 /// A reason is read by people.
 const REASON_MOST: usize = 500;
-/// AIP-158's habit; a page of more would be slow to make and to read.
-const PAGE_MOST: i32 = 1000;
-/// When the caller does not say.
-const PAGE_DEFAULT: i32 = 100;
 
 pub(super) fn issuance_name(name: &str) -> Result<IssuanceId, Status> {
     name.strip_prefix("issuances/").and_then(IssuanceId::parse).ok_or_else(|| {
@@ -45,22 +41,4 @@ pub(super) fn stated(reason: &str) -> Result<(), Status> {
         return Err(status::invalid_argument("reason", message));
     }
     Ok(())
-}
-
-pub(super) fn page_size(asked: i32) -> Result<usize, Status> {
-    match asked {
-        0 => Ok(PAGE_DEFAULT as usize),
-        1..=PAGE_MOST => Ok(asked as usize),
-        _ => Err(status::invalid_argument("page_size", format!("{asked} is no page size: give 1 to {PAGE_MOST}"))),
-    }
-}
-
-pub(super) fn page_token(token: &str) -> Result<Option<u64>, Status> {
-    match token {
-        "" => Ok(None),
-        // `parse` takes a sign as well.
-        _ => token.parse().ok().filter(|_| token.bytes().all(|octet| octet.is_ascii_digit())).map(Some).ok_or_else(
-            || status::invalid_argument("page_token", "this is no token of an earlier answer: start without one"),
-        ),
-    }
 }

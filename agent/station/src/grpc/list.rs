@@ -4,14 +4,10 @@ use issuance::{CommonName, DeviceSerial, LotName, certificate};
 use prost::{Message, length_delimiter_len};
 use prost_types::FieldMask;
 use proto::{mask::Mask, station::v1 as wire};
-use service::{grpc::MESSAGE_BYTES_MAX, status};
+use service::{grpc::MESSAGE_BYTES_MAX, page, status};
 use tonic::Status;
 
-use super::{
-    StationApi,
-    fields::{page_size, page_token},
-    refused, settled,
-};
+use super::{StationApi, refused, settled};
 use crate::{ledger::Listed, view};
 
 /// What gRPC clients take by default, with room for the token and for what the transport adds.
@@ -21,10 +17,9 @@ impl StationApi {
     pub(super) fn issuances(&self, request: wire::ListIssuancesRequest) -> Result<wire::ListIssuancesResponse, Status> {
         let of = listed(&request)?;
         let mask = mask(request.read_mask)?;
-        let size = page_size(request.page_size)?;
-        let before = page_token(&request.page_token)?;
-        let found = self.ledger.list(&of, before, size).map_err(refused)?;
-        let mut page = Page::of(found.len() == size);
+        let asked = page::Asked::parse(request.page_size, &request.page_token)?;
+        let found = self.ledger.list(&of, asked.before, asked.size).map_err(refused)?;
+        let mut page = Page::of(found.len() == asked.size);
         for (index, id) in found {
             // `None`: after the journal failed, what was not accepted by then.
             let issuance = match self.ledger.told(id).map_err(refused)? {
@@ -47,11 +42,10 @@ impl StationApi {
     }
 
     pub(super) fn lots(&self, request: &wire::ListLotsRequest) -> Result<wire::ListLotsResponse, Status> {
-        let size = page_size(request.page_size)?;
-        let before = page_token(&request.page_token)?;
-        let found = self.ledger.lots(before, size).map_err(refused)?;
+        let asked = page::Asked::parse(request.page_size, &request.page_token)?;
+        let found = self.ledger.lots(asked.before, asked.size).map_err(refused)?;
         settled(&self.ledger)?;
-        let mut page = Page::of(found.len() == size);
+        let mut page = Page::of(found.len() == asked.size);
         let _ = found.iter().all(|(index, name, row)| page.takes(*index, view::lot(name, row)));
         let (lots, next_page_token) = page.end();
         Ok(wire::ListLotsResponse { lots, next_page_token })
@@ -114,7 +108,6 @@ impl<T: Message> Page<T> {
     }
 
     fn end(self) -> (Vec<T>, String) {
-        let token = self.last.filter(|_| self.more).map(|index| index.to_string());
-        (self.items, token.unwrap_or_default())
+        (self.items, page::token(self.last.filter(|_| self.more)))
     }
 }
