@@ -54,6 +54,12 @@ impl Browsers {
         Arc::clone(&self.boards.borrow())
     }
 
+    /// How many are told what changes.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        BROWSERS_MOST - self.places.available_permits()
+    }
+
     /// The stream for one more browser; `None` when there is no place. `token`: for its form, which may be older than
     /// this process. `language`: what its operator reads.
     #[must_use]

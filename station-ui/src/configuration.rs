@@ -4,7 +4,9 @@ use std::{net::SocketAddr, path::Path};
 
 use service::{
     configuration::{File, Mistakes, Table},
+    metrics,
     tls::TlsFiles,
+    traces,
 };
 
 use crate::{
@@ -30,6 +32,10 @@ pub struct Configuration {
     pub files: TlsFiles,
     /// How the page behaves at this line.
     pub settings: Settings,
+    /// Where metrics are served, when they are.
+    pub metrics: Option<SocketAddr>,
+    /// Where traces go, when they are made.
+    pub traces: Option<traces::Settings>,
 }
 
 impl Configuration {
@@ -83,9 +89,10 @@ impl Configuration {
             names: table.optional_path("names"),
         });
         let settings = Settings { language, prefixes, operators: operators.unwrap_or_default(), shift };
+        let (metrics, traces) = (metrics::address(root), traces::Settings::from_table(root));
         // The default address always parses.
         let listen = listen.or_else(|| LISTEN_DEFAULT.parse().ok());
-        Some(Self { listen: listen?, names, endpoint: endpoint?, files: files?, settings })
+        Some(Self { listen: listen?, names, endpoint: endpoint?, files: files?, settings, metrics, traces })
     }
 }
 

@@ -8,11 +8,12 @@ use std::{
 use proto::station::v1::{
     GetStationRequest, ListLotsRequest, Lot, Station, WatchRequest, station_service_client::StationServiceClient,
 };
+use service::traces;
 use tokio::{
     sync::{mpsc, watch},
     time::{MissedTickBehavior, interval, timeout},
 };
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Code, Status};
 use tracing::{debug, info, warn};
 
 use crate::board::{Board, Knowledge};
@@ -34,7 +35,7 @@ const LOT_PAGES_MOST: usize = 10;
 const ACKNOWLEDGED_MOST: usize = 64;
 
 /// The client that this page is.
-pub type Client = StationServiceClient<Channel>;
+pub type Client = StationServiceClient<traces::Channel>;
 
 /// The board as all browsers see it.
 pub type Boards = watch::Receiver<Arc<Board>>;
@@ -56,7 +57,8 @@ pub fn follow(client: Client, shift: Duration) -> (Boards, Acknowledge) {
     let mut knowledge = Knowledge::new(now(), i64::try_from(shift.as_millis()).unwrap_or(i64::MAX));
     let (boards, seen) = watch::channel(Arc::new(knowledge.board(now())));
     let (acknowledge, mut acknowledged) = mpsc::channel(ACKNOWLEDGED_MOST);
-    tokio::spawn(async move {
+    // It asks every few seconds whether or not anything happens.
+    tokio::spawn(traces::Span::unsampled().follow(async move {
         let mut pause = RETRY_FIRST;
         while !boards.is_closed() {
             let attended = attend(client.clone(), &mut knowledge, &boards, &mut acknowledged, &mut pause).await;
@@ -73,7 +75,7 @@ pub fn follow(client: Client, shift: Duration) -> (Boards, Acknowledge) {
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(RETRY_MOST),
             }
         }
-    });
+    }));
     (seen, acknowledge)
 }
 

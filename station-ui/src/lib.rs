@@ -10,6 +10,7 @@ pub mod configuration;
 pub mod feed;
 pub mod guard;
 pub mod history;
+mod metrics;
 pub mod operators;
 pub mod page;
 pub mod scan;

@@ -17,6 +17,7 @@ use axum::{
     routing::{get, post},
 };
 use maud::{Markup, html};
+use prometheus_client::registry::Registry;
 use serde::Deserialize;
 use service::{
     http::{self, Limits},
@@ -32,6 +33,7 @@ use crate::{
     feed::{self, Acknowledge, Client, now},
     guard::{self, Hosts, NoRandomness, Tokens, Visitor},
     history::History,
+    metrics,
     operators::{self, Operators},
     page::{self, Visit},
     scan::{self, Notice, Notices, Place, Prefixes},
@@ -147,6 +149,20 @@ impl Page {
 /// # Errors
 /// The operating system gave no random bytes.
 pub fn routes(client: Client, hosts: Hosts, settings: Settings, shutdown: Shutdown) -> Result<Router, NoRandomness> {
+    routes_told(client, hosts, settings, shutdown, &mut Registry::default())
+}
+
+/// The same, and what the page tells Prometheus is in `registry`.
+///
+/// # Errors
+/// As [`routes`].
+pub fn routes_told(
+    client: Client,
+    hosts: Hosts,
+    settings: Settings,
+    shutdown: Shutdown,
+    registry: &mut Registry,
+) -> Result<Router, NoRandomness> {
     let (boards, acknowledge) = feed::follow(client.clone(), settings.shift);
     let page = Page {
         client,
@@ -160,6 +176,7 @@ pub fn routes(client: Client, hosts: Hosts, settings: Settings, shutdown: Shutdo
         language: settings.language,
         shift: settings.shift,
     };
+    let requests = metrics::register(registry, page.browsers.clone());
     Ok(Router::new()
         .route("/", get(show))
         .route("/scan", post(start))
@@ -179,6 +196,7 @@ pub fn routes(client: Client, hosts: Hosts, settings: Settings, shutdown: Shutdo
         .route("/icon.svg", get(|| asset("image/svg+xml", include_str!("../assets/icon.svg"))))
         .layer(DefaultBodyLimit::max(BODY_MOST))
         .layer(middleware::from_fn_with_state(hosts, guard::admit))
+        .layer(middleware::from_fn_with_state(requests, metrics::observe))
         .with_state(page))
 }
 

@@ -36,6 +36,7 @@ mod rulings;
 mod sealed;
 mod secrets;
 mod seeking;
+mod traces;
 mod trouble;
 mod unaltered;
 mod verified;

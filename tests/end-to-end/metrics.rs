@@ -1,6 +1,6 @@
 //! Metrics: what a scraper reads, and that none are served unless asked for.
 
-use std::{collections::BTreeMap, process::Command};
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use line::Options;
 use proto::station::v1::issuance::State;
@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// What is served at an address, by name with labels.
-fn scraped(address: &str) -> BTreeMap<String, f64> {
+pub(crate) fn scraped(address: &str) -> BTreeMap<String, f64> {
     let mut command = Command::new("curl");
     command.args(["--silent", "--show-error", "--fail", "--max-time", "10", &format!("http://{address}/metrics")]);
     let text = must(command).text();
@@ -23,15 +23,20 @@ fn scraped(address: &str) -> BTreeMap<String, f64> {
         .collect()
 }
 
+/// Where a process serves them, as its log says.
+pub(crate) fn address(log: &Path) -> String {
+    let log = fs::read_to_string(log).unwrap();
+    let told = log.lines().find(|line| line.contains("metrics are served")).unwrap();
+    told.rsplit_once("address=").unwrap().1.trim().to_owned()
+}
+
 /// A scraper reads how much waits, how the link is and which fixture is at work, and no device's serial; the figures follow
 /// what happens. Without the table nothing listens besides gRPC.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scraper_reads_the_stations_figures() {
     let extra = format!("{IMPATIENT_QUEUE}[metrics]\naddress = \"127.0.0.1:0\"\n");
     let mut line = start(Options { station_extra: extra, ..line_of(0, 2) }).await;
-    let log = std::fs::read_to_string(line.station().log()).unwrap();
-    let told = log.lines().find(|line| line.contains("metrics are served")).unwrap();
-    let address = told.rsplit_once("address=").unwrap().1.trim().to_owned();
+    let address = address(line.station().log());
     open_lot(&line, "LOT-1", "device-ca", 5).await;
     complete(&line, scan("LOT-1", "SN-1", "fixture-1")).await;
     let up = scraped(&address);

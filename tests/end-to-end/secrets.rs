@@ -13,9 +13,9 @@ use crate::{
 };
 
 /// What must stand nowhere.
-struct Secret {
+pub(crate) struct Secret {
     /// For messages.
-    what: String,
+    pub(crate) what: String,
     /// In each form that it could take.
     forms: Vec<Vec<u8>>,
 }
@@ -46,7 +46,7 @@ impl Secret {
         Self { what: path.display().to_string(), forms }
     }
 
-    fn stands_in(&self, content: &[u8]) -> bool {
+    pub(crate) fn stands_in(&self, content: &[u8]) -> bool {
         self.forms.iter().any(|form| memchr::memmem::find(content, form).is_some())
     }
 }
@@ -95,7 +95,7 @@ async fn no_secret_is_told() {
     }
 }
 
-fn secrets(line: &Line) -> Vec<Secret> {
+pub(crate) fn secrets(line: &Line) -> Vec<Secret> {
     let tokens = line.hardware().devices().filter_map(|(_, device)| match device {
         Device::Token(token) => Some(token),
         Device::Tpm(_) => None,

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 
 use issuance::{ProfileName, PublicKey, residency::SealedCertificate};
 use journal::{Hash, Journal, Refusal as WitnessRefusal, Signature, TransparencyLog, VerifyingKey, Witness};
-use service::{clock::Clock, command::Client};
+use service::{clock::Clock, command::Client, traces::Span};
 use tokio::sync::watch;
 use tracing::{error, warn};
 
@@ -95,6 +95,17 @@ pub enum Outcome {
     Deferred(Later),
 }
 
+impl Outcome {
+    /// In a word.
+    pub(crate) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Issued(_) | Self::Sealed(_) => "issued",
+            Self::Refused(_) => "refused",
+            Self::Deferred(_) => "deferred",
+        }
+    }
+}
+
 /// An issued certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issued {
@@ -122,9 +133,8 @@ impl Authority {
     ) -> Result<Vec<Outcome>, Unavailable> {
         let inner = self.inner.clone();
         let authenticated_by: Arc<str> = authenticated_by.into();
-        tokio::spawn(async move { inner.issue(authenticated_by, submissions).await })
-            .await
-            .map_err(|_| Unavailable("the batch was broken off".into()))?
+        let issued = Span::here().follow(async move { inner.issue(authenticated_by, submissions).await });
+        tokio::spawn(issued).await.map_err(|_| Unavailable("the batch was broken off".into()))?
     }
 
     /// Revokes for good, and answers once it is recorded: each certificate of the target, also those that were revoked

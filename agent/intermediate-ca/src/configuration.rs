@@ -18,6 +18,7 @@ use service::{
     metrics,
     roles::Callers,
     tls::TlsFiles,
+    traces,
 };
 
 use crate::{
@@ -41,6 +42,8 @@ pub struct Configuration {
     pub est: Option<EstSettings>,
     /// Where metrics are served, when they are.
     pub metrics: Option<SocketAddr>,
+    /// Where traces go, when they are made.
+    pub traces: Option<traces::Settings>,
     /// How the commands that call the running CA do so.
     pub client: Option<Client>,
     /// Where the keys are.
@@ -101,8 +104,8 @@ impl Configuration {
         let parsed = parse(&file.root(), file.path());
         file.finish()?;
         match parsed {
-            Some((listen, callers, limits, est, metrics, client, token, authority)) => {
-                Ok(Self { listen, callers, limits, est, metrics, client, token, authority, sha256 })
+            Some((listen, callers, limits, est, metrics, traces, client, token, authority)) => {
+                Ok(Self { listen, callers, limits, est, metrics, traces, client, token, authority, sha256 })
             }
             // What is missing was collected as a mistake, and `finish` told it.
             None => Err(Mistakes(Vec::new())),
@@ -110,8 +113,17 @@ impl Configuration {
     }
 }
 
-type Parts =
-    (Listen, Callers, Limits, Option<EstSettings>, Option<SocketAddr>, Option<Client>, Token, AuthoritySettings);
+type Parts = (
+    Listen,
+    Callers,
+    Limits,
+    Option<EstSettings>,
+    Option<SocketAddr>,
+    Option<traces::Settings>,
+    Option<Client>,
+    Token,
+    AuthoritySettings,
+);
 
 fn parse(root: &Table<'_>, file: &Path) -> Option<Parts> {
     let name = root.parsed("name", parse_origin);
@@ -129,7 +141,7 @@ fn parse(root: &Table<'_>, file: &Path) -> Option<Parts> {
     });
     let callers = Callers::from_table(root);
     let limits = Limits::from_table(root, Limits::OF_A_CA);
-    let metrics = metrics::address(root);
+    let (metrics, traces) = (metrics::address(root), traces::Settings::from_table(root));
     // A client that was given wrong is a mistake already.
     let client = root.optional_table("client").and_then(|table| Client::from_table(&table));
     let lots = lots::parse(root);
@@ -201,7 +213,7 @@ fn parse(root: &Table<'_>, file: &Path) -> Option<Parts> {
         lots,
         crl,
     };
-    Some((listen?, callers, limits, est, metrics, client, token?, authority))
+    Some((listen?, callers, limits, est, metrics, traces, client, token?, authority))
 }
 
 /// `[checkpoints]`, each of its keys optional: where the log `origin` of this journal is, and which key of a TPM or token signs

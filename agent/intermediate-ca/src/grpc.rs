@@ -5,8 +5,11 @@ use proto::ca::v1::{
     self as wire, certificate_authority_service_server::CertificateAuthorityService, confirm_result,
     cosign_checkpoint_response, issue_result,
 };
-use service::{gate, status};
-use std::time::Duration;
+use service::{
+    gate, status,
+    traces::{Cause, ISSUANCE, OUTCOME, REQUEST_ID, Span},
+};
+use std::time::{Duration, SystemTime};
 use tonic::{Request, Response, Status};
 use tracing::{debug, error, info, warn};
 
@@ -55,10 +58,15 @@ impl CertificateAuthorityService for Service {
         let ids: Vec<(String, String)> =
             requests.iter().map(|request| (request.issuance.clone(), request.request_id.clone())).collect();
         let submissions = requests.into_iter().map(submission).collect();
+        let came = SystemTime::now();
         let outcomes = self.authority.issue(&station, submissions).await.map_err(unavailable)?;
         for ((issuance, request_id), outcome) in ids.iter().zip(&outcomes) {
             // What a caller sends as an id may be none: escaped, and no longer than one.
             let (issuance, request_id) = (cut(issuance, 36), cut(request_id, 64));
+            Span::past("issue", &Cause::here(), came, &Span::default()).note(|| {
+                let own = |text: &str| text.to_owned();
+                [(ISSUANCE, own(issuance)), (REQUEST_ID, own(request_id)), (OUTCOME, own(outcome.as_str()))]
+            });
             match outcome {
                 Outcome::Issued(_) | Outcome::Sealed(_) => info!(station, ?issuance, ?request_id, "issued"),
                 Outcome::Refused(Refusal { reason, message }) => {

@@ -29,6 +29,7 @@ use service::{
     restart, secrets,
     shutdown::Shutdown,
     telemetry,
+    traces::{self, Service},
 };
 use tracing::{error, info};
 
@@ -231,6 +232,11 @@ fn serve(configuration: Configuration) -> Result<(), Box<dyn Error>> {
     let authority = open(&configuration, &shutdown)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
+        let traces = configuration.traces.as_ref().map(|settings| {
+            let instance = &configuration.authority.name;
+            traces::begin(settings, &Service { name: "intermediate-ca", version: env!("CARGO_PKG_VERSION"), instance })
+        });
+        let traces = traces.transpose()?;
         let crls = configuration.authority.crl.as_ref().and_then(|crl| crl.address);
         let Configuration { listen, est, metrics, callers, limits, .. } = configuration;
         let server = Server::bind(&listen, crls, est.as_ref(), metrics, callers, limits, authority).await?;
@@ -248,7 +254,11 @@ fn serve(configuration: Configuration) -> Result<(), Box<dyn Error>> {
             // It is read again, and must not end what only paused.
             Configuration::read(&file).map(drop).map_err(|mistakes| mistakes.to_string())
         };
-        server.serve(shutdown, well).await
+        let served = server.serve(shutdown, well).await;
+        if let Some(traces) = traces {
+            traces.end().await;
+        }
+        Ok::<(), Box<dyn Error>>(served?)
     })?;
     info!("stopped");
     Ok(())

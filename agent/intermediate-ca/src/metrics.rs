@@ -14,12 +14,14 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use service::metrics;
+
 use crate::authority::{Authority, Outcome};
 
 /// A registry of all of it.
 #[must_use]
 pub(crate) fn registry(authority: &Authority) -> Registry {
-    let mut registry = Registry::with_prefix("ca");
+    let mut registry = metrics::registry("ca", env!("CARGO_PKG_VERSION"));
     let Counts { requests, calls, visits, signatures } = authority.counts();
     registry.register("requests", "Certification requests by what they were answered", requests.clone());
     let help = "From a batch's arrival to its answer";
@@ -54,12 +56,7 @@ impl Counts {
     /// A batch was answered.
     pub(crate) fn answered(&self, outcomes: &[Outcome], took: Duration) {
         for outcome in outcomes {
-            let word = match outcome {
-                Outcome::Issued(_) | Outcome::Sealed(_) => "issued",
-                Outcome::Refused(_) => "refused",
-                Outcome::Deferred(_) => "deferred",
-            };
-            self.requests.get_or_create(&[("outcome", word)]).inc();
+            self.requests.get_or_create(&[("outcome", outcome.as_str())]).inc();
         }
         self.calls.observe(took.as_secs_f64());
     }

@@ -22,6 +22,7 @@ use crate::{
     roles::{Caller, Callers, Role},
     status,
     tls::Peer,
+    traces,
 };
 
 /// Until the answer begins; a stream may go on after it. Beyond the time that any call of ours may block.
@@ -90,7 +91,8 @@ pub struct Gated<D, S> {
 }
 
 impl<D: Door> Gate<D> {
-    fn admit<B>(&self, request: &mut http::Request<B>) -> Result<(), Status> {
+    /// By which rule; none for what is open to everybody.
+    fn admit<B>(&self, request: &mut http::Request<B>) -> Result<Option<&'static Rule>, Status> {
         // What is refused costs us as well: it is counted first.
         if let Some(peer) = request.extensions().get::<Peer>() {
             self.rates.count(peer.fingerprint_sha256, Instant::now()).map_err(|after| too_often(peer, after))?;
@@ -98,7 +100,7 @@ impl<D: Door> Gate<D> {
         let called = request.uri().path().trim_start_matches('/').split_once('/');
         let (service, method) = called.unwrap_or_default();
         if OPEN.contains(&service) {
-            return Ok(());
+            return Ok(None);
         }
         let Some(rule) = self.rules.iter().find(|rule| (rule.service, rule.method) == (service, method)) else {
             return Err(status::refused(Code::Unimplemented, "NO_SUCH_CALL", "there is no such call here"));
@@ -106,7 +108,7 @@ impl<D: Door> Gate<D> {
         let allowed = [rule.roles, rule.with_pin].concat();
         let caller = self.door.admit(request.extensions().get::<Peer>(), &allowed)?;
         request.extensions_mut().insert(caller);
-        Ok(())
+        Ok(Some(rule))
     }
 }
 
@@ -127,16 +129,18 @@ where
     }
 
     fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
-        if let Err(status) = self.gate.admit(&mut request) {
-            return Box::pin(async move { Ok(status.into_http()) });
-        }
+        let rule = match self.gate.admit(&mut request) {
+            Ok(rule) => rule,
+            Err(status) => return Box::pin(async move { Ok(status.into_http()) }),
+        };
+        let span = rule.map(|rule| traces::served(request.headers(), rule.service, rule.method)).unwrap_or_default();
         let own = deadline(request.headers());
         let time = own.map_or(ANSWER_TIME, |own| own.min(ANSWER_TIME));
         // From now on, and not from when it is first looked at: tonic's own end of the same time says CANCELLED.
         let late = tokio::time::sleep(time);
         let answering = self.inner.call(request);
-        Box::pin(async move {
-            tokio::select! {
+        Box::pin(span.clone().follow(async move {
+            let answer = tokio::select! {
                 biased;
                 answer = answering => answer.map(explained),
                 () = late => {
@@ -146,8 +150,12 @@ where
                     };
                     Ok(status::refused(Code::DeadlineExceeded, "ANSWER_LATE", message).into_http())
                 }
+            };
+            if let Ok(answer) = &answer {
+                traces::answered(&span, answer.headers());
             }
-        })
+            answer
+        }))
     }
 }
 

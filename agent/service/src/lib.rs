@@ -26,5 +26,6 @@ pub mod shutdown;
 pub mod status;
 pub mod telemetry;
 pub mod tls;
+pub mod traces;
 
 pub use causes::in_full;

@@ -11,12 +11,13 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use prometheus_client::{encoding::text::encode, registry::Registry};
+use prometheus_client::{encoding::text::encode, metrics::info::Info, registry::Registry};
 use tokio::net::TcpListener;
 
 use crate::{
     configuration::Table,
     http::{self, Limits},
+    traces,
 };
 
 /// A scraper or two, each some times a minute.
@@ -26,6 +27,15 @@ const LIMITS: Limits = Limits { connections: 8, headers: Duration::from_secs(5),
 pub fn address(root: &Table<'_>) -> Option<SocketAddr> {
     let table = root.optional_table("metrics")?;
     table.parsed("address", |text| text.parse().map_err(|_| "must be an IP address and a port, such as 127.0.0.1:9464"))
+}
+
+/// What every process tells, under its prefix: which version it is, and what became of the spans of its traces.
+#[must_use]
+pub fn registry(prefix: &str, version: &'static str) -> Registry {
+    let mut registry = Registry::with_prefix(prefix);
+    registry.register("build", "Which version it is", Info::new([("version", version)]));
+    traces::register(&mut registry);
+    registry
 }
 
 /// Where metrics are served, bound.

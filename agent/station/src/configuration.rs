@@ -26,6 +26,7 @@ use service::{
     metrics,
     roles::Callers,
     tls::TlsFiles,
+    traces,
 };
 
 use crate::{
@@ -58,6 +59,8 @@ pub struct StationConfiguration {
     pub listen: ListenSettings,
     /// Where metrics are served, when they are.
     pub metrics: Option<SocketAddr>,
+    /// Where traces go, when they are made.
+    pub traces: Option<traces::Settings>,
     /// Who may call.
     pub callers: Callers,
     /// How often, and over how many connections.
@@ -171,6 +174,7 @@ impl StationConfiguration {
         let devices = root.path("devices");
         let listen = root.table("listen").and_then(|table| listen(&table));
         let metrics = metrics::address(root);
+        let traces = traces::Settings::from_table(root);
         let callers = Callers::from_table(root);
         let limits = Limits::from_table(root, Limits::OF_A_STATION);
         let authority = root.table("authority").and_then(|table| authority::read(&table));
@@ -192,6 +196,7 @@ impl StationConfiguration {
             devices: devices?,
             listen: listen?,
             metrics,
+            traces,
             callers,
             limits,
             authority: authority?,

@@ -3,7 +3,8 @@
 use std::{future::Future, pin::Pin, time::Duration};
 
 use intermediate_ca::residency::Shown;
-use issuance::{DeviceSerial, Input, IssuanceId, LotName, ProfileName, residency::SealedCertificate};
+use issuance::{DeviceSerial, Input, IssuanceId, LotName, ProfileName, Timestamp, residency::SealedCertificate};
+use service::traces::Cause;
 use tokio_stream::Stream;
 use tonic::Status;
 
@@ -30,6 +31,10 @@ pub struct Submission {
     pub supersedes: Vec<IssuanceId>,
     /// The id that the request came with, for the CA's record and log; empty for none.
     pub request_id: String,
+    /// What it is sent for.
+    pub cause: Cause,
+    /// Since when it waits for an answer.
+    pub since: Option<Timestamp>,
 }
 
 /// What the CA said to one submission.
@@ -61,6 +66,17 @@ pub enum Answer {
 }
 
 impl Answer {
+    /// In a word.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Issued { .. } => "issued",
+            Self::Sealed(_) => "sealed",
+            Self::Refused { .. } => "refused",
+            Self::Deferred { .. } => "deferred",
+        }
+    }
+
     /// What it is to the issuance; `Err` when it is none yet: not before when to ask again, and why.
     pub fn into_input(self) -> Result<Input, (Duration, String)> {
         match self {

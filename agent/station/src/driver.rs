@@ -9,7 +9,7 @@ use issuance::{
     Action, CertificateLocation, DeviceIdentity, DeviceSerial, Fault, FaultKind, Input, Issuance, IssuanceId,
     KeyLocation, Keystore, Made, PublicKey, State, ValidatedCertificate,
 };
-use service::crash;
+use service::{crash, traces::Span};
 use tracing::{info, warn};
 
 use crate::{attest, csr, files, words};
@@ -122,10 +122,15 @@ impl<K: Keystore, R: Records> Driver<'_, K, R> {
 
     fn meet(&mut self, issuance: &Issuance, asked: Asked) -> Result<Result<Input, Fault>, Halted> {
         crash::point("station.identify.intended");
-        let identity = match self.keystore.identify() {
+        let span = Span::begin("identify");
+        let identity = match span.within(|| self.keystore.identify()) {
             Ok(identity) => identity,
-            Err(fault) => return Ok(Err(fault)),
+            Err(fault) => {
+                span.fail(fault.kind.reason());
+                return Ok(Err(fault));
+            }
         };
+        drop(span);
         crash::point("station.identify.done");
         let another = issuance.state.identity().is_some_and(|before| !before.is_same_device(&identity));
         if another && asked == Asked::Unattended {
@@ -139,9 +144,15 @@ impl<K: Keystore, R: Records> Driver<'_, K, R> {
 
     /// Does what the action says to the device; its outcome is for the journal.
     fn act(&mut self, id: IssuanceId, action: &Action) -> Result<Result<Input, Fault>, Halted> {
-        crash::point(format_args!("station.{}.intended", words::of_act(action)));
-        let outcome = self.touch(id, action);
-        crash::point(format_args!("station.{}.done", words::of_act(action)));
+        let act = words::of_act(action);
+        crash::point(format_args!("station.{act}.intended"));
+        let span = Span::begin(act);
+        let outcome = span.within(|| self.touch(id, action));
+        if let Ok(Err(fault)) = &outcome {
+            span.fail(fault.kind.reason());
+        }
+        drop(span);
+        crash::point(format_args!("station.{act}.done"));
         outcome
     }
 

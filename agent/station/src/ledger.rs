@@ -21,6 +21,7 @@ use crate::{
     profiles::{PinnedProfile, Profiles},
     records::{Entry, What},
     rows::{self, IssuanceRow, LotRow, StationRows},
+    trails::Trails,
     words,
 };
 
@@ -57,6 +58,7 @@ pub struct Ledger {
     queued: Notify,
     /// Rung when something was completed.
     completed: Notify,
+    trails: Trails,
 }
 
 /// One journal entry, with what it changed as it stood afterwards.
@@ -168,6 +170,7 @@ impl Ledger {
             changes,
             queued: Notify::new(),
             completed: Notify::new(),
+            trails: Trails::default(),
         };
         let mut memory = Memory::default();
         if let Some(last) = ledger.journal.length().checked_sub(1) {
@@ -190,6 +193,12 @@ impl Ledger {
         }
         *ledger.lock() = memory;
         Ok(ledger)
+    }
+
+    /// Which trace each issuance belongs to.
+    #[must_use]
+    pub fn trails(&self) -> &Trails {
+        &self.trails
     }
 
     /// The same, for a CA of this name that promises this. Without it, a CA without a name that answers the same request

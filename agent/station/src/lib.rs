@@ -31,6 +31,7 @@ pub mod submission;
 pub mod supervisors;
 #[cfg(test)]
 mod testing;
+pub mod trails;
 pub mod view;
 pub mod watch;
 mod watchman;

@@ -8,14 +8,14 @@ use prometheus_client::{
     metrics::{counter::ConstCounter, gauge::ConstGauge},
     registry::{Registry, Unit},
 };
-use service::clock::Moment;
+use service::{clock::Moment, metrics};
 
 use crate::{board::Board, fixtures::Fixtures, ledger::Ledger};
 
 /// A registry of all of it.
 #[must_use]
 pub fn registry(ledger: Arc<Ledger>, fixtures: Arc<Fixtures>, board: Arc<Board>) -> Registry {
-    let mut registry = Registry::with_prefix("station");
+    let mut registry = metrics::registry("station", env!("CARGO_PKG_VERSION"));
     registry.register_collector(Box::new(Station { ledger, fixtures, board }));
     registry
 }

@@ -26,6 +26,7 @@ use service::{
     restart,
     shutdown::Shutdown,
     tls::{Listener, TlsError},
+    traces::{BeginError, FIXTURE, ISSUANCE, REQUEST_ID, Span},
 };
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
@@ -81,6 +82,9 @@ pub enum StationError {
     /// A listener or connector.
     #[error("could not set up TLS")]
     Tls(#[from] TlsError),
+    /// The export of traces.
+    #[error("could not begin to export traces")]
+    Traces(#[from] BeginError),
     /// A thread or this program's own path.
     #[error("could not start {what}")]
     Start {
@@ -358,7 +362,7 @@ fn start_fixtures(
                 }
                 Task::Work(id, asked) => {
                     let mut driver = Driver { keystore: &mut worker, records: &records, devices: &devices };
-                    if let Err(Halted(words)) = driver.work(id, asked) {
+                    if let Err(Halted(words)) = records.visit(id).within(|| driver.work(id, asked)) {
                         board.halt(&words);
                     }
                     Box::new(|| ())
@@ -416,6 +420,22 @@ struct FixtureRecords {
     kind: KeystoreKind,
     authority: String,
     board: Arc<Board>,
+}
+
+impl FixtureRecords {
+    /// One device's visit to the fixture, in the issuance's trace; in a new one when it is not known any more.
+    fn visit(&self, id: IssuanceId) -> Span {
+        let (trails, fixture) = (self.ledger.trails(), self.fixture.as_str());
+        let cause = trails.of(id);
+        let span = Span::of("visit", &cause);
+        let request_id = || self.ledger.get(id).ok().flatten().map(|(found, _)| found.request.request_id);
+        span.note(|| [(ISSUANCE, id.to_string()), (FIXTURE, fixture.to_owned())]);
+        span.note(|| [(REQUEST_ID, request_id().unwrap_or_default())]);
+        if cause.is_unknown() {
+            trails.put(id, span.cause());
+        }
+        span
+    }
 }
 
 impl Records for FixtureRecords {

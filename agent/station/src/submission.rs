@@ -405,6 +405,8 @@ fn submission_of(ledger: &Ledger, issuance: &Issuance) -> Option<Submission> {
         residency: Shown { identity: signed.key.identity.clone(), evidence: signed.evidence.clone() },
         supersedes: ancestors.ok()?.iter().map(|ancestor| ancestor.id).collect(),
         request_id: issuance.request.request_id.clone(),
+        cause: ledger.trails().of(issuance.id),
+        since: ledger.waiting_since(issuance.id),
     })
 }
 

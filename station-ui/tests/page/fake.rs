@@ -26,7 +26,7 @@ use tokio::{net::TcpListener, runtime::Runtime, sync::broadcast};
 use tokio_stream::{Stream, StreamExt as _, wrappers::BroadcastStream};
 use tonic::{
     Request, Response, Status,
-    transport::{Channel, Endpoint, Server, server::TcpIncoming},
+    transport::{Endpoint, Server, server::TcpIncoming},
 };
 
 /// What the fake answers, and what it was asked.
@@ -138,9 +138,9 @@ impl Fake {
     }
 
     /// A client, as the page is one.
-    pub(crate) fn client(&self) -> StationServiceClient<Channel> {
+    pub(crate) fn client(&self) -> StationServiceClient<service::traces::Channel> {
         let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).unwrap();
-        StationServiceClient::new(endpoint.connect_timeout(Duration::from_secs(3)).connect_lazy())
+        StationServiceClient::new(endpoint.connect_timeout(Duration::from_secs(3)).connect_lazy().into())
     }
 
     /// Changes what it answers from now on.

@@ -37,7 +37,7 @@ pub(crate) fn write(
     let files = [
         ("ca.toml", ca(options, hardware, plane, ports)),
         ("station.toml", station(options, hardware, plane, ports)),
-        ("ui.toml", page(plane, ports)),
+        ("ui.toml", page(plane, ports) + &options.page_extra),
     ];
     for (name, text) in files {
         control_plane::write(&directory.join(name), text.as_bytes(), 0o644)?;

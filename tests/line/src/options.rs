@@ -28,6 +28,8 @@ pub struct Options {
     pub station_extra: String,
     /// Added to the end of ca.toml.
     pub ca_extra: String,
+    /// Added to the end of ui.toml.
+    pub page_extra: String,
     /// Whether a [`hsm_sim::Relay`] stands before each TPM and a [`hsm_sim::FaultModule`] before each token
     /// ([`Hardware::relay`](crate::Hardware::relay), [`Hardware::module`](crate::Hardware::module)).
     pub faults: bool,
@@ -49,6 +51,7 @@ impl Default for Options {
             repeats: "repeats = \"same\"\n".into(),
             station_extra: String::new(),
             ca_extra: String::new(),
+            page_extra: String::new(),
             faults: false,
             fixtures: None,
         }

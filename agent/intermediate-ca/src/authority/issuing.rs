@@ -7,7 +7,7 @@ use std::{
 };
 
 use issuance::{Timestamp, public_key::Hash, residency::Sealing};
-use service::crash;
+use service::{crash, traces::Span};
 use tracing::warn;
 
 use super::{Inner, Issued, Outcome};
@@ -40,15 +40,16 @@ impl Inner {
         submissions: Vec<Submission>,
     ) -> Result<Vec<Outcome>, Unavailable> {
         let count = submissions.len();
-        let Ok(_turn) = self.turns.take(&authenticated_by, count).await else {
+        let Ok(_turn) = Span::begin("turn").follow(self.turns.take(&authenticated_by, count)).await else {
             return Ok(vec![Outcome::Deferred(too_many(&authenticated_by)); count]);
         };
-        let proposals = self.propose(authenticated_by, submissions).await?;
+        let proposals = Span::begin("propose").follow(self.propose(authenticated_by, submissions)).await?;
         crash::point("ca.propose.done");
         let mut outcomes: Vec<Option<Outcome>> = vec![None; count];
         let mut to_sign: BTreeMap<Visit, (Vec<usize>, Vec<Planned>)> = BTreeMap::new();
         let mut recorded_at = Vec::new();
-        for (place, reservation) in self.register.reserve(proposals).await?.into_iter().enumerate() {
+        let reservations = Span::begin("reserve").follow(self.register.reserve(proposals)).await?;
+        for (place, reservation) in reservations.into_iter().enumerate() {
             let planned = match reservation {
                 Reservation::Planned(planned) => Ok(planned),
                 Reservation::Resumed(planned) => match self.rules.issuer(&planned.issuer) {
@@ -78,7 +79,7 @@ impl Inner {
             // A plan was made for it.
             let Some((issuer, hash)) = self.rules.issuer(&name).zip(hash) else { continue };
             crash::point("ca.sign.intended");
-            let signatures = self.sign(issuer, hash, own).await;
+            let signatures = Span::begin("sign").follow(self.sign(issuer, hash, own)).await;
             crash::point("ca.sign.done");
             match signatures {
                 Ok(some) => {
@@ -89,7 +90,8 @@ impl Inner {
             }
         }
         if !signed.is_empty() {
-            recorded_at.extend(places.into_iter().zip(self.register.commit(signed).await?));
+            let committed = Span::begin("commit").follow(self.register.commit(signed)).await?;
+            recorded_at.extend(places.into_iter().zip(committed));
         }
         for (place, answer) in self.answers(recorded_at).await? {
             outcomes[place] = Some(answer);

@@ -39,6 +39,9 @@ fn examine(configuration: &Configuration, findings: &mut Findings) {
     if let Some(client) = client {
         findings.tls("client", &client.tls);
     }
+    if let Some(files) = configuration.traces.as_ref().and_then(|traces| traces.files()) {
+        findings.tls("traces", files);
+    }
     if let Some(est) = est {
         findings.tls("est", &est.files);
         findings.listener("est.address", est.address);

@@ -32,6 +32,9 @@ fn examine(configuration: &StationConfiguration, findings: &mut Findings) {
     if let Some(client) = client {
         findings.tls("client", &client.tls);
     }
+    if let Some(files) = configuration.traces.as_ref().and_then(|traces| traces.files()) {
+        findings.tls("traces", files);
+    }
     let product = profiles.iter().flat_map(|pinned| pinned.issuers.iter().chain(&pinned.roots)).map(Vec::as_slice);
     findings.apart("listen.trust", &[&listen.tls, &authority.tls], product);
     findings.listener("listen.address", listen.address);

@@ -6,7 +6,13 @@ use std::{
     process::ExitCode,
 };
 
-use service::{command::EXIT_CONFIGURATION, in_full, restart, shutdown::Shutdown, telemetry};
+use service::{
+    command::EXIT_CONFIGURATION,
+    in_full, restart,
+    shutdown::Shutdown,
+    telemetry,
+    traces::{self, Service},
+};
 use tokio::time::timeout;
 use tracing::{error, info};
 
@@ -37,7 +43,15 @@ pub(super) fn run(path: &Path, json: bool) -> ExitCode {
             // Whoever read it at the first start may be gone.
             let _ = writeln!(stdout(), "https://{address}");
         };
+        let traces = configuration.traces.as_ref().map(|settings| {
+            let instance = &configuration.station;
+            traces::begin(settings, &Service { name: "station-agent", version: env!("CARGO_PKG_VERSION"), instance })
+        });
+        let traces = traces.transpose()?;
         let served = station::run(configuration, shutdown.clone(), ready).await;
+        if let Some(traces) = traces {
+            traces.end().await;
+        }
         match &served {
             // The disk was well for a moment only: nobody is to be needed for the next one either.
             Err(failure) if restart::is_restarted() && failure.is_of_disk() => {

@@ -17,6 +17,7 @@ use service::{
     clock::{Moment, differs},
     grpc::MESSAGE_BYTES_MAX,
     status, tls,
+    traces::{self, ISSUANCE, OUTCOME, REQUEST_ID, SUBMISSIONS, Span},
 };
 use tonic::{Code, Request, Status, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
@@ -40,9 +41,9 @@ const REACH_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub struct GrpcConnector {
     channel: Channel,
-    client: CertificateAuthorityServiceClient<Channel>,
+    client: CertificateAuthorityServiceClient<traces::Channel>,
     health: HealthClient<Channel>,
-    lots: LotServiceClient<Channel>,
+    lots: LotServiceClient<traces::Channel>,
     timeout: Duration,
 }
 
@@ -50,10 +51,11 @@ impl GrpcConnector {
     /// A connector that connects when it is first asked. `timeout` bounds one batch.
     pub fn new(settings: &AuthoritySettings, timeout: Duration) -> Result<Self, tls::TlsError> {
         let channel = tls::channel(&settings.endpoint, &settings.tls, CONNECT_TIMEOUT)?;
-        let client = CertificateAuthorityServiceClient::new(channel.clone())
+        let traced = traces::Channel::from(channel.clone());
+        let client = CertificateAuthorityServiceClient::new(traced.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        let (lots, health) = (LotServiceClient::new(channel.clone()), HealthClient::new(channel.clone()));
+        let (lots, health) = (LotServiceClient::new(traced), HealthClient::new(channel.clone()));
         Ok(Self { channel, client, health, lots, timeout })
     }
 
@@ -119,12 +121,35 @@ impl Connector for GrpcConnector {
         let mut request = Request::new(wire::IssueBatchRequest { requests });
         request.set_timeout(self.timeout);
         let mut client = self.client.clone();
+        let span = Span::for_all("submission", batch.iter().map(|submission| &submission.cause));
+        span.note(|| [(SUBMISSIONS, i64::try_from(batch.len()).unwrap_or(i64::MAX))]);
         // The deadline in the request asks the server; this one holds when nobody answers at all.
-        match tokio::time::timeout(self.timeout, client.issue_batch(request)).await {
-            Ok(Ok(response)) => Ok(response.into_inner().results.into_iter().filter_map(answer).collect()),
+        let called = span.clone().follow(tokio::time::timeout(self.timeout, client.issue_batch(request))).await;
+        let answers = match called {
+            Ok(Ok(response)) => Ok(response.into_inner().results.into_iter().filter_map(answer).collect::<Vec<_>>()),
             Ok(Err(status)) => Err(unanswered(&status)),
             Err(_) => Err(Unanswered::lost(format!("no answer within {} s", self.timeout.as_secs()))),
+        };
+        match &answers {
+            Ok(answers) if !span.cause().is_unknown() => tell_waits(batch, answers, &span),
+            Ok(_) => {}
+            Err(_) => span.fail("unanswered"),
         }
+        answers
+    }
+}
+
+/// How long each waited for its answer, in its own trace.
+fn tell_waits(batch: &[Submission], answers: &[(IssuanceId, Answer)], answered_by: &Span) {
+    for submission in batch {
+        let Some((id, answer)) = answers.iter().find(|(id, _)| *id == submission.issuance) else { continue };
+        let Some(since) = submission.since else { continue };
+        let since = UNIX_EPOCH + Duration::from_millis(u64::try_from(since.0).unwrap_or_default());
+        let span = Span::past("queue", &submission.cause, since, answered_by);
+        span.note(|| {
+            let request_id = submission.request_id.clone();
+            [(ISSUANCE, id.to_string()), (REQUEST_ID, request_id), (OUTCOME, answer.as_str().to_owned())]
+        });
     }
 }
 

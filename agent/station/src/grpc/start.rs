@@ -4,7 +4,11 @@ use std::{sync::PoisonError, time::Duration};
 
 use issuance::{DeviceSerial, IssuanceId, LotName, ProfileName};
 use proto::station::v1::{self as wire, start_issuance_result::Outcome};
-use service::{roles::Caller, status};
+use service::{
+    roles::Caller,
+    status,
+    traces::{Cause, FIXTURE, ISSUANCE, LOT, REQUEST_ID, Span},
+};
 use tonic::Status;
 use tracing::info;
 
@@ -44,6 +48,10 @@ impl StationApi {
         let (request_id, lot) = (subject.request_id.clone(), subject.lot.clone());
         let id =
             self.begin(fixture, subject, badge, caller, |asked| self.ledger.start(asked, &self.board.provenance))?;
+        Span::here().note(|| {
+            let (request_id, lot) = (request_id.clone(), lot.to_string());
+            [(ISSUANCE, id.to_string()), (REQUEST_ID, request_id), (LOT, lot), (FIXTURE, fixture.name.to_string())]
+        });
         // From the MES's id to the one that station and CA record and log.
         info!(issuance = %id, request_id, %lot, fixture = %fixture.name, caller = caller.name, "asked for");
         Ok(id)
@@ -61,7 +69,7 @@ impl StationApi {
         }
         let mut started = Vec::with_capacity(requests.len());
         for request in requests {
-            started.push(self.start(request, caller).await);
+            started.push(Span::begin("start").follow(self.start(request, caller)).await);
         }
         settled(&self.ledger)?;
         let result = |started: Result<IssuanceId, Status>| {
@@ -100,7 +108,10 @@ impl StationApi {
         // Begun before the disk has it, since a caller that hangs up ends this at any await: the driver waits for the
         // disk before it does what cannot be undone.
         match reservation {
-            Some(reservation) if started.begin => reservation.begin(id, Asked::Scanned),
+            Some(reservation) if started.begin => {
+                self.ledger.trails().put(id, Cause::here());
+                reservation.begin(id, Asked::Scanned);
+            }
             // Nothing to do there, but the operator looks at this fixture for the answer.
             Some(reservation) => {
                 drop(reservation);

@@ -81,6 +81,11 @@ impl Queue {
         self.places.contains_key(&issuance)
     }
 
+    pub(super) fn since(&self, issuance: IssuanceId) -> Option<Timestamp> {
+        let index = self.places.get(&issuance)?;
+        self.waiting.get(index).map(|waiting| waiting.since)
+    }
+
     pub(super) fn oldest(&self) -> Option<&Waiting> {
         self.waiting.values().next()
     }

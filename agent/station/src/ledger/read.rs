@@ -141,6 +141,12 @@ impl Ledger {
         self.lock().queue.contains(issuance)
     }
 
+    /// Since when a submission is without an answer.
+    #[must_use]
+    pub fn waiting_since(&self, issuance: IssuanceId) -> Option<Timestamp> {
+        self.lock().queue.since(issuance)
+    }
+
     /// How many issuances are in doubt.
     #[must_use]
     pub fn in_doubt(&self) -> usize {
