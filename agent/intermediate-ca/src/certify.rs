@@ -83,6 +83,11 @@ fn give(
             return contradicts(&format!("pathlen:{asked}"), &format!("pathlen:{path_length}"));
         }
     }
+    for (asks, usage) in [(asked.key_cert_sign, "keyCertSign"), (asked.crl_sign, "cRLSign")] {
+        if asks && !is_ca {
+            return contradicts(&format!("the KeyUsage {usage}"), "CA:FALSE");
+        }
+    }
     let usages = extended_usages(profile);
     let offer = || match usages.iter().map(word).collect::<Vec<_>>().as_slice() {
         [] => "no EKU".to_owned(),

@@ -10,7 +10,7 @@ use std::{
 use issuance::{
     PublicKey, Timestamp,
     certificate::name_constraints::NameConstraints,
-    public_key::{hex, signature_algorithm_words, signature_hash},
+    public_key::{algorithm_words, hex, signature_hash},
 };
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyUsagePurpose, SerialNumber};
 use service::{crash, file};
@@ -172,7 +172,7 @@ impl CaCertificate {
         let whose = issuer.map_or("itself", |issuer| issuer.name.as_str());
         let algorithm = certificate.signature_algorithm.algorithm.to_id_string();
         let Some(hash) = signature_hash(&algorithm, issuer_key.algorithm().is_rsa()) else {
-            let words = signature_algorithm_words(&algorithm);
+            let words = algorithm_words(&algorithm);
             return Err(format!("it is signed with {words}: have it signed with SHA-256, SHA-384 or SHA-512"));
         };
         if tbs.issuer.as_raw() != issuer_subject

@@ -8,9 +8,10 @@ use std::{fs, process::Command};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use proto::ca::v1::{
-    AmendLotRequest, AuthoriseLotRequest, CertificationRequest, CloseLotRequest, IssueBatchRequest, OpenLotRequest,
-    ReportLotRequest, ScrapDeviceRequest, certificate_authority_service_client::CertificateAuthorityServiceClient,
-    issue_result::Outcome, lot_service_client::LotServiceClient,
+    AmendLotRequest, AuthoriseLotRequest, CertificationRequest, CloseLotRequest, IssueBatchRequest, ListLotsRequest,
+    OpenLotRequest, ReportLotRequest, ScrapDeviceRequest,
+    certificate_authority_service_client::CertificateAuthorityServiceClient, issue_result::Outcome,
+    lot_service_client::LotServiceClient,
 };
 use rcgen::{CertificateParams, DnType, KeyPair};
 use serde_json::{Value, json};
@@ -137,6 +138,11 @@ async fn each_role_does_its_own() {
         reason: "more".to_owned(),
         badge: "b-1".to_owned(),
     };
+    for (page_size, page_token, field) in [(1, "+5", "page_token"), (1, "05", "page_token"), (-1, "", "page_size")] {
+        let list = ListLotsRequest { page_size, page_token: page_token.to_owned() };
+        let refused = client("auditor-1").list_lots(list).await.unwrap_err();
+        assert_eq!((refused.code(), status::fields(&refused)), (Code::InvalidArgument, vec![field.to_owned()]));
+    }
     let scrap = |serial: &str| ScrapDeviceRequest {
         lot: "WO-1".to_owned(),
         device_serial: serial.to_owned(),

@@ -47,10 +47,10 @@ pub fn signature_algorithm(hash: Hash, is_rsa: bool) -> &'static [u8] {
     }
 }
 
-/// A signature algorithm in words, by its dotted object identifier, for whoever is told that it is not accepted: the hash or
-/// the scheme that is wrong with it, where it is a known one (RFC 3279 §2.2, RFC 5758, RFC 8017 appendix C, RFC 8410).
+/// An algorithm in words, by its dotted object identifier, for whoever is told that it is not accepted: of a signature the hash
+/// or the scheme that is wrong with it, of a key its kind (RFC 3279 §2, RFC 5758, RFC 8017 appendix C, RFC 8410).
 #[must_use]
-pub fn signature_algorithm_words(oid: &str) -> String {
+pub fn algorithm_words(oid: &str) -> String {
     let words = match oid {
         "1.2.840.113549.1.1.2" => "MD2 (md2WithRSAEncryption)",
         "1.2.840.113549.1.1.3" => "MD4 (md4WithRSAEncryption)",
@@ -60,7 +60,7 @@ pub fn signature_algorithm_words(oid: &str) -> String {
         "1.2.840.10045.4.1" => "SHA-1 (ecdsa-with-SHA1)",
         "1.2.840.10045.4.3.1" => "SHA-224 (ecdsa-with-SHA224)",
         "1.2.840.10040.4.3" => "DSA and SHA-1 (dsa-with-sha1)",
-        "2.16.840.1.101.3.4.3.1" | "2.16.840.1.101.3.4.3.2" => "DSA",
+        "1.2.840.10040.4.1" | "2.16.840.1.101.3.4.3.1" | "2.16.840.1.101.3.4.3.2" => "DSA",
         "1.2.840.113549.1.1.10" => "RSASSA-PSS",
         "1.3.101.112" => "Ed25519",
         "1.3.101.113" => "Ed448",
@@ -231,7 +231,7 @@ impl PublicKey {
                 4096 => KeyAlgorithm::Rsa4096,
                 bits => return Err(PublicKeyError::Algorithm(format!("RSA of {bits} bit"))),
             },
-            _ => return Err(PublicKeyError::Algorithm(parsed.algorithm.algorithm.to_id_string())),
+            _ => return Err(PublicKeyError::Algorithm(algorithm_words(&parsed.algorithm.algorithm.to_id_string()))),
         };
         // Such keys are copied into certificates byte for byte, and not every verifier reads the other forms.
         let parameters = parsed.algorithm.parameters.as_ref();
@@ -354,7 +354,7 @@ mod tests {
                 assert!(rest.is_empty());
                 assert_eq!(signature_hash(&oid, is_rsa), Some(hash));
                 assert_eq!(signature_hash(&oid, !is_rsa), None);
-                assert!(signature_algorithm_words(&oid).contains(&hash.to_string()));
+                assert!(algorithm_words(&oid).contains(&hash.to_string()));
             }
         }
     }

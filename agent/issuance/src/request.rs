@@ -2,14 +2,14 @@
 
 use x509_parser::{
     certification_request::X509CertificationRequest, cri_attributes::ParsedCriAttribute, extensions::ParsedExtension,
-    prelude::FromDer,
+    prelude::FromDer, public_key::PublicKey as ParsedKey,
 };
 
 use crate::{
     CommonName, PublicKey,
     certificate::name_constraints::{GivenName, given_name},
     names::NameError,
-    public_key::{PublicKeyError, signature_algorithm_words, signature_hash},
+    public_key::{PublicKeyError, algorithm_words, signature_hash},
 };
 
 /// A certification request whose signature was verified with the key that it asks for.
@@ -27,6 +27,10 @@ pub struct CertificationRequest {
 pub struct RequestedExtensions {
     /// BasicConstraints: cA and pathLenConstraint.
     pub basic_constraints: Option<(bool, Option<u32>)>,
+    /// KeyUsage has keyCertSign. Its other bits are the profile's matter: many clients ask for some by habit.
+    pub key_cert_sign: bool,
+    /// KeyUsage has cRLSign.
+    pub crl_sign: bool,
     /// EKU has clientAuth.
     pub client_auth: bool,
     /// EKU has serverAuth.
@@ -45,6 +49,15 @@ pub enum CertificationRequestError {
     /// Not one PKCS#10.
     #[error("the certification request is not one DER-encoded PKCS#10 (RFC 2986)")]
     NotDer,
+    /// Of another version than RFC 2986 knows.
+    #[error("the certification request says version {0}: RFC 2986 §4.1 knows 0 alone")]
+    Version(u32),
+    /// An RSA key whose exponent nobody should use: with 1 everybody signs.
+    #[error(
+        "the certification request's RSA key has a public exponent of {0} bit: an odd one above 2^16 and below 2^256 is \
+         accepted (FIPS 186-5 §5.1), 65537 as a rule"
+    )]
+    Exponent(usize),
     /// Over [`CertificationRequest::MAX`].
     #[error("the certification request has {0} bytes: at most 16384 are accepted")]
     TooLarge(usize),
@@ -64,6 +77,9 @@ pub enum CertificationRequestError {
     /// No CN, or several.
     #[error("the certification request's subject has {0} common names (CN): give exactly one")]
     CommonNames(usize),
+    /// A CN in a string that is not read.
+    #[error("the certification request's CN is {0}: write it as UTF8String or PrintableString (RFC 5280 §4.1.2.4)")]
+    CommonNameString(&'static str),
     /// A CN that breaks a rule.
     #[error("the certification request's subject is not accepted")]
     CommonName(#[source] NameError),
@@ -87,11 +103,17 @@ impl CertificationRequest {
             return Err(Error::NotDer);
         }
         let info = &parsed.certification_request_info;
+        if info.version.0 != 0 {
+            return Err(Error::Version(info.version.0));
+        }
         let public_key = PublicKey::from_der(info.subject_pki.raw).map_err(Error::Key)?;
+        if let Ok(ParsedKey::RSA(rsa)) = info.subject_pki.parsed() {
+            check_exponent(rsa.exponent)?;
+        }
         // Allow-listed before anything is verified.
         let oid = parsed.signature_algorithm.algorithm.to_id_string();
         let Some(hash) = signature_hash(&oid, public_key.algorithm().is_rsa()) else {
-            return Err(Error::SignatureAlgorithm(signature_algorithm_words(&oid)));
+            return Err(Error::SignatureAlgorithm(algorithm_words(&oid)));
         };
         if !public_key.verifies_with(hash, info.raw, &parsed.signature_value.data) {
             return Err(Error::NoProofOfPossession);
@@ -99,7 +121,7 @@ impl CertificationRequest {
 
         let names: Vec<_> = info.subject.iter_common_name().collect();
         let [name] = names.as_slice() else { return Err(Error::CommonNames(names.len())) };
-        let text = name.as_str().map_err(|_| Error::CommonNames(0))?;
+        let text = name.as_str().map_err(|_| Error::CommonNameString(string_of(name.attr_value().tag().0)))?;
         let common_name = CommonName::parse(text).map_err(Error::CommonName)?;
 
         let mut extensions = RequestedExtensions::default();
@@ -149,6 +171,25 @@ impl CertificationRequest {
     }
 }
 
+/// FIPS 186-5 §5.1 (e): odd, 2^16 < e < 2^256. DER INTEGER content.
+fn check_exponent(exponent: &[u8]) -> Result<(), CertificationRequestError> {
+    let octets: Vec<u8> = exponent.iter().copied().skip_while(|octet| *octet == 0).collect();
+    let bits = octets.len() * 8 - octets.first().map_or(0, |first| first.leading_zeros() as usize);
+    let is_odd = octets.last().is_some_and(|last| last % 2 == 1);
+    if is_odd && (17..=256).contains(&bits) { Ok(()) } else { Err(CertificationRequestError::Exponent(bits)) }
+}
+
+/// What an attribute's value is, by its tag (X.680 §8.4).
+fn string_of(tag: u32) -> &'static str {
+    match tag {
+        12 => "a UTF8String that is no UTF-8",
+        20 => "a TeletexString",
+        28 => "a UniversalString",
+        30 => "a BMPString",
+        _ => "no text",
+    }
+}
+
 impl RequestedExtensions {
     fn take(&mut self, extension: &ParsedExtension<'_>) -> Result<(), CertificationRequestError> {
         match extension {
@@ -157,6 +198,10 @@ impl RequestedExtensions {
             }
             ParsedExtension::BasicConstraints(constraints) => {
                 self.basic_constraints = Some((constraints.ca, constraints.path_len_constraint));
+            }
+            ParsedExtension::KeyUsage(usage) => {
+                self.key_cert_sign = usage.key_cert_sign();
+                self.crl_sign = usage.crl_sign();
             }
             ParsedExtension::ExtendedKeyUsage(usage) => {
                 self.client_auth |= usage.client_auth;

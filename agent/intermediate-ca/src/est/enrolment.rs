@@ -115,6 +115,10 @@ async fn confirm(front: &Front, by: &str, held: &crate::register::Held) -> Resul
 
 /// RFC 7030 §4.2.1. Content-Transfer-Encoding is not looked at (RFC 8951 §3.1).
 fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
+    if headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+        let text = "the body is compressed (Content-Encoding): send the certification request in base64 as it is";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
+    }
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/pkcs10")) {
         return Ok(());

@@ -29,8 +29,11 @@ impl BrandOwner {
     }
 
     fn sign(&self, header: &Value, claims: &Value) -> String {
-        let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let input = format!("{}.{}", encode(header), encode(claims));
+        self.sign_text(&header.to_string(), &claims.to_string())
+    }
+
+    fn sign_text(&self, header: &str, claims: &str) -> String {
+        let input = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
         let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &self.key.serialize_der()).unwrap();
         let signature = key.sign(&SystemRandom::new(), input.as_bytes()).unwrap();
         format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref()))
@@ -138,6 +141,11 @@ async fn a_wrong_authorisation_opens_nothing() {
         let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         format!("{}.{}.", encode(&json!({"alg": "none"})), encode(&good))
     };
+    const ES256: &str = "{\"alg\":\"ES256\"}";
+    let text = good.to_string();
+    // JSON lets a name stand twice, and readers differ in which one counts (RFC 8259 §4).
+    let twice =
+        |name: &str, value: &str| owner.sign_text(ES256, &text.replacen('{', &format!("{{\"{name}\":{value},"), 1));
     let truncated = owner.es256(&good).rsplit_once('.').unwrap().0.to_owned();
     let cases = [
         ("AUTHORISATION_SIGNATURE", widened),
@@ -168,6 +176,20 @@ async fn a_wrong_authorisation_opens_nothing() {
         ("AUTHORISATION_CLAIMS", changed(json!({"quantity": 0}))),
         ("AUTHORISATION_CLAIMS", changed(json!({"quantity": -1}))),
         ("AUTHORISATION_CLAIMS", changed(json!({"quantity": 10_000_001}))),
+        ("AUTHORISATION_CLAIMS", changed(json!({"quantity": 4_294_967_297_u64}))),
+        ("AUTHORISATION_CLAIMS", changed(json!({"quantity": 1.5}))),
+        ("AUTHORISATION_CLAIMS", changed(json!({"quantity": "2"}))),
+        ("AUTHORISATION_CLAIMS", twice("quantity", "900")),
+        ("AUTHORISATION_CLAIMS", twice("aud", "\"x\"")),
+        ("AUTHORISATION_CLAIMS", twice("jti", "\"order-2\"")),
+        ("AUTHORISATION_CLAIMS", twice("exp", "9999999999")),
+        ("AUTHORISATION_CLAIMS", owner.sign_text(ES256, &format!("{text}{text}"))),
+        ("AUTHORISATION_MALFORMED", owner.sign_text("{\"alg\":\"none\",\"alg\":\"ES256\"}", &text)),
+        // Keys never come from the header.
+        (
+            "AUTHORISATION_SIGNATURE",
+            stranger.sign(&json!({"alg": "ES256", "jwk": {"kty": "EC"}, "kid": "../owner"}), &good),
+        ),
         ("AUTHORISATION_CLAIMS", changed(json!({"pattern": null}))),
         ("AUTHORISATION_CLAIMS", changed(json!({"pattern": "SN [0-9]"}))),
         ("AUTHORISATION_CLAIMS", changed(json!({"serials": ["SN-1", "SN-2"]}))),

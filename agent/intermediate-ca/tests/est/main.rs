@@ -1,6 +1,7 @@
 //! EST as real clients speak it: strongSwan's `pki`, and what certd sends, by curl. The keys are in a real SoftHSM.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod odd;
 #[path = "../place/mod.rs"]
 mod place;
 mod refused;

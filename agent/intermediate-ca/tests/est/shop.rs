@@ -145,7 +145,11 @@ impl Shop {
     }
 
     pub(crate) fn station(&self) -> CertificateAuthorityServiceClient<Channel> {
-        CertificateAuthorityServiceClient::new(self.channel("station-1"))
+        self.station_named("station-1")
+    }
+
+    pub(crate) fn station_named(&self, name: &str) -> CertificateAuthorityServiceClient<Channel> {
+        CertificateAuthorityServiceClient::new(self.channel(name))
     }
 
     pub(crate) fn call_lot(&self, lot: OpenLotRequest) {

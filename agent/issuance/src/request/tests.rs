@@ -185,7 +185,14 @@ fn the_subject_has_one_common_name() {
     assert_eq!(refused(&name(&[])), CertificationRequestError::CommonNames(0));
     assert_eq!(refused(&name(&[(11, 0x0C, b"SN-1.ca")])), CertificationRequestError::CommonNames(0));
     assert_eq!(refused(&name(&[(3, 0x0C, b"a"), (3, 0x0C, b"b")])), CertificationRequestError::CommonNames(2));
-    assert_eq!(refused(&name(&[(3, 0x1E, b"\0a")])), CertificationRequestError::CommonNames(0));
+    for (tag, string) in
+        [(0x1E, "a BMPString"), (0x14, "a TeletexString"), (0x1C, "a UniversalString"), (0x04, "no text")]
+    {
+        let error = refused(&name(&[(3, tag, b"\0\0\0a")]));
+        assert_eq!(error, CertificationRequestError::CommonNameString(string));
+    }
+    let no_utf8 = refused(&name(&[(3, 0x0C, b"\xff")]));
+    assert_eq!(no_utf8, CertificationRequestError::CommonNameString("a UTF8String that is no UTF-8"));
     for subject in ["x".repeat(65).as_str(), "", "caf\u{e9}", "a\nb"] {
         let error = refused(&common_name(subject));
         assert!(matches!(error, CertificationRequestError::CommonName(_)), "{subject:?}: {error}");
@@ -197,6 +204,7 @@ fn the_subject_has_one_common_name() {
 fn extensions_are_clear() {
     let extensions = [
         extension(BASIC_CONSTRAINTS, &basic_constraints(true, Some(0))),
+        extension(15, &[0x03, 0x02, 0x02, 0x84]),
         extension(EXTENDED_KEY_USAGE, &extended_key_usage(&[CLIENT_AUTH, SERVER_AUTH, 9])),
         extension(
             17,
@@ -212,6 +220,8 @@ fn extensions_are_clear() {
         asked(&extensions).unwrap().extensions(),
         &RequestedExtensions {
             basic_constraints: Some((true, Some(0))),
+            key_cert_sign: true,
+            crl_sign: false,
             client_auth: true,
             server_auth: true,
             other_usages: vec!["OCSPSigning".into()],
