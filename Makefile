@@ -7,6 +7,7 @@
 #   make bench-ca      certificates a second and the processor's time for each, beside the token's own
 #   make interop-ca    what the CA issues, held against others' linters and verifiers
 #   make crash         station and CA killed at every boundary, and 200 times at random (KILLS=200, SEED=…)
+#   make fuzz          every door given octets that nobody wrote (RUNS=20000 for each; DOOR=… for one; SEED=…)
 
 SHELL := /bin/sh
 # rustup puts cargo where a shell started before it does not look.
@@ -20,11 +21,11 @@ BUF := $(TARGET)/npm/node_modules/.bin/buf
 ARMED := --bin station-agent-crash-points --bin intermediate-ca-crash-points \
 	--features station/crash-points,intermediate-ca/crash-points
 
-.PHONY: test-browser lint-deps protos released-protos bench bench-ca demo test lint crash interop-ca interop-journal tampering power-cut journal-faults build deps test-deps toolchain help simulate
+.PHONY: fuzz test-browser lint-deps protos released-protos bench bench-ca demo test lint crash interop-ca interop-journal tampering power-cut journal-faults build deps test-deps toolchain help simulate
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n '2,9s/^# *//p' Makefile
+	@sed -n '2,10s/^# *//p' Makefile
 
 # All of it is built, as by `make test`: another choice of packages means other features, and most crates built again.
 demo: deps toolchain
@@ -85,6 +86,18 @@ tampering: toolchain
 	$(CARGO) build $(LOCKED) --workspace --bins
 	@$(TARGET)/debug/tampering $(TAMPERING)
 
+# libFuzzer before each door, one after the other. What it counts is compiled into every crate, in a target directory of its own;
+# with --target, build scripts and macros stay as they are.
+FUZZ_TARGET = $(shell rustc -vV | sed -n 's/^host: //p')
+FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares
+fuzz: fuzz-deps toolchain
+	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build $(LOCKED) --package fuzz --features libfuzzer --bin fuzz \
+		--profile fuzz --target $(FUZZ_TARGET) --target-dir $(TARGET)/fuzz
+	@$(TARGET)/fuzz/$(FUZZ_TARGET)/fuzz/fuzz --place $(TARGET)/fuzz $(if $(RUNS),--runs $(RUNS)) $(if $(DOOR),--door $(DOOR)) \
+		$(if $(SEED),--seed $(SEED)) $(FUZZ)
+
 lint: deps toolchain protos
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- --deny warnings
@@ -107,6 +120,9 @@ deps:
 
 lint-deps:
 	@deploy/dependencies.sh lint $(TARGET)
+
+fuzz-deps:
+	@deploy/dependencies.sh fuzz
 
 test-deps:
 	@deploy/dependencies.sh test $(TARGET)

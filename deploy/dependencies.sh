@@ -15,6 +15,9 @@ test="fonts-wqy-microhei git tpm2-tools opensc chromium chromium-driver strace e
     golang-go golang-golang-x-mod-dev strongswan-pki libstrongswan-standard-plugins libstrongswan-extra-plugins
     p11-kit p11-kit-modules libengine-pkcs11-openssl"
 
+# To compile libFuzzer, which the crate libfuzzer-sys brings as C++.
+fuzz="g++"
+
 # Debian's npm, unless there is another one.
 npm=
 command -v npm >/dev/null || npm=npm
@@ -23,8 +26,9 @@ case "${1:-}" in
 demo) wanted=$demo ;;
 lint) wanted="$demo $npm" ;;
 test) wanted="$demo $npm $test" ;;
+fuzz) wanted="$demo $fuzz" ;;
 *)
-    echo "usage: $0 demo | lint [TARGET] | test [TARGET]" >&2
+    echo "usage: $0 demo | fuzz | lint [TARGET] | test [TARGET]" >&2
     exit 2
     ;;
 esac

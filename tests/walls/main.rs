@@ -26,6 +26,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("line", &["hsm-sim", "proto", "service"]),
     ("bench", &["hsm-sim", "issuance", "journal", "line", "proto", "service", "station"]),
     ("crash", &["hsm-sim", "journal", "line", "proto", "service"]),
+    ("fuzz", &["intermediate-ca", "issuance", "journal", "keystore", "proto", "service", "station", "station-ui"]),
     ("simulation", &["issuance", "journal", "service", "station"]),
     ("tests", &["keystore"]),
 ];
@@ -33,7 +34,8 @@ const WALLS: &[(&str, &[&str])] = &[
 /// What a factory runs. None of it may contain a simulated device, also not behind a feature.
 const SHIPPED: &[&str] = &["intermediate-ca", "station", "station-ui"];
 /// What only tests and the demo may know.
-const SIMULATED: &[&str] = &["bench", "crash", "fault-module", "hsm-sim", "interop", "line", "simulation", "tests"];
+const SIMULATED: &[&str] =
+    &["bench", "crash", "fault-module", "fuzz", "hsm-sim", "interop", "line", "simulation", "tests"];
 /// Crates that would bring I/O, time or hardware into the heart.
 const OUTSIDE_OF_THE_HEART: &[&str] = &["tokio", "tonic", "cryptoki", "tss-esapi", "sled", "rustix"];
 

@@ -45,6 +45,7 @@ use tokio::net::TcpListener;
 use tracing::info;
 
 use self::attempts::Attempts;
+pub use self::encoding::from_base64;
 use crate::{authority::Authority, register::Unavailable};
 
 /// A line of some dozens of devices at once; further ones wait in the kernel's queue. A connection lives for an enrolment or

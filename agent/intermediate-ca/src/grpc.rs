@@ -162,7 +162,9 @@ fn refused(station: &str, refusal: WitnessRefusal) -> Result<cosign_checkpoint_r
     Ok(cosign_checkpoint_response::Outcome::Contradicted(wire::Contradicted { reason: reason.to_owned(), message }))
 }
 
-fn submission(request: wire::CertificationRequest) -> Submission {
+/// A certification request as it came. Residency evidence of more bytes than a device has is none.
+#[must_use]
+pub fn submission(request: wire::CertificationRequest) -> Submission {
     let wire::CertificationRequest {
         issuance,
         device_serial,

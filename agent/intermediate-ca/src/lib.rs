@@ -60,20 +60,23 @@ pub use ceremony::read_certificates;
 pub use certificate::CertificateError;
 pub use configuration::{Configuration, Listen, Token, parse_checkpoints, residency::parse_residency};
 pub use crl::{CrlPartition, CrlSettings, PartitionScope};
-pub use est::{EstClient, EstLabel, EstMark, EstOffer, EstSettings};
+pub use est::{EstClient, EstLabel, EstMark, EstOffer, EstSettings, from_base64};
+pub use grpc::submission as submission_from_wire;
 pub use hardware_key::{HardwareKeySettings, parse_cka_id, parse_keystore, parse_tls};
 pub use init::{InitError, Initialised, init};
 pub use lots::{
     Lot, LotRefused, LotRefusedKind, LotSettings, LotSignature,
+    authorisation::{Authorisation, verify as verify_authorisation},
     client::{LotCommand, run as run_lot_command},
 };
 pub use pki::{CaCertificate, CaCertificateError, PkiError};
-pub use plan::{Later, Submission};
+pub use plan::{Later, Rules, Stop, Submission};
 pub use profile::{
     AlternativeNameRules, AuthoritySettings, CaName, CaNameError, CaProfile, CaSettings, Contradiction, End,
     ExtendedUsage, ExtensionRules, NotAnObjectIdentifier, ObjectIdentifier, Place, SubjectRules, Usage, contradictions,
 };
 pub use publication::{Crl, CrlError};
+pub use records::CaProjection;
 pub use refusal::{Reason, Refusal};
 pub use register::{Condition, Confirmation, Unavailable};
 pub use revocation::{NotRevoked, Revocation, RevocationReason, Revoked, Target, UnknownReason};

@@ -123,8 +123,11 @@ pub(crate) fn read(
 }
 
 impl CaCertificate {
-    /// Parses and checks; the error is what does not fit.
-    pub(crate) fn parse(settings: &CaSettings, der: &[u8], issuer: Option<&Self>) -> Result<Self, String> {
+    /// Parses a certificate, DER, and holds it against its configuration and against who issued it: `None` is the CA itself.
+    ///
+    /// # Errors
+    /// What does not fit, in words.
+    pub fn parse(settings: &CaSettings, der: &[u8], issuer: Option<&Self>) -> Result<Self, String> {
         let Ok(([], certificate)) = X509Certificate::from_der(der) else {
             return Err("it is not one DER certificate".to_owned());
         };

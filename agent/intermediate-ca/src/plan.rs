@@ -105,7 +105,7 @@ pub(crate) struct Plan {
 
 /// The profiles and the CAs that they are issued from.
 #[derive(Debug)]
-pub(crate) struct Rules {
+pub struct Rules {
     profiles: BTreeMap<ProfileName, CaProfile>,
     issuers: BTreeMap<CaName, CaCertificate>,
     /// CNs of every CA, folded: no device gets one.
@@ -113,7 +113,9 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    pub(crate) fn new(profiles: &[CaProfile], issuers: Vec<CaCertificate>, ca_names: HashSet<String>) -> Self {
+    /// Of these profiles and issuers; `ca_names` are the CNs of every CA, folded: no device gets one.
+    #[must_use]
+    pub fn new(profiles: &[CaProfile], issuers: Vec<CaCertificate>, ca_names: HashSet<String>) -> Self {
         Self {
             profiles: profiles.iter().map(|profile| (profile.name.clone(), profile.clone())).collect(),
             issuers: issuers.into_iter().map(|issuer| (issuer.name.clone(), issuer)).collect(),
@@ -162,6 +164,15 @@ impl Rules {
                 |plan| Verdict::Plan(Box::new(plan)),
             ),
         }
+    }
+
+    /// The TBSCertificate, DER, that would be signed for a submission if its names, key and lot are free. Reserves nothing.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn rehearse(&self, caller: &str, submission: Submission, now: Timestamp) -> Result<Vec<u8>, Stop> {
+        let issuance = IssuanceId::parse(&submission.issuance);
+        self.judge(caller, issuance, submission, now).map(|plan| plan.tbs_certificate)
     }
 
     fn judge(
@@ -269,8 +280,11 @@ fn because_unproven(problem: ResidencyUnproven) -> Stop {
 }
 
 /// Why there is no plan.
-pub(crate) enum Stop {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stop {
+    /// For good.
     Refuse(Refusal),
+    /// For now.
     Defer(Later),
 }
 

@@ -360,7 +360,8 @@ impl KeyRow {
 }
 
 /// The register's rows on sled.
-pub(crate) struct CaProjection;
+#[derive(Debug, Clone, Copy)]
+pub struct CaProjection;
 
 impl Projection for CaProjection {
     const VERSION: u32 = 3;

@@ -71,7 +71,8 @@ impl Shown {
     }
 
     /// The same, read; `None` of more bytes than a device has.
-    pub(crate) fn from_wire(brought: wire::Residency) -> Option<Self> {
+    #[must_use]
+    pub fn from_wire(brought: wire::Residency) -> Option<Self> {
         if brought.encoded_len() > BYTES_MOST {
             return None;
         }

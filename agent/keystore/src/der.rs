@@ -2,7 +2,8 @@
 
 use issuance::KeyAlgorithm;
 
-pub(crate) const INTEGER: u8 = 0x02;
+/// INTEGER (X.690 §8.3).
+pub const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
 const OCTET_STRING: u8 = 0x04;
 const OBJECT_IDENTIFIER: u8 = 0x06;
@@ -16,7 +17,8 @@ const RSA_ENCRYPTION: &[u8] = &[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 
 const NULL: &[u8] = &[0x05, 0x00];
 
 /// Tag, length, content.
-pub(crate) fn element(tag: u8, content: &[u8]) -> Vec<u8> {
+#[must_use]
+pub fn element(tag: u8, content: &[u8]) -> Vec<u8> {
     let mut element = vec![tag];
     let length = content.len().to_be_bytes();
     let significant = &length[length.iter().take_while(|byte| **byte == 0).count()..];
@@ -34,7 +36,8 @@ pub(crate) fn element(tag: u8, content: &[u8]) -> Vec<u8> {
 }
 
 /// An INTEGER from an unsigned big-endian number.
-pub(crate) fn unsigned(value: &[u8]) -> Vec<u8> {
+#[must_use]
+pub fn unsigned(value: &[u8]) -> Vec<u8> {
     let digits = &value[value.iter().take_while(|byte| **byte == 0).count()..];
     let mut content = Vec::with_capacity(digits.len() + 1);
     if digits.first().is_none_or(|first| first & 0x80 != 0) {
@@ -45,12 +48,14 @@ pub(crate) fn unsigned(value: &[u8]) -> Vec<u8> {
 }
 
 /// ECDSA-Sig-Value (RFC 3279 §2.2.3) from r and s.
-pub(crate) fn ecdsa_signature(r: &[u8], s: &[u8]) -> Vec<u8> {
+#[must_use]
+pub fn ecdsa_signature(r: &[u8], s: &[u8]) -> Vec<u8> {
     element(SEQUENCE, &[unsigned(r), unsigned(s)].concat())
 }
 
 /// The `namedCurve` of an elliptic curve algorithm, which is also its CKA_EC_PARAMS; `None` for RSA.
-pub(crate) fn named_curve(algorithm: KeyAlgorithm) -> Option<Vec<u8>> {
+#[must_use]
+pub fn named_curve(algorithm: KeyAlgorithm) -> Option<Vec<u8>> {
     let oid = match algorithm {
         KeyAlgorithm::P256 => PRIME256V1,
         KeyAlgorithm::P384 => SECP384R1,
@@ -60,13 +65,15 @@ pub(crate) fn named_curve(algorithm: KeyAlgorithm) -> Option<Vec<u8>> {
 }
 
 /// SubjectPublicKeyInfo of an elliptic curve key: its `namedCurve` and its uncompressed point.
-pub(crate) fn ec_public_key(named_curve: &[u8], point: &[u8]) -> Vec<u8> {
+#[must_use]
+pub fn ec_public_key(named_curve: &[u8], point: &[u8]) -> Vec<u8> {
     let algorithm = [&element(OBJECT_IDENTIFIER, EC_PUBLIC_KEY), named_curve].concat();
     public_key(&algorithm, point)
 }
 
 /// SubjectPublicKeyInfo of an RSA key: unsigned big-endian modulus and exponent.
-pub(crate) fn rsa_public_key(modulus: &[u8], exponent: &[u8]) -> Vec<u8> {
+#[must_use]
+pub fn rsa_public_key(modulus: &[u8], exponent: &[u8]) -> Vec<u8> {
     let algorithm = [&element(OBJECT_IDENTIFIER, RSA_ENCRYPTION), NULL].concat();
     public_key(&algorithm, &element(SEQUENCE, &[unsigned(modulus), unsigned(exponent)].concat()))
 }
@@ -78,13 +85,15 @@ fn public_key(algorithm: &[u8], key: &[u8]) -> Vec<u8> {
 }
 
 /// The content of an OCTET STRING that is all of `encoded`.
-pub(crate) fn octet_string(encoded: &[u8]) -> Option<&[u8]> {
+#[must_use]
+pub fn octet_string(encoded: &[u8]) -> Option<&[u8]> {
     let (content, rest) = content(OCTET_STRING, encoded)?;
     rest.is_empty().then_some(content)
 }
 
 /// The one SEQUENCE at the start, with its tag and length; what follows is padding.
-pub(crate) fn leading_sequence(padded: &[u8]) -> Option<&[u8]> {
+#[must_use]
+pub fn leading_sequence(padded: &[u8]) -> Option<&[u8]> {
     let (_, rest) = content(SEQUENCE, padded)?;
     padded.get(..padded.len() - rest.len())
 }

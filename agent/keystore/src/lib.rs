@@ -11,7 +11,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 #![deny(unsafe_code)]
 
-mod der;
+pub mod der;
 pub mod pkcs11;
 pub mod tpm;
 pub mod worker;

@@ -76,8 +76,11 @@ pub(super) fn to_base64(der: &[u8]) -> String {
 }
 
 /// The octets of a body in base64: in one line or in many, whatever ends them, with or without PEM's first and last line
-/// (RFC 8951 §3.1: without; some clients send them). The error is what was wrong.
-pub(super) fn from_base64(body: &[u8]) -> Result<Vec<u8>, &'static str> {
+/// (RFC 8951 §3.1: without; some clients send them).
+///
+/// # Errors
+/// What was wrong.
+pub fn from_base64(body: &[u8]) -> Result<Vec<u8>, &'static str> {
     let Ok(text) = std::str::from_utf8(body) else {
         return Err("it is no text: send the certification request in base64, not its octets");
     };

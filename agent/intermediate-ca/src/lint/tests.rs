@@ -356,7 +356,7 @@ fn the_issuers_string_types_are_kept() {
     assert!(printed.subject.windows(10).any(|window| window == b"\x13\x08Test one"));
     let mut case = Case::new(full(Purpose::Server));
     let made = make(&case.common_name, &case.public_key, &case.names, &case.profile, &printed, NOW);
-    case.made = made.ok().expect("not made");
+    case.made = made.expect("not made");
     case.fields = parts(&case.made.tbs_certificate);
     case.issuer = printed;
     assert_eq!(case.found(), [""; 0]);
@@ -387,7 +387,7 @@ fn path_lengths_and_garbage() {
     let mut case = Case::new(full(DEVICE_CA));
     case.issuer.path_length = None;
     let made = make(&case.common_name, &case.public_key, &Given::default(), &deep, &case.issuer, NOW);
-    let made = made.ok().expect("not made");
+    let made = made.expect("not made");
     assert!(made.tbs_certificate.windows(4).any(|window| window == [2, 2, 0, 200]));
     case.fields.clear();
     assert_eq!(case.found(), ["encoding"]);

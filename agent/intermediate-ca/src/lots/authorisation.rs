@@ -27,15 +27,19 @@ const JTI_MAX: usize = 128;
 
 /// What was signed, verified and understood.
 #[derive(Debug)]
-pub(crate) struct Authorisation {
+pub struct Authorisation {
     /// As it came.
-    pub(crate) jws: String,
+    pub jws: String,
     /// SHA-256 of the signing input: by it the exact repeat is known, whatever nonce its signature was made with.
-    pub(crate) content_sha256: [u8; 32],
-    pub(crate) lot: LotName,
-    pub(crate) profile: ProfileName,
-    pub(crate) quantity: u32,
-    pub(crate) signature: LotSignature,
+    pub content_sha256: [u8; 32],
+    /// The lot.
+    pub lot: LotName,
+    /// The profile of its devices.
+    pub profile: ProfileName,
+    /// How many.
+    pub quantity: u32,
+    /// Who signed, for which devices and until when.
+    pub signature: LotSignature,
 }
 
 /// The claims (RFC 7519 §4). `aud` is one CA: a list would count the same order at each.
@@ -61,7 +65,10 @@ struct Claims {
 }
 
 /// Verifies an authorisation. `audience` is what `aud` must be for a profile of this CA.
-pub(crate) fn verify(
+///
+/// # Errors
+/// It is malformed, not a brand owner's, for another CA, or claims what no lot can have.
+pub fn verify(
     text: &str,
     brand_owners: &[PublicKey],
     audience: impl Fn(&ProfileName) -> Option<String>,

@@ -129,15 +129,22 @@ pub(super) fn check(file: &Path, key: &str, json: bool) -> Result<(), Failed> {
 }
 
 /// What a manifest says.
-struct Manifest<'a> {
-    name: &'a str,
-    sha256: &'a str,
-    records: u64,
-    checkpoint: Checkpoint,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest<'a> {
+    /// The file's name when it was exported.
+    pub name: &'a str,
+    /// SHA-256 of the file, lower-case hexadecimal.
+    pub sha256: &'a str,
+    /// How many records it holds.
+    pub records: u64,
+    /// The checkpoint that covers them.
+    pub checkpoint: Checkpoint,
 }
 
 impl<'a> Manifest<'a> {
-    fn parse(text: &'a str) -> Option<Self> {
+    /// Reads a manifest's text, as it stands in its note; `None` when it is none that this release reads.
+    #[must_use]
+    pub fn parse(text: &'a str) -> Option<Self> {
         let text = text.strip_prefix(FORMAT)?.strip_prefix('\n')?;
         let (name, text) = text.strip_prefix("file ")?.split_once('\n')?;
         let (_, text) = text.strip_prefix("format ")?.split_once('\n')?;

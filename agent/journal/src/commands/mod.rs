@@ -18,7 +18,7 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-pub use export::Format;
+pub use export::{Format, Manifest};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 

@@ -11,21 +11,26 @@ use zeroize::Zeroizing;
 
 /// How long a frame may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Limit(usize);
+pub struct Limit(usize);
 
 impl Limit {
     /// Paths, a PIN of at most 255 octets, and the serial numbers of rejected tokens.
-    pub(super) const SETTINGS: Self = Self(64 << 10);
+    pub const SETTINGS: Self = Self(64 << 10);
     /// A batch of a CA is a few hundred requests of a few KiB each; 16 MiB bound what a broken peer makes us allocate.
-    pub(super) const CALL: Self = Self(16 << 20);
+    pub const CALL: Self = Self(16 << 20);
 
-    pub(super) const fn octets(self) -> usize {
+    /// In octets.
+    #[must_use]
+    pub const fn octets(self) -> usize {
         self.0
     }
 }
 
 /// A value as one frame. Nothing of it is left in memory when it is dropped: it may hold a PIN.
-pub(super) fn encode(value: &impl Serialize, limit: Limit) -> io::Result<Zeroizing<Vec<u8>>> {
+///
+/// # Errors
+/// It is longer than the limit.
+pub fn encode(value: &impl Serialize, limit: Limit) -> io::Result<Zeroizing<Vec<u8>>> {
     const HEADER: usize = 4;
     let size = postcard::experimental::serialized_size(value).map_err(invalid)?;
     if size > limit.0 {
@@ -39,16 +44,22 @@ pub(super) fn encode(value: &impl Serialize, limit: Limit) -> io::Result<Zeroizi
     Ok(frame)
 }
 
-/// A frame's content as a value; left-over octets are an error.
-pub(super) fn decode<T: DeserializeOwned>(content: &[u8]) -> io::Result<T> {
+/// A frame's content as a value.
+///
+/// # Errors
+/// The content is no such value, or has octets left over.
+pub fn decode<T: DeserializeOwned>(content: &[u8]) -> io::Result<T> {
     match postcard::take_from_bytes(content).map_err(invalid)? {
         (value, []) => Ok(value),
         (_, rest) => Err(invalid(format!("{} bytes too many", rest.len()))),
     }
 }
 
-/// Sends a frame. `TimedOut` at the deadline.
-pub(super) fn send(stream: &UnixStream, frame: &[u8], deadline: Option<Instant>) -> io::Result<()> {
+/// Sends a frame.
+///
+/// # Errors
+/// `TimedOut` at the deadline, and what the socket says.
+pub fn send(stream: &UnixStream, frame: &[u8], deadline: Option<Instant>) -> io::Result<()> {
     let mut rest = frame;
     while !rest.is_empty() {
         stream.set_write_timeout(left(deadline)?)?;
@@ -61,12 +72,11 @@ pub(super) fn send(stream: &UnixStream, frame: &[u8], deadline: Option<Instant>)
     Ok(())
 }
 
-/// Receives a frame's content; `None` when the peer has ended before one. `TimedOut` at the deadline.
-pub(super) fn receive(
-    stream: &UnixStream,
-    limit: Limit,
-    deadline: Option<Instant>,
-) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+/// Receives a frame's content; `None` when the peer has ended before one.
+///
+/// # Errors
+/// `TimedOut` at the deadline, a frame that is longer than the limit, and what the socket says.
+pub fn receive(stream: &UnixStream, limit: Limit, deadline: Option<Instant>) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     let mut header = [0; 4];
     if !fill(stream, &mut header, deadline)? {
         return Ok(None);

@@ -13,27 +13,39 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
 
 /// One call of the trait.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Call {
+pub enum Call {
+    /// `identify`.
     Identify,
+    /// `find_key`.
     FindKey(KeyLocation),
+    /// `generate_key`.
     GenerateKey(KeyLocation, KeyAlgorithm),
+    /// `attestation_key`.
     AttestationKey,
+    /// `activate_credential`.
     ActivateCredential(Credential),
+    /// `residency_evidence`.
     ResidencyEvidence(KeyLocation),
+    /// `attest`.
     Attest(KeyLocation, Challenge),
-    /// With this hash, or the key's own.
+    /// `sign`, with this hash, or the key's own.
     Sign(KeyLocation, Option<Hash>, Vec<Bytes>),
+    /// `read_certificate`.
     ReadCertificate(CertificateLocation),
     /// The DER and what it was held against: a `ValidatedCertificate` cannot be sent, only made anew.
     WriteCertificate(CertificateLocation, Bytes, Box<CertificateExpectation>),
+    /// `lock_certificate`.
     LockCertificate(CertificateLocation),
+    /// `remove_certificate`.
     RemoveCertificate(CertificateLocation, Bytes),
+    /// `remove_key`.
     RemoveKey(KeyLocation, PublicKey),
 }
 
 impl Call {
     /// For messages: what the device was to do.
-    pub(super) fn doing(&self) -> &'static str {
+    #[must_use]
+    pub fn doing(&self) -> &'static str {
         match self {
             Self::Identify => "identify itself",
             Self::FindKey(_) => "find its key",
@@ -52,39 +64,57 @@ impl Call {
     }
 }
 
+/// A call with its number.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Request {
-    pub(super) number: u64,
-    pub(super) call: Call,
+pub struct Request {
+    /// Counted by the parent.
+    pub number: u64,
+    /// What is to be done.
+    pub call: Call,
 }
 
+/// What came of one call.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Answer {
+pub enum Answer {
+    /// Of `identify`.
     Identity(DeviceIdentity),
+    /// Of `find_key`.
     Found(Option<PublicKey>),
+    /// Of `generate_key`.
     Generated(PublicKey),
+    /// Of `attestation_key`.
     AttestationKey(Option<AttestationKey>),
+    /// Of `activate_credential`.
     Secret(Bytes),
+    /// Of `residency_evidence`.
     Evidence(ResidencyEvidence),
+    /// Of `attest`.
     Attested(Statement),
+    /// Of `sign`.
     Signatures(Vec<Bytes>),
+    /// Of `read_certificate`.
     Certificate(Option<Bytes>),
+    /// Of `write_certificate`.
     Written,
+    /// Of `lock_certificate`.
     Locked,
+    /// Of `remove_certificate` and `remove_key`.
     Removed,
 }
 
+/// An answer with the number of its call.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Response {
+pub struct Response {
     /// The request's.
-    pub(super) number: u64,
-    pub(super) outcome: Result<Answer, Fault>,
+    pub number: u64,
+    /// What came of it.
+    pub outcome: Result<Answer, Fault>,
     /// The serial numbers of the tokens that refused the PIN, ever.
-    pub(super) rejected: Vec<String>,
+    pub rejected: Vec<String>,
 }
 
 /// Octets as one run. A plain `Vec<u8>` would go through serde octet by octet, which is most of a batch's time.
-pub(super) struct Bytes(pub(super) Vec<u8>);
+pub struct Bytes(pub Vec<u8>);
 
 impl fmt::Debug for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -14,8 +14,8 @@
 
 mod child;
 mod deadline;
-mod frame;
-mod message;
+pub mod frame;
+pub mod message;
 mod process;
 mod settings;
 

@@ -199,8 +199,9 @@ impl Confirmer for GrpcConnector {
     }
 }
 
-/// An answer that says nothing, or names nobody, is no answer: its submission is asked again.
-fn answer(result: wire::IssueResult) -> Option<(IssuanceId, Answer)> {
+/// What a CA said of one submission. An answer that says nothing, or names nobody, is no answer: its submission is asked again.
+#[must_use]
+pub fn answer(result: wire::IssueResult) -> Option<(IssuanceId, Answer)> {
     let issuance = IssuanceId::parse(&result.issuance)?;
     let answer = match result.outcome? {
         Outcome::Issued(wire::Issued { certificate, chain }) => Answer::Issued { certificate, chain },
