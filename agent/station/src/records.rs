@@ -341,7 +341,10 @@ fn requested_from_wire(wire: wire::Requested) -> Result<Requested, EntryError> {
         profile: name("profile", &wire.profile, ProfileName::parse)?,
         common_name: name("common_name", &wire.common_name, CommonName::parse)?,
         fixture: name("fixture", &wire.fixture, FixtureName::parse)?,
-        supersedes: IssuanceId::from_slice(&wire.supersedes),
+        supersedes: match wire.supersedes.as_slice() {
+            [] => None,
+            octets => Some(IssuanceId::from_slice(octets).ok_or(EntryError::Field("supersedes"))?),
+        },
         lineage: IssuanceId::from_slice(&wire.lineage).ok_or(EntryError::Field("lineage"))?,
         request_id: wire.request_id,
         reason: wire.reason,
@@ -581,6 +584,30 @@ mod tests {
         ] {
             round_trip(What::Issuance(id, record));
         }
+    }
+
+    /// What an issuance supersedes is 16 octets or nothing: of any other length it is refused, and not taken for nothing.
+    #[test]
+    fn a_cut_predecessor_is_refused() {
+        let id = IssuanceId::from_uuid(uuid::Uuid::now_v7());
+        let decoded = |length: usize| {
+            let requested = wire::Requested {
+                lot: "lot-1".into(),
+                device_serial: "SN-1".into(),
+                profile: "device-ca".into(),
+                common_name: "SN-1.ca".into(),
+                fixture: "fixture-1".into(),
+                lineage: id.as_bytes().to_vec(),
+                supersedes: id.as_bytes()[..length].to_vec(),
+                configuration_sha256: vec![0; 32],
+                profile_sha256: vec![0; 32],
+                ..wire::Requested::default()
+            };
+            let (issuance, event) = (id.as_bytes().to_vec(), Some(Event::Requested(requested)));
+            Entry::decode(&wire::StationRecord { time_ms: 1, issuance, event }.encode_to_vec())
+        };
+        assert!(decoded(0).is_ok() && decoded(16).is_ok());
+        assert!(matches!(decoded(15), Err(EntryError::Field("supersedes"))));
     }
 
     /// An event of a newer version is refused with what to do, not skipped.
