@@ -60,6 +60,7 @@ fn whole_day(fake: &Fake) {
                 expire_time: Some(std::time::SystemTime::now().into()),
                 ..NeededCertificate::default()
             }],
+            webhook_trouble: String::new(),
         };
     });
 }

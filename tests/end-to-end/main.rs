@@ -13,6 +13,7 @@ mod crashes;
 mod disk;
 mod doctors;
 mod doubt;
+mod events;
 mod foreign;
 mod forgetting;
 mod hardware;

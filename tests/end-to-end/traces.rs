@@ -288,7 +288,12 @@ async fn a_collector_that_hangs_or_is_away_stops_nothing() {
     let mut line = start(Options { station_extra, ca_extra: table(gone), ..line_of(0, 1) }).await;
     open_lot(&line, "LOT-1", "device-ca", 5).await;
     complete(&line, scan("LOT-1", "SN-1", "fixture-1")).await;
-    line.stop().unwrap();
+    for end in [Line::station, Line::ca] {
+        let process = end(&mut line);
+        process.signal(Signal::TERM).unwrap();
+        let status = process.await_end(PATIENCE).unwrap().expect("it ends");
+        assert!(status.success(), "{}: {status}", process.name());
+    }
     drop(hangs);
 }
 

@@ -30,6 +30,7 @@ use service::{
 };
 
 use crate::{
+    events::webhook,
     profiles::{PinnedProfile, Profiles},
     supervisors::{self, PinHash},
 };
@@ -61,6 +62,8 @@ pub struct StationConfiguration {
     pub metrics: Option<SocketAddr>,
     /// Where traces go, when they are made.
     pub traces: Option<traces::Settings>,
+    /// Whom events are posted to, when somebody is.
+    pub webhook: Option<webhook::Settings>,
     /// Who may call.
     pub callers: Callers,
     /// How often, and over how many connections.
@@ -175,6 +178,7 @@ impl StationConfiguration {
         let listen = root.table("listen").and_then(|table| listen(&table));
         let metrics = metrics::address(root);
         let traces = traces::Settings::from_table(root);
+        let webhook = webhook::Settings::from_table(root);
         let callers = Callers::from_table(root);
         let limits = Limits::from_table(root, Limits::OF_A_STATION);
         let authority = root.table("authority").and_then(|table| authority::read(&table));
@@ -197,6 +201,7 @@ impl StationConfiguration {
             listen: listen?,
             metrics,
             traces,
+            webhook,
             callers,
             limits,
             authority: authority?,

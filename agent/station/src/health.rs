@@ -7,7 +7,7 @@ use proto::station::v1::{self as wire, needed_certificate::Purpose};
 use rustix::fs::statvfs;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
-use crate::{configuration::StationConfiguration, view::timestamp};
+use crate::{configuration::StationConfiguration, events::Standing, view::timestamp};
 
 /// What is looked at.
 #[derive(Debug, Clone, Default)]
@@ -16,6 +16,7 @@ pub struct Health {
     /// Renewed while the station runs: read each time.
     own: Vec<(Purpose, PathBuf)>,
     pinned: Vec<(Purpose, Vec<u8>)>,
+    told: Option<Standing>,
 }
 
 impl Health {
@@ -35,7 +36,13 @@ impl Health {
             (Purpose::Server, configuration.listen.tls.certificate.clone()),
             (Purpose::Client, configuration.authority.tls.certificate.clone()),
         ];
-        Self { journal: configuration.journal.clone(), own, pinned }
+        Self { journal: configuration.journal.clone(), own, pinned, told: None }
+    }
+
+    /// The same, and how whoever is told of events is doing.
+    #[must_use]
+    pub fn with_events(self, told: Option<Standing>) -> Self {
+        Self { told, ..self }
     }
 
     /// How it is now. `now`: the station's clock, UTC milliseconds.
@@ -55,6 +62,7 @@ impl Health {
             disk_free: space.as_ref().map_or(0, |space| space.f_bavail * space.f_frsize),
             disk_size: space.as_ref().map_or(0, |space| space.f_blocks * space.f_frsize),
             certificates,
+            webhook_trouble: self.told.as_ref().and_then(Standing::trouble).unwrap_or_default(),
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod confirmation;
 pub mod connector;
 pub mod csr;
 pub mod driver;
+pub mod events;
 pub mod files;
 pub mod fixtures;
 pub mod grpc;

@@ -10,13 +10,13 @@ use prometheus_client::{
 };
 use service::{clock::Moment, metrics};
 
-use crate::{board::Board, fixtures::Fixtures, ledger::Ledger};
+use crate::{board::Board, events::Standing, fixtures::Fixtures, ledger::Ledger};
 
 /// A registry of all of it.
 #[must_use]
-pub fn registry(ledger: Arc<Ledger>, fixtures: Arc<Fixtures>, board: Arc<Board>) -> Registry {
+pub fn registry(ledger: Arc<Ledger>, fixtures: Arc<Fixtures>, board: Arc<Board>, told: Option<Standing>) -> Registry {
     let mut registry = metrics::registry("station", env!("CARGO_PKG_VERSION"));
-    registry.register_collector(Box::new(Station { ledger, fixtures, board }));
+    registry.register_collector(Box::new(Station { ledger, fixtures, board, told }));
     registry
 }
 
@@ -24,6 +24,8 @@ struct Station {
     ledger: Arc<Ledger>,
     fixtures: Arc<Fixtures>,
     board: Arc<Board>,
+    /// The web hook's, when there is one.
+    told: Option<Standing>,
 }
 
 impl fmt::Debug for Station {
@@ -49,6 +51,18 @@ impl Collector for Station {
         for (name, help, unit, value) in gauges {
             let gauge = ConstGauge::new(value);
             gauge.encode(encoder.encode_descriptor(name, help, unit.as_ref(), gauge.metric_type())?)?;
+        }
+        if let Some(told) = &self.told {
+            let waiting = self.ledger.journal().synced().saturating_sub(told.confirmed());
+            let waiting = i64::try_from(waiting).unwrap_or(i64::MAX);
+            let up = i64::from(told.trouble().is_none());
+            let help = "1 while the receiver of events takes them";
+            for (name, help, value) in
+                [("webhook_up", help, up), ("webhook_records_waiting", "Records that it was not told of yet", waiting)]
+            {
+                let gauge = ConstGauge::new(value);
+                gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+            }
         }
         let records = ConstCounter::new(self.ledger.journal().synced());
         records.encode(encoder.encode_descriptor(

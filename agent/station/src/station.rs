@@ -37,6 +37,10 @@ use crate::{
     confirmation,
     connector::grpc::GrpcConnector,
     driver::{Driver, Halted, Records},
+    events::{
+        self, Follower,
+        webhook::{self, Webhook},
+    },
     fixtures::{self, Fixtures, Task},
     grpc::{RULES, StationApi},
     health::Health,
@@ -161,6 +165,17 @@ pub async fn run(
         shutdown.clone(),
     ));
 
+    let told = match &configuration.webhook {
+        Some(settings) => {
+            let receiver = Webhook::new(&configuration.station, settings)?;
+            let cursor = events::cursor_file(&configuration.journal, webhook::KIND);
+            let follower = Follower::new(Arc::clone(&ledger), Arc::clone(&board), receiver, cursor, *queue);
+            let standing = follower.standing();
+            tokio::spawn(follower.follow(shutdown.clone()));
+            Some(standing)
+        }
+        None => None,
+    };
     let witnessing = tokio::spawn(witness::run(witness, Arc::clone(&board), shutdown.clone()));
     let confirming = tokio::spawn(confirmation::run(Arc::clone(&ledger), confirmer, *queue, shutdown.clone()));
 
@@ -178,7 +193,7 @@ pub async fn run(
     let supervisors = Supervisors::new(configuration.supervisors.clone(), &configuration.journal)
         .map_err(|source| StationError::Start { what: "the count of supervisors' tries", source })?;
     let api = StationApi::new(Arc::clone(&ledger), Arc::clone(&fixtures), Arc::clone(&board), supervisors, lots)
-        .with_health(Health::of(&configuration))
+        .with_health(Health::of(&configuration).with_events(told.clone()))
         .with_log(configuration.checkpoints.directory.clone());
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -202,7 +217,7 @@ pub async fn run(
         if let Ok(address) = served.local_address() {
             info!(%address, "metrics are served");
         }
-        let registry = metrics::registry(Arc::clone(&ledger), Arc::clone(&fixtures), Arc::clone(&board));
+        let registry = metrics::registry(Arc::clone(&ledger), Arc::clone(&fixtures), Arc::clone(&board), told);
         tokio::spawn(served.serve(registry, shutdown.requested()))
     });
     let address = listener.local_address();

@@ -300,6 +300,7 @@ async fn the_station_page_tells_what_may_stop_it() {
                 certificate(Purpose::Server, "station-1", 3),
                 certificate(Purpose::Issuer, "Device CA", 900),
             ],
+            webhook_trouble: String::new(),
         };
     });
     let visitor = Visitor::new(fake.client()).await;

@@ -62,7 +62,7 @@ pub fn check_endpoint(endpoint: &str) -> Result<(), TlsError> {
     Server::parse(endpoint).map(drop)
 }
 
-struct Server {
+pub(super) struct Server {
     uri: Uri,
     host: String,
     port: u16,
@@ -71,6 +71,18 @@ struct Server {
 
 impl Server {
     fn parse(endpoint: &str) -> Result<Self, TlsError> {
+        let server = Self::with_path(endpoint)?;
+        if !matches!(server.uri.path(), "" | "/") || server.uri.query().is_some() {
+            return Err(TlsError::Endpoint {
+                endpoint: endpoint.to_owned(),
+                problem: "has a path after the port".into(),
+            });
+        }
+        Ok(server)
+    }
+
+    /// The same, for what is reached by a path.
+    pub(super) fn with_path(endpoint: &str) -> Result<Self, TlsError> {
         let wrong = |problem: &str| TlsError::Endpoint { endpoint: endpoint.to_owned(), problem: problem.to_owned() };
         let uri: Uri = endpoint.parse().map_err(|_| wrong("is not a URL"))?;
         match uri.scheme_str() {
@@ -82,9 +94,6 @@ impl Server {
         if authority.as_str().contains('@') {
             return Err(wrong("names a user, and certificates do that here"));
         }
-        if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
-            return Err(wrong("has a path after the port"));
-        }
         let port = uri.port_u16().ok_or_else(|| wrong("names no port"))?;
         // An IPv6 address stands in brackets, RFC 3986 §3.2.2.
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
@@ -93,7 +102,11 @@ impl Server {
         Ok(Self { host, port, name, uri })
     }
 
-    async fn connect(&self, config: &Reloading<ClientConfig>) -> io::Result<TlsStream<TcpStream>> {
+    pub(super) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    pub(super) async fn connect(&self, config: &Reloading<ClientConfig>) -> io::Result<TlsStream<TcpStream>> {
         let Self { host, port, .. } = self;
         let failed = |kind, problem: String| io::Error::new(kind, format!("could not reach {host}:{port}: {problem}"));
         let stream = TcpStream::connect((host.as_str(), *port))

@@ -15,7 +15,7 @@ use super::{
 };
 
 /// Clients in the field fail against 1.3 alone (strongSwan 5.9.8 does).
-const HTTP_VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
+pub(super) const HTTP_VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
 
 /// As for gRPC: a handshake takes under 10 ms of work; ten seconds forgive a lossy link.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);

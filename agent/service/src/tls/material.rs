@@ -94,6 +94,21 @@ impl Material {
         &self,
         versions: &[&'static SupportedProtocolVersion],
     ) -> Result<ClientConfig, TlsError> {
+        self.calling(versions, ALPN_H2)
+    }
+
+    pub(super) fn http_client_config(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Result<ClientConfig, TlsError> {
+        self.calling(versions, ALPN_HTTP1)
+    }
+
+    fn calling(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        protocol: &[u8],
+    ) -> Result<ClientConfig, TlsError> {
         let provider = provider();
         let mut config = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(versions)
@@ -102,7 +117,7 @@ impl Material {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(ServersOf::new(self.anchors.clone(), &provider)))
             .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(self.identity.clone())));
-        config.alpn_protocols = vec![ALPN_H2.to_vec()];
+        config.alpn_protocols = vec![protocol.to_vec()];
         config.resumption = Resumption::disabled();
         Ok(config)
     }

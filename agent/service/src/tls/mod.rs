@@ -12,6 +12,7 @@ mod channel;
 mod connection;
 mod hardware;
 mod http;
+mod https;
 mod listener;
 mod material;
 mod reload;
@@ -33,6 +34,7 @@ pub use self::{
     connection::{Connection, Peer},
     hardware::HardwareKey,
     http::{HttpAcceptor, Shown},
+    https::{HttpsClient, Said, check_url},
     listener::Listener,
 };
 use crate::configuration::Table;

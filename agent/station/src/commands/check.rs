@@ -7,12 +7,13 @@ use issuance::{
     submission::{Repeats, WhenInDoubt},
 };
 use keystore::worker::{Deadlines, Worker, WorkerSettings};
-use service::doctor::Findings;
+use service::{doctor::Findings, tls::HttpsClient};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
 use crate::{
     configuration::StationConfiguration,
     connector::{Connector as _, grpc::GrpcConnector},
+    events::{self, cursor_file, webhook},
     profiles::PinnedProfile,
 };
 
@@ -35,6 +36,9 @@ fn examine(configuration: &StationConfiguration, findings: &mut Findings) {
     if let Some(files) = configuration.traces.as_ref().and_then(|traces| traces.files()) {
         findings.tls("traces", files);
     }
+    if let Some(webhook) = &configuration.webhook {
+        findings.tls("webhook", webhook.files());
+    }
     let product = profiles.iter().flat_map(|pinned| pinned.issuers.iter().chain(&pinned.roots)).map(Vec::as_slice);
     findings.apart("listen.trust", &[&listen.tls, &authority.tls], product);
     findings.listener("listen.address", listen.address);
@@ -48,6 +52,9 @@ fn examine(configuration: &StationConfiguration, findings: &mut Findings) {
         profile(pinned, findings);
     }
     reach(configuration, findings);
+    if let Some(webhook) = &configuration.webhook {
+        examine_webhook(configuration, webhook, findings);
+    }
     terms(configuration, findings);
     fixtures(configuration, findings);
 }
@@ -99,6 +106,25 @@ fn reach(configuration: &StationConfiguration, findings: &mut Findings) {
             let remedy = "Start the CA, or correct the endpoint: until then submissions wait in the queue.";
             findings.notice(about, message, remedy);
         }
+    }
+}
+
+/// Whether the receiver of events is there, and whether it is known how far it was told.
+fn examine_webhook(configuration: &StationConfiguration, webhook: &webhook::Settings, findings: &mut Findings) {
+    let about = format!("webhook {}", webhook.url());
+    let file = cursor_file(&configuration.journal, webhook::KIND);
+    if let Err(error) = events::confirmed(&file) {
+        let remedy = "Put its number right, or remove it: then events are told from the next start on.";
+        findings.problem(about.clone(), format!("{}: {error}", file.display()), remedy);
+    }
+    let asked = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string());
+    let asked = asked.and_then(|runtime| {
+        let client = HttpsClient::new(webhook.url(), webhook.files()).map_err(|error| service::in_full(&error));
+        client.and_then(|mut client| runtime.block_on(client.reach()))
+    });
+    if let Err(message) = asked {
+        let remedy = "Start the receiver, or correct the endpoint: until then events wait in the journal, and nothing else does.";
+        findings.notice(about, message, remedy);
     }
 }
 

@@ -310,6 +310,8 @@ fn the_example_is_complete() {
     ] {
         fs::copy(at(from), at(to)).unwrap();
     }
+    fs::write(at("webhook.secret"), "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n").unwrap();
+    fs::set_permissions(at("webhook.secret"), fs::Permissions::from_mode(0o600)).unwrap();
     fs::write(at("supervisors"), "# none yet\n").unwrap();
     fs::set_permissions(at("supervisors"), fs::Permissions::from_mode(0o600)).unwrap();
     let text = include_str!("../../../../deploy/examples/station.toml");
