@@ -111,7 +111,7 @@ impl JournaledRegister {
             let row = PlannedRow::decode(&row).ok_or_else(|| broken("a planned row cannot be read"))?;
             if row.content == proposal.content {
                 if stage.get(REVOKED, issuance.as_bytes())?.is_some() {
-                    return Ok(refuse(stage, &proposal, clock, revocation::no_longer(issuance)));
+                    return refuse(stage, &proposal, clock, revocation::no_longer(issuance));
                 }
                 let planned = row.index;
                 return Ok(match stage.get(SIGNED, issuance.as_bytes())? {
@@ -129,11 +129,11 @@ impl JournaledRegister {
                 "the issuance {issuance} was used before for another request, device serial, profile or lot: \
                  send that one again, or start a new issuance"
             );
-            return Ok(refuse(stage, &proposal, clock, Refusal::new(Reason::AlreadyExists, message)));
+            return refuse(stage, &proposal, clock, Refusal::new(Reason::AlreadyExists, message));
         }
         let plan = match &proposal.verdict {
             Verdict::Plan(plan) => plan,
-            Verdict::Refuse(refusal) => return Ok(refuse(stage, &proposal, clock, refusal.clone())),
+            Verdict::Refuse(refusal) => return refuse(stage, &proposal, clock, refusal.clone()),
             Verdict::Defer(later) => return Ok(Draft::Deferred(later.clone())),
         };
         if let Some(wrong) = clock {
@@ -141,7 +141,7 @@ impl JournaledRegister {
         }
         let reserved = match self.reserved(stage, plan)? {
             Ok(reserved) => reserved,
-            Err(refusal) => return Ok(refuse(stage, &proposal, clock, refusal)),
+            Err(refusal) => return refuse(stage, &proposal, clock, refusal),
         };
         if stage.get(SERIALS, plan.certificate_serial.as_bytes())?.is_some() {
             let message = "the random certificate serial was used before: send the request again".to_owned();
@@ -158,7 +158,7 @@ impl JournaledRegister {
             // The others of its group are no worse for it.
             Err(RegisterError::Unfit(wrong)) => {
                 let message = format!("the CA cannot record this request: {wrong}");
-                return Ok(refuse(stage, &proposal, clock, Refusal::new(Reason::Unrecordable, message)));
+                return refuse(stage, &proposal, clock, Refusal::new(Reason::Unrecordable, message));
             }
             added => added?,
         }
@@ -409,12 +409,17 @@ fn taken(
 }
 
 /// Records a refusal, unless the clock cannot say when.
-fn refuse(stage: &mut Stage<'_>, proposal: &Proposal, clock: Option<Wrong>, refusal: Refusal) -> Draft {
+fn refuse(
+    stage: &mut Stage<'_>,
+    proposal: &Proposal,
+    clock: Option<Wrong>,
+    refusal: Refusal,
+) -> Result<Draft, RegisterError> {
     if let Some(wrong) = clock {
-        return Draft::Deferred(until_right(wrong));
+        return Ok(Draft::Deferred(until_right(wrong)));
     }
-    stage.add_unchecked(proposal.issuance, records::refused(proposal, &refusal));
-    Draft::Refused(refusal)
+    stage.add(proposal.issuance, records::refused(proposal, &refusal))?;
+    Ok(Draft::Refused(refusal))
 }
 
 fn until_right(wrong: Wrong) -> Later {

@@ -156,10 +156,7 @@ pub(crate) fn word(event: &Event) -> &'static str {
 
 /// Reads an entry. What this version does not know stops it: it would otherwise forget names and keys that were given.
 pub(crate) fn decode(entry: &[u8]) -> Result<(CaRecord, Event), String> {
-    understood(CaRecord::decode(entry).map_err(|error| format!("it is not a CaRecord: {error}"))?)
-}
-
-fn understood(mut record: CaRecord) -> Result<(CaRecord, Event), String> {
+    let mut record = CaRecord::decode(entry).map_err(|error| format!("it is not a CaRecord: {error}"))?;
     let event = record.event.take().ok_or("its event is unknown to this version")?;
     Ok((record, event))
 }
@@ -181,16 +178,6 @@ impl Change {
 /// What an entry changes. Pure and total: the same entries make the same rows.
 fn changes(index: u64, entry: &[u8]) -> Result<Vec<Change>, String> {
     let (record, event) = decode(entry)?;
-    made(index, &record, event)
-}
-
-/// The same of a record that is about to be encoded.
-pub(crate) fn changes_of(index: u64, record: CaRecord) -> Result<Vec<Change>, String> {
-    let (record, event) = understood(record)?;
-    made(index, &record, event)
-}
-
-fn made(index: u64, record: &CaRecord, event: Event) -> Result<Vec<Change>, String> {
     let mut changes = Vec::with_capacity(6);
     let mut put =
         |tree, key: &[u8], value: Vec<u8>| changes.push(Change { tree, key: key.to_vec(), value: Some(value) });

@@ -1,8 +1,9 @@
-//! The queue, and the one thread that puts it on the disk.
+//! The queue, and who puts it on the disk: one thread, or whoever waits for what the thread was not told of.
 //!
 //! A group is whatever queued during the last sync; there is no timer. What was appended for later waits until somebody
 //! wants it, or something that was appended after it, on the disk. Each group carries its own waiters, so that a sync
-//! wakes those whom it concerns and nobody else.
+//! wakes those whom it concerns and nobody else. Who blocks for its group may as well write it: waking the thread and being
+//! woken by it takes as long as a sync.
 
 use std::{
     collections::VecDeque,
@@ -37,6 +38,10 @@ impl Group {
         *lock(&self.outcome) = Some(outcome);
         self.resolved.notify_all();
         self.notify.notify_waiters();
+    }
+
+    fn is_resolved(&self) -> bool {
+        lock(&self.outcome).is_some()
     }
 
     fn outcome(&self) -> Option<Result<(), JournalError>> {
@@ -81,6 +86,8 @@ struct Queue {
     synced: u64,
     /// Whether the last of what is pending shall be on the disk now, and so all of it.
     wanted: bool,
+    /// Whether room is to be made ahead of what is written.
+    low: bool,
     failure: Option<Arc<JournalError>>,
     closing: bool,
     ended: bool,
@@ -94,21 +101,27 @@ pub(crate) struct Committer {
     /// A group was synced, or the committer failed or ended.
     progress: Condvar,
     pub(crate) chain: Chain,
-    /// Without a thread: whoever wants or waits writes.
-    here: Option<Mutex<Writer>>,
+    /// Whoever takes the next group from the queue holds it until that group is on the disk: so groups keep their order.
+    writer: Mutex<Writer>,
+    /// Without a thread, whoever wants or waits writes, all of it.
+    has_thread: bool,
 }
 
 impl Committer {
-    /// With a writer, `here`, there is no thread.
-    pub(crate) fn new(length: u64, chain: Chain, here: Option<Writer>) -> Self {
-        let queue = Queue { length, synced: length, ..Queue::default() };
-        let here = here.map(Mutex::new);
-        Self { queue: Mutex::new(queue), work: Condvar::new(), progress: Condvar::new(), chain, here }
+    pub(crate) fn new(length: u64, chain: Chain, writer: Writer, has_thread: bool) -> Self {
+        Self {
+            queue: Mutex::new(Queue { length, synced: length, ..Queue::default() }),
+            work: Condvar::new(),
+            progress: Condvar::new(),
+            chain,
+            writer: Mutex::new(writer),
+            has_thread,
+        }
     }
 
-    /// Whether there is no thread: what is appended waits until somebody wants it.
-    pub(crate) fn writes_here(&self) -> bool {
-        self.here.is_some()
+    /// Whether there is a thread: without one, what is appended waits until somebody wants it.
+    pub(crate) fn has_thread(&self) -> bool {
+        self.has_thread
     }
 
     /// Queues, to be written `now` or with what is next; blocks while the queue is full. Returns the first index and,
@@ -125,9 +138,9 @@ impl Committer {
             }
             // Room is made by writing.
             self.want(&mut queue);
-            if self.writes_here() {
+            if !self.has_thread {
                 drop(queue);
-                self.write_here();
+                self.write_all();
                 queue = lock(&self.queue);
                 continue;
             }
@@ -149,8 +162,21 @@ impl Committer {
 
     /// Wants everything that is pending on the disk now.
     pub(crate) fn want_all(&self) {
-        self.want(&mut lock(&self.queue));
-        self.write_here();
+        if self.has_thread { self.want(&mut lock(&self.queue)) } else { self.write_all() }
+    }
+
+    /// Writes until a group is on the disk, for whoever waits for it and told nobody else.
+    pub(crate) fn write_for(&self, group: &Group) {
+        if !self.has_thread {
+            return self.write_all();
+        }
+        let mut writer = lock(&self.writer);
+        while !group.is_resolved() && self.write_next(&mut writer) {}
+        // The thread makes room: nobody waits for it.
+        if writer.is_low() {
+            lock(&self.queue).low = true;
+            self.work.notify_one();
+        }
     }
 
     fn want(&self, queue: &mut Queue) {
@@ -180,9 +206,9 @@ impl Committer {
     pub(crate) fn wait_for(&self, length: u64, patience: Duration) -> Result<(), JournalError> {
         let waits = |queue: &mut Queue| queue.synced < length && queue.failure.is_none() && !queue.ended;
         // Without a thread, who has patience waits for somebody without.
-        let patience = if self.writes_here() && !patience.is_zero() { Duration::MAX } else { patience };
-        if patience.is_zero() {
-            self.write_here();
+        let patience = if self.has_thread || patience.is_zero() { patience } else { Duration::MAX };
+        if !self.has_thread && patience.is_zero() {
+            self.write_all();
         }
         let queue = lock(&self.queue);
         let waited = self.progress.wait_timeout_while(queue, patience, waits);
@@ -196,62 +222,70 @@ impl Committer {
 
     /// Lets the thread end once the queue is empty.
     pub(crate) fn close(&self) {
-        self.write_here();
+        if !self.has_thread {
+            self.write_all();
+        }
         let mut queue = lock(&self.queue);
         queue.closing = true;
-        queue.ended |= self.writes_here();
+        queue.ended |= !self.has_thread;
         drop(queue);
         self.work.notify_all();
         self.progress.notify_all();
     }
 
     /// The committer thread.
-    pub(crate) fn run(&self, mut writer: Writer) {
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
-            while let Some(pending) = self.next() {
-                self.write(&mut writer, pending)?;
-            }
-            Ok::<(), Box<(Option<Pending>, JournalError)>>(())
-        }));
-        match outcome {
-            Ok(Ok(())) => {}
-            Ok(Err(failed)) => self.poison(failed.0, failed.1),
-            Err(_) => self.poison(None, JournalError::CommitterEnded),
+    pub(crate) fn run(&self) {
+        while self.has_work() {
+            self.write_and_prepare();
         }
         lock(&self.queue).ended = true;
         self.progress.notify_all();
     }
 
-    fn write(&self, writer: &mut Writer, pending: Pending) -> Result<(), Box<(Option<Pending>, JournalError)>> {
-        if let Err(error) = writer.commit(&self.chain, &pending.entries) {
-            return Err(Box::new((Some(pending), error)));
-        }
-        self.acknowledge(pending, writer.next_index());
-        writer.prepare().map_err(|error| Box::new((None, error)))
+    /// Waits for work; there is none any more when the journal failed, or is closed and written.
+    fn has_work(&self) -> bool {
+        let idle = |queue: &mut Queue| !queue.wanted && !queue.low && !queue.closing && queue.failure.is_none();
+        let queue = self.work.wait_while(lock(&self.queue), idle).unwrap_or_else(PoisonError::into_inner);
+        queue.failure.is_none() && !(queue.closing && queue.pending.is_empty())
     }
 
-    /// Does the thread's work where there is none.
-    fn write_here(&self) {
-        let Some(writer) = &self.here else { return };
-        let mut writer = lock(writer);
-        loop {
-            let Some(pending) = lock(&self.queue).pending.pop_front() else { return };
-            if let Err(failed) = self.write(&mut writer, pending) {
-                let (pending, error) = *failed;
-                return self.poison(pending, error);
+    /// The thread's work, where there is none.
+    fn write_all(&self) {
+        while self.write_and_prepare() {}
+    }
+
+    /// Writes the next group, if there is one, and makes room ahead of what will be written; says whether it did both.
+    fn write_and_prepare(&self) -> bool {
+        let mut writer = lock(&self.writer);
+        let wrote = self.write_next(&mut writer);
+        let mut queue = lock(&self.queue);
+        if queue.failure.is_some() {
+            return false;
+        }
+        queue.low = false;
+        drop(queue);
+        match guarded(|| writer.prepare()) {
+            Ok(()) => wrote,
+            Err(error) => {
+                self.poison(None, error);
+                false
             }
         }
     }
 
-    fn next(&self) -> Option<Pending> {
-        let queue = lock(&self.queue);
-        let mut queue = self
-            .work
-            .wait_while(queue, |queue| !queue.wanted && !queue.closing)
-            .unwrap_or_else(PoisonError::into_inner);
-        let next = queue.pending.pop_front();
-        queue.wanted &= !queue.pending.is_empty();
-        next
+    /// Writes the next group; says whether there was one, and it is on the disk.
+    fn write_next(&self, writer: &mut Writer) -> bool {
+        let Some(pending) = lock(&self.queue).take() else { return false };
+        match guarded(|| writer.commit(&self.chain, &pending.entries)) {
+            Ok(()) => {
+                self.acknowledge(pending, writer.next_index());
+                true
+            }
+            Err(error) => {
+                self.poison(Some(pending), error);
+                false
+            }
+        }
     }
 
     fn acknowledge(&self, pending: Pending, synced: u64) {
@@ -271,6 +305,7 @@ impl Committer {
         queue.failure = Some(error.clone());
         let waiting = std::mem::take(&mut queue.pending);
         drop(queue);
+        self.work.notify_all();
         for pending in failed.into_iter().chain(waiting) {
             pending.group.resolve(Err(error.clone()));
         }
@@ -285,6 +320,12 @@ impl Queue {
             None if self.closing => Err(JournalError::Closed),
             None => Ok(()),
         }
+    }
+
+    fn take(&mut self) -> Option<Pending> {
+        let next = self.pending.pop_front();
+        self.wanted &= !self.pending.is_empty();
+        next
     }
 
     /// Adds to the group that waits, or begins another when that one is large enough.
@@ -302,6 +343,11 @@ impl Queue {
             }
         }
     }
+}
+
+/// A writer that panicked may have written half a group: the journal ends as after any other failure.
+fn guarded(act: impl FnOnce() -> Result<(), JournalError>) -> Result<(), JournalError> {
+    catch_unwind(AssertUnwindSafe(act)).unwrap_or(Err(JournalError::CommitterEnded))
 }
 
 /// A panic while a lock was held leaves nothing half-done here, so the lock stays usable.

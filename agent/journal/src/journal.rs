@@ -150,14 +150,15 @@ impl Journal {
         }
         let (writer, chain) = Writer::open(disk.clone(), &options.origin, options.segment_bytes, recovered)?;
         let records = writer.next_index();
-        let (here, away) = if threaded { (None, Some(writer)) } else { (Some(writer), None) };
-        let committer = Arc::new(Committer::new(records, chain, here));
-        let spawn = |writer| {
+        let committer = Arc::new(Committer::new(records, chain, writer, threaded));
+        let spawn = || {
             let committer = committer.clone();
-            thread::Builder::new().name("journal".to_owned()).spawn(move || committer.run(writer))
+            thread::Builder::new().name("journal".to_owned()).spawn(move || committer.run())
         };
-        let thread =
-            away.map(spawn).transpose().map_err(JournalError::file("start the committer thread for", disk.path("")))?;
+        let thread = threaded
+            .then(spawn)
+            .transpose()
+            .map_err(JournalError::file("start the committer thread for", disk.path("")))?;
         let open = Mutex::new(Some(Open { thread, _lock: lock }));
         let handle =
             Arc::new(Handle { origin: options.origin.clone(), repair: options.repair.clone(), committer, open });
@@ -186,7 +187,7 @@ impl Journal {
     pub(crate) fn queue(&self, entries: Vec<Vec<u8>>, now: bool) -> Result<Appended, JournalError> {
         check_entries(&entries)?;
         let (first_index, group) = self.handle.committer.append(entries, now)?;
-        let later = (!now || self.handle.committer.writes_here()).then(|| self.handle.committer.clone());
+        let later = (!now || !self.handle.committer.has_thread()).then(|| self.handle.committer.clone());
         Ok(Appended { first_index, group, later })
     }
 
@@ -334,13 +335,17 @@ impl Appended {
         self.first_index
     }
 
-    /// Blocks until they are on the disk.
+    /// Blocks until they are on the disk. What was appended for later is written here, by the caller's thread, unless it is
+    /// on its way.
     ///
     /// # Errors
     /// When the journal was poisoned before that: the entries may or may not be there after a restart.
     pub fn wait(self) -> Result<(), JournalError> {
-        self.want();
-        self.group.map_or(Ok(()), |group| group.wait())
+        let Some(group) = self.group else { return Ok(()) };
+        if let Some(committer) = self.later {
+            committer.write_for(&group);
+        }
+        group.wait()
     }
 
     /// The same for async callers, on any runtime.
@@ -348,17 +353,11 @@ impl Appended {
     /// # Errors
     /// As [`Appended::wait`].
     pub async fn synced(self) -> Result<(), JournalError> {
-        self.want();
-        match self.group {
-            Some(group) => group.synced().await,
-            None => Ok(()),
-        }
-    }
-
-    fn want(&self) {
-        if let Some(committer) = &self.later {
+        let Some(group) = self.group else { return Ok(()) };
+        if let Some(committer) = self.later {
             committer.want_all();
         }
+        group.synced().await
     }
 }
 

@@ -47,7 +47,7 @@ pub use audit::{
 pub use error::JournalError;
 pub use journal::{Appended, Journal, JournalOptions, Recovery};
 pub use probe::probe;
-pub use projections::{Projection, Projections, Row, Rows};
+pub use projections::{Draft, Projection, Projections, Row, Rows};
 pub use repair::repair;
 pub use segment::ENTRY_MAX;
 pub use tlog::{LogError, LogOptions, Refusal, TransparencyLog, Witness};

@@ -8,6 +8,7 @@ use std::{
     io,
     path::PathBuf,
     sync::{Arc, Condvar, Mutex, MutexGuard},
+    thread::{self, ThreadId},
     time::Duration,
 };
 
@@ -38,6 +39,7 @@ struct Inner {
     fail_at: Option<u64>,
     halt_at: Option<u64>,
     syncs: u64,
+    synced_by: Option<ThreadId>,
     pretends: bool,
     gate_closed: bool,
     at_gate: u64,
@@ -81,6 +83,11 @@ impl MemoryDisk {
     /// Completed syncs of files.
     pub(crate) fn syncs(&self) -> u64 {
         self.lock().syncs
+    }
+
+    /// The thread that last synced a file.
+    pub(crate) fn synced_by(&self) -> Option<ThreadId> {
+        self.lock().synced_by
     }
 
     pub(crate) fn close_gate(&self) {
@@ -265,6 +272,7 @@ impl SegmentFile for MemoryFile {
         self.state.gate.notify_all();
         inner = self.state.gate.wait_timeout_while(inner, PATIENCE, |inner| inner.gate_closed).unwrap().0;
         inner.at_gate -= 1;
+        inner.synced_by = Some(thread::current().id());
         let fails = inner.operation()?;
         if inner.pretends {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Writes groups at the end of the last segment. Used by the committer thread alone.
+//! Writes groups at the end of the last segment. Used by one thread at a time.
 
 use std::sync::Arc;
 
@@ -83,13 +83,21 @@ impl Writer {
         Ok(())
     }
 
+    /// Whether few zeros are left ahead.
+    pub(crate) fn is_low(&self) -> bool {
+        self.allocated < self.target() && self.allocated - self.position < ahead(self.segment_bytes) / 2
+    }
+
+    fn target(&self) -> u64 {
+        (self.position + ahead(self.segment_bytes)).min(self.segment_bytes)
+    }
+
     /// Writes zeros ahead when few are left. Called while nobody waits.
     pub(crate) fn prepare(&mut self) -> Result<(), JournalError> {
-        let ahead = ahead(self.segment_bytes);
-        let target = (self.position + ahead).min(self.segment_bytes);
-        if self.allocated >= target || self.allocated - self.position >= ahead / 2 {
+        if !self.is_low() {
             return Ok(());
         }
+        let target = self.target();
         recovery::write_zeros(self.file.as_ref(), self.allocated, target)
             .map_err(JournalError::file("write", self.segment.path()))?;
         self.file.sync().map_err(JournalError::file("sync", self.segment.path()))?;

@@ -4,6 +4,7 @@
 //! rows of synced entries to sled, in batches that carry the applied index, and then drops them from the overlay.
 
 mod checksum;
+mod draft;
 mod follower;
 mod generation;
 mod overlay;
@@ -17,6 +18,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+pub use self::draft::Draft;
 use self::{
     follower::{Change, Follower},
     generation::{Check, Identity, Opener},
@@ -54,17 +56,36 @@ pub struct Rows<'a> {
     failure: RefCell<Option<JournalError>>,
 }
 
-impl Rows<'_> {
+impl<'a> Rows<'a> {
+    fn new(overlay: &'a Overlay) -> Self {
+        Self { overlay, staged: Staged::new(), failure: RefCell::new(None) }
+    }
+
     /// The row's value, `None` when there is no such row.
     pub fn get(&self, tree: &'static str, key: &[u8]) -> Option<Vec<u8>> {
-        let key = overlay::full_key(tree, key);
-        if let Some(value) = self.staged.get(&key) {
-            return value.as_deref().map(<[u8]>::to_vec);
-        }
-        self.overlay.get(&key).unwrap_or_else(|error| {
+        self.read(tree, key).unwrap_or_else(|error| {
             self.failure.borrow_mut().get_or_insert(error);
             None
         })
+    }
+
+    fn read(&self, tree: &'static str, key: &[u8]) -> Result<Option<Vec<u8>>, JournalError> {
+        let key = overlay::full_key(tree, key);
+        match self.staged.get(&key) {
+            Some(value) => Ok(value.as_deref().map(<[u8]>::to_vec)),
+            None => self.overlay.get(&key),
+        }
+    }
+
+    /// Has an entry applied; what the projection says against it is within.
+    fn apply(
+        &mut self,
+        projection: &impl Projection,
+        index: u64,
+        entry: &[u8],
+    ) -> Result<Result<(), String>, JournalError> {
+        let outcome = projection.apply(index, entry, self);
+        self.failure.take().map_or(Ok(outcome), Err)
     }
 
     /// Makes or replaces a row.
@@ -162,13 +183,13 @@ impl<P: Projection> Projections<P> {
         Ok(())
     }
 
-    /// Applies entries that were just queued, in order of their indexes. Readers see all of them or none. Blocks only
-    /// when sled is far behind.
+    /// Applies entries of the journal, in order of their indexes. Readers see all of them or none. Blocks only when sled is
+    /// far behind.
     ///
     /// # Errors
     /// Entries that are not the next ones or not yet queued; an entry that the projection does not know; rows that
     /// cannot be read or written. Nothing was applied then.
-    pub fn apply(&self, first_index: u64, entries: &[Vec<u8>]) -> Result<(), JournalError> {
+    fn apply(&self, first_index: u64, entries: &[Vec<u8>]) -> Result<(), JournalError> {
         let mut next = self.lock();
         if first_index != *next {
             return Err(JournalError::OutOfOrder { expected: *next, got: first_index });
@@ -179,7 +200,9 @@ impl<P: Projection> Projections<P> {
         }
         let staged = self.stage(first_index, entries)?;
         self.follower.as_ref().map_or(Ok(()), Follower::admit)?;
-        self.publish(&mut next, entries, staged);
+        if let Some(last) = entries.last() {
+            self.publish(&mut next, end, crate::sha256(last), staged);
+        }
         Ok(())
     }
 
@@ -207,33 +230,43 @@ impl<P: Projection> Projections<P> {
             return Err(JournalError::OutOfOrder { expected: *next, got: length });
         }
         let staged = self.stage(length, &entries)?;
-        self.follower.as_ref().map_or(Ok(()), Follower::admit)?;
-        let appended = self.journal.queue(entries.clone(), now)?;
-        if appended.first_index() != *next {
-            return Err(JournalError::OutOfOrder { expected: *next, got: appended.first_index() });
-        }
-        self.publish(&mut next, &entries, staged);
-        Ok(appended)
+        self.queue(&mut next, entries, staged, now)
     }
 
     fn stage(&self, first_index: u64, entries: &[Vec<u8>]) -> Result<Staged, JournalError> {
-        let mut rows = Rows { overlay: &self.overlay, staged: Staged::new(), failure: RefCell::new(None) };
+        let mut rows = Rows::new(&self.overlay);
         for (index, entry) in (first_index..).zip(entries) {
-            let outcome = self.projection.apply(index, entry, &mut rows);
-            if let Some(error) = rows.failure.take() {
-                return Err(error);
-            }
+            let outcome = rows.apply(&self.projection, index, entry)?;
             outcome.map_err(|wrong| self.journal.not_understood(index, wrong))?;
         }
         Ok(rows.staged)
     }
 
-    fn publish(&self, next: &mut u64, entries: &[Vec<u8>], staged: Staged) {
-        let Some(last) = entries.last() else { return };
-        let end = *next + entries.len() as u64;
+    /// Appends entries whose rows are made.
+    fn queue(
+        &self,
+        next: &mut u64,
+        entries: Vec<Vec<u8>>,
+        staged: Staged,
+        now: bool,
+    ) -> Result<Appended, JournalError> {
+        self.follower.as_ref().map_or(Ok(()), Follower::admit)?;
+        let (end, last) = (*next + entries.len() as u64, entries.last().map(|last| crate::sha256(last)));
+        let appended = self.journal.queue(entries, now)?;
+        if appended.first_index() != *next {
+            return Err(JournalError::OutOfOrder { expected: *next, got: appended.first_index() });
+        }
+        if let Some(last) = last {
+            self.publish(next, end, last, staged);
+        }
+        Ok(appended)
+    }
+
+    /// Readers see from now on what the entries before `end` made.
+    fn publish(&self, next: &mut u64, end: u64, last_entry: [u8; 32], staged: Staged) {
         self.overlay.merge(&staged, end);
         if let Some(follower) = &self.follower {
-            follower.push(Change { end, last_entry: crate::sha256(last), rows: staged });
+            follower.push(Change { end, last_entry, rows: staged });
         }
         *next = end;
     }

@@ -231,6 +231,32 @@ fn reopening_replays_only_what_is_missing() {
     assert_eq!(place.generations(), ["1"]);
 }
 
+/// A draft shows what its entries make, on top of what stands, to itself alone; what the projection refuses leaves it as it
+/// was; appended it is there for all. A draft that somebody else's entry came before is not appended.
+#[test]
+fn a_draft_is_seen_before_it_is_appended() {
+    let place = Place::new();
+    let journal = place.journal();
+    let projections = open(&journal, &place.directory());
+    projections.append(vec![b"a=1".to_vec(), b"b=1".to_vec()]).unwrap().wait().unwrap();
+    let (mut draft, mut late) = (projections.draft(), projections.draft());
+    assert!(draft.is_empty());
+    for entry in [&b"a=2"[..], b"c=2"] {
+        draft.add(entry.to_vec()).unwrap().unwrap();
+        late.add(entry.to_vec()).unwrap().unwrap();
+    }
+    assert_eq!(draft.add(b"nonsense".to_vec()).unwrap(), Err("no equals sign".to_owned()));
+    let seen = |key: &[u8]| draft.get("pairs", key).unwrap();
+    assert_eq!([seen(b"a"), seen(b"b"), seen(b"c")], [b"2", b"1", b"2"].map(|value| Some(value.to_vec())));
+    assert_eq!([draft.entry(1), draft.entry(3), draft.entry(4)], [None, Some(&b"c=2"[..]), None]);
+    assert_eq!(projections.get("pairs", b"a").unwrap(), Some(b"1".to_vec()));
+    let appended = draft.append_later().unwrap();
+    assert_eq!((appended.first_index(), projections.get("pairs", b"c").unwrap()), (2, Some(b"2".to_vec())));
+    appended.wait().unwrap();
+    assert!(matches!(late.append_later(), Err(JournalError::OutOfOrder { expected: 4, got: 2 })));
+    assert_eq!((journal.length(), projections.applied()), (4, 4));
+}
+
 /// Entries out of order, before their append, or unknown to the projection are refused and change nothing.
 #[test]
 fn wrong_entries_are_refused() {

@@ -175,6 +175,74 @@ fn what_is_for_later_rides_along() {
     assert_eq!(all(&open(&disk)).len(), 8);
 }
 
+/// Who blocks for what was appended for later writes it, and what was before it, on its own thread; where somebody else was
+/// told, the committer thread does.
+#[test]
+fn who_waits_writes() {
+    let disk = MemoryDisk::default();
+    let journal = open(&disk);
+    let _ = journal.append_later(vec![entry(0, 10)]).unwrap();
+    journal.append_later(vec![entry(1, 10)]).unwrap().wait().unwrap();
+    assert_eq!((journal.synced(), disk.synced_by()), (2, Some(thread::current().id())));
+    journal.append(vec![entry(2, 10)]).unwrap().wait().unwrap();
+    journal.close().unwrap();
+    assert_ne!(disk.synced_by(), Some(thread::current().id()));
+}
+
+/// While the thread is at a sync, who waits gets its turn after it: groups stay in the order of their indexes. From eight
+/// threads, each way of appending and waiting at once; every entry is read back at its index.
+#[test]
+fn whoever_writes_the_order_stays() {
+    let disk = MemoryDisk::default();
+    let journal = open(&disk);
+    disk.close_gate();
+    let first = journal.append(vec![entry(0, 10)]).unwrap();
+    disk.wait_at_gate();
+    let appended: Vec<(u64, Vec<u8>)> = thread::scope(|scope| {
+        let act = |number: u64| {
+            let entry = entry(number, 200);
+            let appended = match number % 3 {
+                0 => journal.append(vec![entry.clone()]).unwrap(),
+                _ => journal.append_later(vec![entry.clone()]).unwrap(),
+            };
+            let index = appended.first_index();
+            if number % 3 < 2 {
+                appended.wait().unwrap();
+                assert!(journal.synced() > index);
+            }
+            (index, entry)
+        };
+        let threads: Vec<_> =
+            (0..8).map(|nth| scope.spawn(move || (0..100).map(|k| act(1 + nth * 100 + k)).collect::<Vec<_>>())).collect();
+        disk.open_gate();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    first.wait().unwrap();
+    journal.close().unwrap();
+    assert!(disk.file_names().len() > 1, "the test rolls");
+    for journal in [journal, open(&disk)] {
+        let entries = all(&journal);
+        assert_eq!(entries.len(), 801);
+        assert!(appended.iter().all(|(index, entry)| entries[*index as usize] == *entry));
+    }
+}
+
+/// A disk that fails under who waits poisons the journal for all: who waited and who queued are told, nothing more is taken.
+#[test]
+fn a_failure_under_who_waits_is_everybodys() {
+    let disk = MemoryDisk::default();
+    let journal = open(&disk);
+    let before = journal.append_later(vec![entry(0, 10)]).unwrap();
+    let own = journal.append_later(vec![entry(1, 10)]).unwrap();
+    // The write goes well, the sync does not.
+    disk.fail_at(1);
+    assert!(matches!(own.wait(), Err(JournalError::Poisoned(_))));
+    assert!(matches!(before.wait(), Err(JournalError::Poisoned(_))));
+    assert!(matches!(journal.append_later(vec![entry(2, 10)]), Err(JournalError::Poisoned(_))));
+    assert!(journal.failure().is_some() && journal.synced() == 0);
+    assert!(journal.close().is_err());
+}
+
 /// A queue that is full of what is for later makes its own room.
 #[test]
 fn a_full_queue_of_what_is_for_later_is_written() {
