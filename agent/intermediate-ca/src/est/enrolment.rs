@@ -25,18 +25,24 @@ use crate::{
     register::Confirmation,
 };
 
-/// The largest request in base64, folded, with room for line ends: what is larger is not read on.
+/// The largest request in base64, folded, with room for line ends.
 const BODY_MAX: usize = CertificationRequest::MAX * 3 / 2;
+/// What is larger is read so far, so that who sends it hears why it is refused, and not of a broken connection.
+const READ_MAX: usize = 1024 * 1024;
 
 /// Answers with the certificate, DER.
 pub(super) async fn enrol(front: &Front, label: &EstLabel, renews: bool, request: Request) -> Result<Vec<u8>, Problem> {
     let (head, body) = request.into_parts();
     let who = client::authenticate(front, label, &head.headers).await?;
     check_type(&head.headers)?;
-    let body = to_bytes(body, BODY_MAX).await.map_err(|_| {
+    let too_large = || {
         let text = format!("the body is larger than {BODY_MAX} bytes, or broke off: send one certification request");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text)
-    })?;
+    };
+    let body = to_bytes(body, READ_MAX).await.map_err(|_| too_large())?;
+    if body.len() > BODY_MAX {
+        return Err(too_large());
+    }
     let (der, parsed) = parse(&body)?;
     let name = who.name();
     let issuance = issuance_id(&name, &der);

@@ -212,8 +212,9 @@ fn whoever_writes_the_order_stays() {
             }
             (index, entry)
         };
-        let threads: Vec<_> =
-            (0..8).map(|nth| scope.spawn(move || (0..100).map(|k| act(1 + nth * 100 + k)).collect::<Vec<_>>())).collect();
+        let threads: Vec<_> = (0..8)
+            .map(|nth| scope.spawn(move || (0..100).map(|k| act(1 + nth * 100 + k)).collect::<Vec<_>>()))
+            .collect();
         disk.open_gate();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
