@@ -3,7 +3,10 @@
 use std::{fs, path::Path, process::Command};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use issuance::public_key::{hex, sha256};
+use issuance::{
+    KeyAlgorithm,
+    public_key::{hex, sha256},
+};
 use serde_json::Value;
 
 use super::{
@@ -91,6 +94,37 @@ async fn a_report_is_signed_and_complete() {
     assert_eq!((&rows[2]["revoked"], &rows[3]["generation"]), (&Value::Null, &2.into()));
     assert_eq!(rows[4]["sha256"], Value::Null, "planned and not issued");
     authority.close().await.unwrap();
+}
+
+/// The script verifies what each kind of issuer's key signs, and nothing whose signature or words are others.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_script_verifies_every_kind_of_key() {
+    for algorithm in [KeyAlgorithm::P256, KeyAlgorithm::P384, KeyAlgorithm::Rsa2048] {
+        let mut world = World::blank();
+        world.settings.issuers[0].key = algorithm;
+        // The script asks OpenSSL, which goes by the machine's clock.
+        world.time.store(service::clock::Clock::system().unjudged(), Ordering::SeqCst);
+        crate::init(&world.settings, &mut world.keystore.clone(), world.now(), &[]).unwrap();
+        let authority = world.open();
+        open_lot(&authority, "WO-1", 5).await.unwrap();
+        issued(&issue_one(&authority, &in_lot(1, "WO-1")).await);
+        let report = authority.report_lot(by("auditor-1"), lot_name("WO-1")).await.unwrap();
+        let told = verified(&world, &report).unwrap_or_else(|| panic!("{algorithm}: {report}"));
+        assert_eq!((&told["ordered"], &told["issued"]), (&5.into(), &1.into()), "{algorithm}");
+        let parts: Vec<&str> = report.split('.').collect();
+        let other = |place: usize| {
+            let mut octets = URL_SAFE_NO_PAD.decode(parts[place]).unwrap();
+            octets[9] ^= 1;
+            let mut parts = parts.clone();
+            let changed = URL_SAFE_NO_PAD.encode(octets);
+            parts[place] = &changed;
+            parts.join(".")
+        };
+        for forged in [other(1), other(2), parts[..2].join("."), format!("{}.{}.", parts[0], parts[1])] {
+            assert_eq!(verified(&world, &forged), None, "{algorithm}: {forged}");
+        }
+        authority.close().await.unwrap();
+    }
 }
 
 /// A token that is away makes no report, and neither does a lot that is not there; asked again it comes.

@@ -4,5 +4,6 @@ mod authority;
 mod exhaustion;
 mod files;
 mod handshake;
+mod hardware;
 mod limits;
 mod renewal;

@@ -110,7 +110,12 @@ impl Authority {
     /// Certificate and key, PEM.
     pub(super) fn issue(&self, params: &CertificateParams) -> (String, String) {
         let key = KeyPair::generate().unwrap();
-        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+        (self.issue_for(params, &key), key.serialize_pem())
+    }
+
+    /// A certificate for that key, PEM.
+    pub(super) fn issue_for(&self, params: &CertificateParams, key: &KeyPair) -> String {
+        params.signed_by(key, &self.issuer).unwrap().pem()
     }
 }
 
