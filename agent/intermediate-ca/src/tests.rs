@@ -19,6 +19,7 @@ pub(crate) mod software;
 mod standing;
 mod visits;
 mod witnessed;
+mod witnesses;
 
 use std::{
     path::Path,

@@ -162,9 +162,13 @@ async fn a_copy_that_goes_on_beside_its_original_halts() {
         .replace("[checkpoints]\n", "[checkpoints]\nkey_file = \"journal.key\"\n");
     fs::write(place.configuration(), elsewhere).unwrap();
     let other = place.serve();
-    issue(&place, &original, 2).await;
-    issue(&place, &other, 3).await;
-    // Whoever is second. Both lists of revoked certificates may have come first: then it was told before this.
+    // Whoever is second is told: perhaps before this, for both have made lists of what is revoked.
+    for (server, number) in [(&original, 2), (&other, 3)] {
+        match ask(&place, server, number, "").await {
+            Ok(outcome) => assert!(matches!(outcome, Outcome::Issued(_)), "{outcome:?}"),
+            Err(refused) => assert!(refused.message().contains("contradicts this CA's journal"), "{refused:?}"),
+        }
+    }
     let [one, two] = [&original, &other].map(|server| place.channel(server, "station-1"));
     let halted = tokio::select! {
         () = await_health(one, ServingStatus::NotServing) => &original,

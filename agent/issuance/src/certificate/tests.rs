@@ -321,6 +321,19 @@ fn no_changed_byte_passes() {
     }
 }
 
+/// That an issuer's certificate verified under one root says nothing of another root by the same name: it is looked at anew, and
+/// refused.
+#[test]
+fn what_verified_is_remembered_of_its_issuer_alone() {
+    let (place, stranger) = (Place::new(KeyAlgorithm::P256), Place::new(KeyAlgorithm::P256));
+    let leaf = place.issuer.issue(&recipe(&place, DEVICE_CA));
+    ValidatedCertificate::validate(&leaf, place.expectation(DEVICE_CA)).unwrap();
+    let beneath_a_stranger =
+        CertificateExpectation { roots: vec![stranger.root.der.clone()], ..place.expectation(DEVICE_CA) };
+    refused(ValidatedCertificate::validate(&leaf, beneath_a_stranger), "a signature does not verify");
+    ValidatedCertificate::validate(&leaf, place.expectation(DEVICE_CA)).unwrap();
+}
+
 /// A certificate that the right RSA key signed over SHA-1 is refused for its algorithm. x509-parser by itself would
 /// verify it; the certificates were made with OpenSSL, and their keys thrown away.
 #[test]
