@@ -21,6 +21,9 @@ use crate::asking::{IMPATIENT_QUEUE, bounded, complete, line_of, mes, open_lot, 
 /// Events come within moments; a machine that does much else takes longer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What its messages are signed with, in base64.
+const KEY: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+
 /// A receiver that can be killed and started again at its address.
 struct Receiver {
     child: Option<Child>,
@@ -36,7 +39,7 @@ impl Receiver {
         let plane = ControlPlane::create(place.path().join("plane")).unwrap();
         let (files, station) = (plane.server("hook").unwrap(), plane.client("station").unwrap());
         let secret = place.path().join("secret");
-        fs::write(&secret, "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n").unwrap();
+        fs::write(&secret, format!("whsec_{KEY}\n")).unwrap();
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
         let mut receiver = Self { child: None, address: "127.0.0.1:0".into(), files, station, place };
         receiver.start();
@@ -127,7 +130,7 @@ async fn watched(line: &Line, last: u64) -> Vec<u64> {
 
 /// Devices are issued while the receiver is killed in the middle, is away, and comes back, and while the station is killed as well:
 /// none waits for it, and the receiver gets each event that a watch tells, signed, in order and without a gap; again only what was
-/// under way when one of them died.
+/// under way when one of them died. The log has no word of the key, however much it says.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_dies_misses_nothing() {
     let mut receiver = Receiver::new();
@@ -140,6 +143,7 @@ async fn a_receiver_that_dies_misses_nothing() {
     receiver.kill();
     let second = complete(&line, scan("LOT-1", "SN-2", "fixture-2")).await;
     line.kill_station().unwrap();
+    line.station().set_variable("STATION_LOG", Some("trace".into()));
     line.start_station().await.unwrap();
     receiver.start();
     receiver.until(second.sequence);
@@ -160,6 +164,11 @@ async fn a_receiver_that_dies_misses_nothing() {
     assert_eq!(
         (last["id"].as_str(), last["station"].as_str(), last["data"]["issuance"]["state"].as_str()),
         (Some(&*format!("station-1-{}", third.sequence)), Some("station-1"), Some("STATE_COMPLETED"))
+    );
+    let log = fs::read_to_string(line.station().log()).unwrap();
+    assert!(
+        log.contains("TRACE") && !log.contains(KEY) && !log.contains("01234567890123456789"),
+        "the key is in the log"
     );
     line.stop().unwrap();
 }
