@@ -212,6 +212,7 @@ impl Knowledge {
             Some(Change::Issuance(issuance)) => self.see_issuance(issuance),
             Some(Change::Lot(lot)) => self.see_lot(lot),
             Some(Change::Station(station)) => self.see(station),
+            Some(Change::GoldenCheck(check)) => self.station.golden_check = Some(check),
             // A newer station speaks of things that this page has no place for.
             None => {}
         }

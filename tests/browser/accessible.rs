@@ -61,6 +61,7 @@ fn whole_day(fake: &Fake) {
                 ..NeededCertificate::default()
             }],
             webhook_trouble: String::new(),
+            tls_problems: vec![],
         };
     });
 }

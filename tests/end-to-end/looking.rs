@@ -31,15 +31,20 @@ impl Ran {
 }
 
 /// Runs a program to its end, without input, bounded in time.
-pub(crate) fn run(mut command: Command) -> Ran {
+pub(crate) fn run(command: Command) -> Ran {
+    run_within(TOOL_MOST, command)
+}
+
+/// The same, in a time of its own.
+pub(crate) fn run_within(most: Duration, mut command: Command) -> Ran {
     let (mut out, mut err) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
     command.stdin(std::process::Stdio::null());
     command.stdout(out.try_clone().unwrap()).stderr(err.try_clone().unwrap());
     let told = format!("{command:?}");
     let mut running = child::spawn(command).unwrap_or_else(|error| panic!("{told}: {error}"));
-    let Some(status) = child::wait_at_most(&mut running, TOOL_MOST).unwrap() else {
+    let Some(status) = child::wait_at_most(&mut running, most).unwrap() else {
         child::kill_group(&mut running).unwrap();
-        panic!("{told} still ran after {} s", TOOL_MOST.as_secs());
+        panic!("{told} still ran after {} s", most.as_secs());
     };
     let read = |file: &mut fs::File| {
         let mut content = Vec::new();

@@ -6,6 +6,7 @@
 
 mod asking;
 mod auditing;
+mod broken;
 mod chance;
 mod clocks;
 mod commands;
@@ -28,6 +29,7 @@ mod metrics;
 mod outage;
 mod refusals;
 mod rejected;
+mod renewing;
 mod repeats;
 mod residency;
 mod rework;

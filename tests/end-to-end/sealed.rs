@@ -12,7 +12,7 @@ use hsm_sim::{Stop, Swtpm};
 use crate::{
     asking::{complete, line_of, open_lot, scan, start},
     commands::agent,
-    looking::files_under,
+    looking::{files_under, must},
 };
 
 fn binary(name: &str) -> PathBuf {
@@ -22,8 +22,13 @@ fn binary(name: &str) -> PathBuf {
 
 /// `secret seal`, with this on standard input.
 fn seal(program: &str, tpm: &Swtpm, secret: &str) -> Output {
+    seal_to(program, tpm, secret, &[])
+}
+
+/// The same, with these arguments.
+fn seal_to(program: &str, tpm: &Swtpm, secret: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(binary(program));
-    command.args(["secret", "seal", "--tcti", &tpm.tcti()]);
+    command.args(["secret", "seal", "--tcti", &tpm.tcti()]).args(arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(secret.as_bytes()).unwrap();
@@ -91,6 +96,54 @@ async fn pins_are_sealed_by_a_tpm() {
         let refused = seal("station-agent", &other, secret);
         let told = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(!refused.status.success() && told.contains(problem), "{problem}: {told}");
+    }
+    line.stop().unwrap();
+}
+
+/// Extends a PCR, as what a machine starts does.
+fn extend(tpm: &Swtpm, pcr: u8) {
+    let mut command = Command::new("tpm2_pcrextend");
+    command.arg(format!("{pcr}:sha256={}", "5a".repeat(32))).env("TPM2TOOLS_TCTI", tpm.tcti());
+    must(command);
+}
+
+/// A PIN is sealed to PCRs: the station starts with it, also after others changed; once one of them did, `check` says which and
+/// what to do, and sealed again it is opened. Told to be of none, it is not opened either; and a PCR that is none is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pin_is_sealed_to_the_state_of_a_machine() {
+    let tpm = Swtpm::start().unwrap();
+    let mut line = start(line_of(0, 1)).await;
+    let secrets = line.directory().join("secrets");
+    let path = files_under(&secrets).into_iter().find(|path| !path.ends_with("ca.pin")).unwrap();
+    let pin = fs::read_to_string(&path).unwrap();
+    let sealed = |pcrs: &str| {
+        let sealed = seal_to("station-agent", &tpm, &pin, &["--pcr", pcrs]);
+        assert!(sealed.status.success(), "{}", String::from_utf8_lossy(&sealed.stderr));
+        fs::write(&path, &sealed.stdout).unwrap();
+        String::from_utf8(sealed.stdout).unwrap()
+    };
+    let checked = |code: i32| {
+        let checked = agent(&line, &["check"]);
+        assert_eq!(checked.status.code(), Some(code), "{}", checked.text());
+        assert!(!checked.text().contains(pin.trim()));
+        checked.text()
+    };
+    let first = sealed("0,7");
+    extend(&tpm, 8);
+    checked(0);
+    extend(&tpm, 7);
+    let told = checked(2);
+    assert!(told.contains("the PCRs 0, 7 are not as they were") && told.contains("seal it again"), "{told}");
+    let content = pem::parse(&first).unwrap().into_contents();
+    fs::write(&path, pem::encode(&pem::Pem::new("TPM2 SEALED SECRET", &content[..content.len() - 5]))).unwrap();
+    checked(2);
+    sealed("0,7");
+    checked(0);
+    line.stop_station().unwrap();
+    line.start_station().await.unwrap();
+    for wrong in ["24", "x", "", "0,-1"] {
+        let refused = seal_to("station-agent", &tpm, &pin, &["--pcr", wrong]);
+        assert_eq!(refused.status.code(), Some(2), "{wrong}");
     }
     line.stop().unwrap();
 }

@@ -34,17 +34,21 @@ pub enum SecretCommand {
         /// The TPM, as tpm2-tss names it, such as `device:/dev/tpmrm0`.
         #[arg(long)]
         tcti: String,
+        /// PCRs of the TPM's SHA-256 bank, such as `0,7`: it is opened while they are as they are now, and so not after other
+        /// firmware or another boot loader was started. Without it: in whatever state the machine is.
+        #[arg(long, value_name = "PCRS", value_delimiter = ',', value_parser = clap::value_parser!(u8).range(0..24))]
+        pcr: Vec<u8>,
     },
 }
 
 /// Does it, for `program`.
 #[must_use]
 pub fn run(program: &str, command: SecretCommand) -> ExitCode {
-    let SecretCommand::Seal { tcti } = command;
-    command::ended(program, seal(tcti))
+    let SecretCommand::Seal { tcti, pcr } = command;
+    command::ended(program, seal(tcti, &pcr))
 }
 
-fn seal(tcti: String) -> Result<(), Failed> {
+fn seal(tcti: String, pcrs: &[u8]) -> Result<(), Failed> {
     let mut text = Zeroizing::new(String::new());
     let read = stdin().take(OCTETS_MOST).read_to_string(&mut text);
     read.map_err(|error| Failed::Not(Some(format!("could not read standard input: {error}"))))?;
@@ -52,7 +56,7 @@ fn seal(tcti: String) -> Result<(), Failed> {
     if secret.is_empty() || secret.chars().any(char::is_control) {
         return Err(Failed::Usage("give the secret as one line of text on standard input".to_owned()));
     }
-    let sealed = Tpm::new(tcti.as_str()).seal(secret.as_bytes());
+    let sealed = Tpm::new(tcti.as_str()).seal(secret.as_bytes(), pcrs);
     let sealed = sealed.map_err(|fault| Failed::Not(Some(fault.to_string())))?;
     let Ok(length) = u8::try_from(tcti.len()) else {
         return Err(Failed::Usage("--tcti: is longer than 255 octets".to_owned()));

@@ -4,12 +4,13 @@
 use std::{
     fs, io,
     net::{SocketAddr, TcpListener},
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::ExitCode,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use serde_json::json;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
@@ -81,6 +82,20 @@ impl Findings {
             let remedy = "Give a PEM certificate with its key, and the issuers of the other end's.";
             return self.problem(about, crate::in_full(&error), remedy);
         }
+        if let Some(key) = files.key.file()
+            && fs::metadata(key).is_ok_and(|found| found.permissions().mode() & 0o004 != 0)
+        {
+            let message = "every user of this machine may read this private key";
+            self.problem(
+                format!("{about}.key {}", key.display()),
+                message,
+                "`chmod 600` it, and have another one certified.",
+            );
+        }
+        if PrivateKeyDer::from_pem_file(&files.trust).is_ok() {
+            let remedy = "Take it out: others' issuers belong there, and whoever has this key can make callers.";
+            self.problem(format!("{about}.trust {}", files.trust.display()), "holds a private key", remedy);
+        }
         for (what, path) in [("certificate", &files.certificate), ("trust", &files.trust)] {
             for certificate in certificates(path) {
                 self.expiry(&format!("{about}.{what} {}", path.display()), &certificate);
@@ -107,7 +122,8 @@ impl Findings {
     /// The control plane and the product must not trust one tree: a device's CA could sign a caller.
     pub fn apart<'a>(&mut self, about: &str, control: &[&TlsFiles], mut product: impl Iterator<Item = &'a [u8]>) {
         let control: Vec<CertificateDer<'_>> = control.iter().flat_map(|files| certificates(&files.trust)).collect();
-        if product.any(|product| control.iter().any(|control| control.as_ref() == product)) {
+        if product.any(|product| control.iter().any(|control| control.as_ref() == product || issued(product, control)))
+        {
             let message = "the control plane trusts a root or issuer of the product: a device's CA could sign a caller";
             self.problem(about, message, "Give the control plane a root of its own.");
         }
@@ -193,6 +209,17 @@ impl Finding {
 /// Those of a PEM file that can be read.
 fn certificates(path: &Path) -> Vec<CertificateDer<'static>> {
     CertificateDer::pem_file_iter(path).into_iter().flatten().flatten().collect()
+}
+
+/// Whether one certificate's key signed the other.
+fn issued(issuer: &[u8], certificate: &[u8]) -> bool {
+    let (Ok((_, issuer)), Ok((_, certificate))) =
+        (X509Certificate::from_der(issuer), X509Certificate::from_der(certificate))
+    else {
+        return false;
+    };
+    issuer.subject().as_raw() == certificate.issuer().as_raw()
+        && certificate.verify_signature(Some(issuer.public_key())).is_ok()
 }
 
 fn seconds_now() -> i64 {

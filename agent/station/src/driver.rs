@@ -179,7 +179,12 @@ impl<K: Keystore, R: Records> Driver<'_, K, R> {
                 Err(fault) => Err(fault),
             },
             Action::GenerateKey(location, algorithm, replaced) => {
-                let removed = replaced.as_ref().map_or(Ok(()), |key| self.keystore.remove_key(location, key));
+                let removed = replaced.as_ref().map_or(Ok(()), |key| {
+                    crash::point("station.remove-key.intended");
+                    let removed = self.keystore.remove_key(location, key);
+                    crash::point("station.remove-key.done");
+                    removed
+                });
                 removed.and_then(|()| self.keystore.generate_key(location, *algorithm)).map(Input::KeyGenerated)
             }
             Action::ProveResidency(location) => self.keystore.residency_evidence(location).map(Input::EvidenceGiven),

@@ -5,6 +5,7 @@ use std::{fs, path::PathBuf};
 use issuance::Timestamp;
 use proto::station::v1::{self as wire, needed_certificate::Purpose};
 use rustix::fs::statvfs;
+use service::tls::TlsFiles;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
 use crate::{configuration::StationConfiguration, events::Standing, view::timestamp};
@@ -14,7 +15,7 @@ use crate::{configuration::StationConfiguration, events::Standing, view::timesta
 pub struct Health {
     journal: PathBuf,
     /// Renewed while the station runs: read each time.
-    own: Vec<(Purpose, PathBuf)>,
+    own: Vec<(Purpose, TlsFiles)>,
     pinned: Vec<(Purpose, Vec<u8>)>,
     told: Option<Standing>,
 }
@@ -33,8 +34,8 @@ impl Health {
             }
         }
         let own = vec![
-            (Purpose::Server, configuration.listen.tls.certificate.clone()),
-            (Purpose::Client, configuration.authority.tls.certificate.clone()),
+            (Purpose::Server, configuration.listen.tls.clone()),
+            (Purpose::Client, configuration.authority.tls.clone()),
         ];
         Self { journal: configuration.journal.clone(), own, pinned, told: None }
     }
@@ -49,8 +50,8 @@ impl Health {
     #[must_use]
     pub fn now(&self, now: i64) -> wire::Health {
         let space = statvfs(&self.journal).ok();
-        let read = |(purpose, file): &(Purpose, PathBuf)| {
-            let blocks = pem::parse_many(fs::read(file).ok()?).ok()?;
+        let read = |(purpose, files): &(Purpose, TlsFiles)| {
+            let blocks = pem::parse_many(fs::read(&files.certificate).ok()?).ok()?;
             // The first is the station's own; what follows is on the way to its root.
             Some((*purpose, blocks.into_iter().find(|block| block.tag() == "CERTIFICATE")?.into_contents()))
         };
@@ -63,8 +64,17 @@ impl Health {
             disk_size: space.as_ref().map_or(0, |space| space.f_blocks * space.f_frsize),
             certificates,
             webhook_trouble: self.told.as_ref().and_then(Standing::trouble).unwrap_or_default(),
+            tls_problems: self.own.iter().filter_map(|(purpose, files)| problem(*purpose, files)).collect(),
         }
     }
+}
+
+/// What keeps these files from being taken up. A key in hardware is not asked to sign for it.
+fn problem(purpose: Purpose, files: &TlsFiles) -> Option<String> {
+    files.key.file()?;
+    let error = files.check().err()?;
+    let table = if purpose == Purpose::Server { "listen" } else { "authority" };
+    Some(format!("{table}: {}", service::in_full(&error)))
 }
 
 fn certificate(purpose: Purpose, der: &[u8]) -> Option<wire::NeededCertificate> {

@@ -10,6 +10,7 @@ use issuance::{
 use crate::{
     attest,
     ledger::{Ledger, LedgerRefused},
+    records::GoldenCheckFailed,
 };
 
 /// Who wants which device looked at.
@@ -34,6 +35,8 @@ pub struct Asked {
 pub struct Inspection {
     /// As which the journal knows this hardware.
     pub device_serial: Option<DeviceSerial>,
+    /// The fingerprint of the hardware; `None` when it did not say who it is.
+    pub hardware: Option<[u8; 32]>,
     /// What was asked and answered: of the device, then of each profile's issuance.
     pub checks: Vec<(Option<IssuanceId>, Check)>,
 }
@@ -50,19 +53,55 @@ impl Inspection {
     }
 }
 
-/// Asks the device all that can be asked of it, and records what came of it with each completed issuance.
+/// Asks the device all that can be asked of it, and records what came of it with each completed issuance; of a golden device
+/// that comes to none, by itself.
 ///
 /// # Errors
 /// What keeps the ledger from answering or recording. What does not hold is an answer.
 pub fn inspect(keystore: &mut impl Keystore, ledger: &Ledger, asked: &Asked) -> Result<Inspection, LedgerRefused> {
     let mut found = Inspection::default();
+    let records = ask(keystore, ledger, asked, &mut found)?;
+    let verified = found.is_verified();
+    if records.is_empty() && asked.golden {
+        ledger.golden_check_failed(golden_failed(asked, &found))?.wait()?;
+    }
+    for (id, mut record) in records {
+        // A golden device is one device: what holds of a part of it says nothing of the station.
+        record.golden = asked.golden && record.refuted.is_empty() == verified;
+        ledger.checked(id, Record::DeviceChecked(Box::new(record)))?.wait()?;
+    }
+    Ok(found)
+}
+
+fn golden_failed(asked: &Asked, found: &Inspection) -> GoldenCheckFailed {
+    GoldenCheckFailed {
+        fixture: asked.fixture.clone(),
+        device_serial: asked.device_serial.clone(),
+        known_as: found.device_serial.clone(),
+        hardware: found.hardware,
+        refuted: found.checks.iter().filter_map(|(_, check)| check.refuted()).collect(),
+        claimed_by: asked.claimed_by.clone(),
+        authenticated_by: asked.authenticated_by.clone(),
+    }
+}
+
+/// What is to be recorded of each completed issuance.
+type ToRecord = Vec<(IssuanceId, DeviceChecked)>;
+
+fn ask(
+    keystore: &mut impl Keystore,
+    ledger: &Ledger,
+    asked: &Asked,
+    found: &mut Inspection,
+) -> Result<ToRecord, LedgerRefused> {
     let identity = match keystore.identify() {
         Ok(identity) => identity,
         Err(fault) => {
             found.answer(Question::Device, Err(fault));
-            return Ok(found);
+            return Ok(ToRecord::new());
         }
     };
+    found.hardware = Some(identity.fingerprint());
     found.device_serial = ledger.known_as(&identity)?;
     let meant = match &asked.device_serial {
         Some(serial) => Some((serial, ledger.known_device(serial, &identity)?.1.is_some())),
@@ -72,7 +111,7 @@ pub fn inspect(keystore: &mut impl Keystore, ledger: &Ledger, asked: &Asked) -> 
         Ok(serial) => serial,
         Err(fault) => {
             found.answer(Question::Device, Err(fault));
-            return Ok(found);
+            return Ok(ToRecord::new());
         }
     };
     found.answer(Question::Device, Ok(format!("the device in {} is {serial}", asked.fixture)));
@@ -84,7 +123,7 @@ pub fn inspect(keystore: &mut impl Keystore, ledger: &Ledger, asked: &Asked) -> 
             None => profiles.push(vec![issuance]),
         }
     }
-    let mut records = Vec::new();
+    let mut records = ToRecord::new();
     for row in &profiles {
         let (completed, outcome) = inspection::completed(row);
         let mut checks = vec![Check::new(Question::Issuance, outcome)];
@@ -96,13 +135,7 @@ pub fn inspect(keystore: &mut impl Keystore, ledger: &Ledger, asked: &Asked) -> 
         let whose = completed.or(row.first()).map(|issuance| issuance.id);
         found.checks.extend(checks.into_iter().map(|check| (whose, check)));
     }
-    let verified = found.is_verified();
-    for (id, mut record) in records {
-        // A golden device is one device: what holds of a part of it says nothing of the station.
-        record.golden = asked.golden && record.refuted.is_empty() == verified;
-        ledger.checked(id, Record::DeviceChecked(Box::new(record)))?.wait()?;
-    }
-    Ok(found)
+    Ok(records)
 }
 
 /// One completed issuance, and what is to be recorded of it; `superseded` is what was wrong with it before its device was asked.

@@ -20,7 +20,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::{
     profiles::{PinnedProfile, Profiles},
     records::{Entry, What},
-    rows::{self, IssuanceRow, LotRow, StationRows},
+    rows::{self, GoldenRow, IssuanceRow, LotRow, StationRows},
     trails::Trails,
     words,
 };
@@ -79,6 +79,8 @@ pub enum Changed {
     Issuance(Box<Issuance>),
     /// A lot.
     Lot(LotName, LotRow),
+    /// The last check with the golden device.
+    GoldenCheck(GoldenRow),
 }
 
 /// Why the ledger said no. The kind is the gRPC status.
@@ -391,7 +393,10 @@ impl Ledger {
         let mut touched = HashMap::new();
         for entry in &entries {
             match &entry.what {
-                What::Issuance(_, Record::Requested(_)) | What::LotOpened { .. } | What::LotClosed { .. } => {}
+                What::Issuance(_, Record::Requested(_))
+                | What::LotOpened { .. }
+                | What::LotClosed { .. }
+                | What::GoldenCheckFailed(_) => {}
                 What::Issuance(id, _) | What::RequestRepeated { issuance: id, .. } => {
                     touched.insert(*id, self.issuance(memory, *id)?);
                 }
@@ -425,6 +430,9 @@ impl Ledger {
         let (id, record) = match entry.what {
             What::LotOpened { lot, .. } | What::LotClosed { lot, .. } => {
                 return Ok(self.lot(&lot)?.map(|row| Changed::Lot(lot, row)));
+            }
+            What::GoldenCheckFailed(failed) => {
+                return Ok(Some(Changed::GoldenCheck(GoldenRow::failed(entry.at, *failed))));
             }
             // It changes whom a request_id belongs to: told all the same, so that no sequence is left out.
             What::RequestRepeated { issuance, .. } => {

@@ -7,6 +7,7 @@ mod evidence;
 #[cfg(test)]
 mod tests;
 
+pub use checked::GoldenCheckFailed;
 use intermediate_ca::residency;
 use issuance::{
     CertificateLocation, CommonName, DeviceIdentity, DeviceSerial, FixtureName, IssuanceId, KeyAlgorithm, KeyLocation,
@@ -61,6 +62,8 @@ pub enum What {
         /// The client certificate that asked.
         authenticated_by: String,
     },
+    /// A check with the golden device failed of which no issuance has a record.
+    GoldenCheckFailed(Box<GoldenCheckFailed>),
     /// Something happened to an issuance.
     Issuance(IssuanceId, Record),
 }
@@ -106,6 +109,7 @@ impl Entry {
                     authenticated_by: authenticated_by.clone(),
                 }),
             ),
+            What::GoldenCheckFailed(failed) => (Vec::new(), Event::GoldenCheckFailed(checked::failed_to_wire(failed))),
             What::Issuance(id, record) => (id.as_bytes().to_vec(), event(record)),
         };
         wire::StationRecord { time_ms: self.at.0, issuance, event: Some(event) }.encode_to_vec()
@@ -132,6 +136,7 @@ impl Entry {
                 claimed_by: repeated.claimed_by,
                 authenticated_by: repeated.authenticated_by,
             },
+            Event::GoldenCheckFailed(failed) => What::GoldenCheckFailed(Box::new(checked::failed_from_wire(failed)?)),
             event => What::Issuance(issuance(&wire.issuance)?, record(event)?),
         };
         Ok(Self { at: Timestamp(wire.time_ms), what })
@@ -236,7 +241,7 @@ fn event(record: &Record) -> Event {
 
 fn record(event: Event) -> Result<Record, EntryError> {
     Ok(match event {
-        Event::LotOpened(_) | Event::LotClosed(_) | Event::RequestRepeated(_) => {
+        Event::LotOpened(_) | Event::LotClosed(_) | Event::RequestRepeated(_) | Event::GoldenCheckFailed(_) => {
             return Err(EntryError::Field("issuance"));
         }
         Event::Requested(requested) => Record::Requested(Box::new(requested_from_wire(requested)?)),

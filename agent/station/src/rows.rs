@@ -7,7 +7,7 @@ use issuance::{
 use journal::{Projection, Rows};
 use serde::{Deserialize, Serialize};
 
-use crate::records::{Entry, What};
+use crate::records::{Entry, GoldenCheckFailed, What};
 
 /// Issuance id → [`IssuanceRow`].
 pub const ISSUANCES: &str = "issuances";
@@ -108,8 +108,8 @@ impl Place {
 pub struct GoldenRow {
     /// When, UTC milliseconds.
     pub at_ms: i64,
-    /// Which device.
-    pub device_serial: DeviceSerial,
+    /// Which device; `None` when nobody said which it should be, and the journal does not know it.
+    pub device_serial: Option<DeviceSerial>,
     /// Where.
     pub fixture: FixtureName,
     /// Whether all of it held.
@@ -118,6 +118,21 @@ pub struct GoldenRow {
     pub claimed_by: String,
     /// The client certificate that asked.
     pub authenticated_by: String,
+}
+
+impl GoldenRow {
+    /// Of a check that failed.
+    #[must_use]
+    pub fn failed(at: Timestamp, failed: GoldenCheckFailed) -> Self {
+        Self {
+            at_ms: at.0,
+            device_serial: failed.device_serial.or(failed.known_as),
+            fixture: failed.fixture,
+            verified: false,
+            claimed_by: failed.claimed_by,
+            authenticated_by: failed.authenticated_by,
+        }
+    }
 }
 
 /// A lot and its counts.
@@ -198,7 +213,7 @@ pub fn decode<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Result<T, String> {
 }
 
 impl Projection for StationRows {
-    const VERSION: u32 = 9;
+    const VERSION: u32 = 10;
     // What waits was changed long ago: a hundred thousand of them are to cost no memory.
     const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 
@@ -225,6 +240,10 @@ impl Projection for StationRows {
                 let mut row = requested_before(rows, id)?;
                 row.indexes.push(index);
                 rows.put(ISSUANCES, id.as_bytes(), encode(&row)?);
+                Ok(())
+            }
+            What::GoldenCheckFailed(failed) => {
+                rows.put(GOLDEN, &[], encode(&GoldenRow::failed(entry.at, *failed))?);
                 Ok(())
             }
             What::LotClosed { lot, .. } => {
@@ -299,7 +318,7 @@ fn issuance(rows: &mut Rows<'_>, index: u64, at: Timestamp, id: IssuanceId, reco
         Record::DeviceChecked(checked) if checked.golden => {
             let golden = GoldenRow {
                 at_ms: at.0,
-                device_serial: row.device_serial.clone(),
+                device_serial: Some(row.device_serial.clone()),
                 fixture: checked.fixture.clone(),
                 verified: checked.refuted.is_empty(),
                 claimed_by: checked.claimed_by.clone(),

@@ -10,7 +10,7 @@ use journal::commands::{Head, Wanted, Words};
 use serde_json::Value;
 
 use crate::{
-    records::{Entry, What},
+    records::{Entry, GoldenCheckFailed, What},
     words,
 };
 
@@ -29,7 +29,7 @@ impl Words for Story {
             What::Issuance(id, _) | What::RequestRepeated { issuance: id, .. } => {
                 Some((id.to_string(), id.as_bytes().to_vec()))
             }
-            What::LotOpened { .. } | What::LotClosed { .. } => None,
+            What::LotOpened { .. } | What::LotClosed { .. } | What::GoldenCheckFailed(_) => None,
         };
         Ok(Head { time_ms: entry.at.0, issuance, kind: words::of_record(&entry.what).to_owned() })
     }
@@ -47,6 +47,7 @@ impl Words for Story {
                     "{authenticated_by} asked for it again{whom} with the request_id {request_id}, which is its own from now on."
                 )
             }
+            What::GoldenCheckFailed(failed) => golden_check_failed(&failed),
             What::LotOpened { .. } | What::LotClosed { .. } => {
                 proto::as_json("journal.v1.StationRecord", entry)?.to_string()
             }
@@ -62,7 +63,14 @@ impl Words for Story {
     }
 
     fn names(&self, entry: &[u8], wanted: &Wanted) -> bool {
-        let Ok(Entry { what: What::Issuance(_, record), .. }) = decode(entry) else { return false };
+        let record = match (decode(entry).map(|entry| entry.what), wanted) {
+            (Ok(What::Issuance(_, record)), _) => record,
+            (Ok(What::GoldenCheckFailed(failed)), Wanted::DeviceSerial(serial)) => {
+                let named = [&failed.device_serial, &failed.known_as];
+                return named.into_iter().flatten().any(|named| named.as_str() == serial);
+            }
+            _ => return false,
+        };
         match (wanted, record) {
             (Wanted::DeviceSerial(serial), Record::Requested(request)) => request.device_serial.as_str() == serial,
             (Wanted::CertificateSerial(serial), Record::Issued { certificate, .. }) => {
@@ -172,8 +180,27 @@ fn checked(checked: &DeviceChecked) -> String {
             hex(&checked.signature)
         );
     }
-    let wrong = |Refuted { question, reason, message }: &Refuted| format!("{message} ({question}, {reason})");
     format!("{words}, and it did not hold: {}.", checked.refuted.iter().map(wrong).collect::<Vec<_>>().join("; "))
+}
+
+fn golden_check_failed(failed: &GoldenCheckFailed) -> String {
+    let GoldenCheckFailed { fixture, device_serial, known_as, hardware, refuted, .. } = failed;
+    let by = person(&failed.claimed_by, &failed.authenticated_by);
+    let meant = device_serial.as_ref().map(|serial| format!(", which should be {serial},")).unwrap_or_default();
+    let what = match (hardware, known_as) {
+        (Some(hardware), Some(serial)) => format!("hardware {}, known as {serial}", hex(hardware)),
+        (Some(hardware), None) => format!("hardware {}, not known", hex(hardware)),
+        (None, _) => "it did not say who it is".to_owned(),
+    };
+    let wrong: Vec<String> = refuted.iter().map(wrong).collect();
+    format!(
+        "{by} had the golden device{meant} in {fixture} verified, and it did not hold: {} ({what}).",
+        wrong.join("; ")
+    )
+}
+
+fn wrong(Refuted { question, reason, message }: &Refuted) -> String {
+    format!("{message} ({question}, {reason})")
 }
 
 fn requested(request: &Requested) -> String {

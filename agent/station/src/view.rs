@@ -138,7 +138,7 @@ pub fn station(ledger: &Ledger, fixtures: &Fixtures, board: &Board) -> wire::Sta
 fn golden_check(row: GoldenRow) -> wire::GoldenCheck {
     wire::GoldenCheck {
         time: Some(timestamp(Timestamp(row.at_ms))),
-        device_serial: row.device_serial.to_string(),
+        device_serial: row.device_serial.map(|serial| serial.to_string()).unwrap_or_default(),
         fixture: row.fixture.to_string(),
         verified: row.verified,
         claimed_by: row.claimed_by,
@@ -165,6 +165,7 @@ pub fn event(change: &Change) -> wire::Event {
     let what = match &change.what {
         Changed::Issuance(changed) => wire::event::Change::Issuance(issuance(changed, change.index)),
         Changed::Lot(name, row) => wire::event::Change::Lot(lot(name, row)),
+        Changed::GoldenCheck(row) => wire::event::Change::GoldenCheck(golden_check(row.clone())),
     };
     wire::Event { sequence: change.index + 1, time: Some(timestamp(change.at)), change: Some(what) }
 }

@@ -14,10 +14,11 @@ use tonic::Status;
 
 use crate::{board::Board, fixtures::Fixtures, ledger::Ledger, view};
 
-/// Events that wait for a slow reader; then the stream's producer waits, and the reader catches up from the journal.
-const BUFFER: usize = 64;
-/// Entries read from the journal in one go while a watcher catches up.
-const CATCH_UP: u64 = 256;
+/// Events that wait for a slow reader, of some kilobytes each; then the stream's producer waits, and the reader catches up from
+/// the journal. A caller may have a thousand streams that it does not read.
+const BUFFER: usize = 8;
+/// Entries read from the journal in one go while a watcher catches up, each with an issuance as it stood: what is not read is held.
+const CATCH_UP: u64 = 32;
 /// A station that starts anew is there again about then.
 const RETRY: Duration = Duration::from_secs(1);
 /// A station's state is told at most this often: a person sees no difference, and 32 fixtures stay cheap.
@@ -159,7 +160,7 @@ fn cut(change: &mut wire::event::Change, mask: &Mask) {
         wire::event::Change::Station(station) => {
             &mut station.fixtures.iter_mut().filter_map(|fixture| fixture.issuance.as_mut())
         }
-        wire::event::Change::Lot(_) => return,
+        wire::event::Change::Lot(_) | wire::event::Change::GoldenCheck(_) => return,
     };
     issuances.for_each(|issuance| *issuance = mask.of(issuance));
 }

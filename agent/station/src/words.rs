@@ -11,6 +11,7 @@ pub fn of_record(what: &What) -> &'static str {
         What::LotOpened { .. } => return "lot-opened",
         What::LotClosed { .. } => return "lot-closed",
         What::RequestRepeated { .. } => return "request-repeated",
+        What::GoldenCheckFailed(_) => return "golden-check-failed",
         What::Issuance(_, record) => record,
     };
     match record {

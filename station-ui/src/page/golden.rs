@@ -68,7 +68,7 @@ pub fn golden(
     // What was asked last and came to nothing stands above what was known before.
     let (class, kind, headline) = match (notice.filter(|notice| notice.tone == Tone::Bad), shift) {
         (_, Shift::Failed(_)) => (class, kind, "golden-failed"),
-        // A device was looked at that the station does not know, so that no record tells of it.
+        // What the station says of it is still on its way.
         (Some(notice), _) if notice.headline == language.say("golden-failed") => {
             ("bad", Kind::Stopped, "golden-failed")
         }

@@ -301,6 +301,7 @@ async fn the_station_page_tells_what_may_stop_it() {
                 certificate(Purpose::Issuer, "Device CA", 900),
             ],
             webhook_trouble: String::new(),
+            tls_problems: vec![],
         };
     });
     let visitor = Visitor::new(fake.client()).await;

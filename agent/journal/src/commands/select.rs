@@ -19,13 +19,15 @@ pub(super) fn records(journal: &Path, words: &dyn Words, wanted: &Wanted) -> Res
     let reader = Reader::open(journal).map_err(|error| not(&error))?;
     let bar = bar(2 * reader.bytes(), false);
     let issuance = |entry: &[u8]| words.head(entry).ok()?.issuance.map(|(_, bytes)| bytes);
-    let mut issuances = BTreeSet::new();
-    search(&reader, &[needle], &bar, |_, entry| {
+    let (mut issuances, mut found) = (BTreeSet::new(), BTreeMap::new());
+    search(&reader, &[needle], &bar, |index, entry| {
         if words.names(entry, wanted) {
-            issuances.extend(issuance(entry));
+            match issuance(entry) {
+                Some(whose) => drop(issuances.insert(whose)),
+                None => drop(found.insert(index, entry.to_vec())),
+            }
         }
     })?;
-    let mut found = BTreeMap::new();
     if !issuances.is_empty() {
         let needles: Vec<Vec<u8>> = issuances.iter().cloned().collect();
         search(&reader, &needles, &bar, |index, entry| {

@@ -88,17 +88,19 @@ impl Tpm {
     }
 
     /// Seals a secret of at most 128 octets: what comes back is of no use without this TPM, which [`unseal`](Self::unseal)s it.
+    /// It gives it back while these PCRs of its SHA-256 bank, 0 to 23, are as they are now; without any, in whatever state.
     ///
     /// # Errors
-    /// The TPM does not answer, or the secret has no fitting length.
-    pub fn seal(&mut self, secret: &[u8]) -> Result<Vec<u8>, Fault> {
-        self.meet(|link| sealed::seal(link.context(), secret))
+    /// The TPM does not answer, has no such PCR, or the secret has no fitting length.
+    pub fn seal(&mut self, secret: &[u8], pcrs: &[u8]) -> Result<Vec<u8>, Fault> {
+        self.meet(|link| sealed::seal(link.context(), secret, pcrs))
     }
 
     /// The secret that this TPM sealed. It crosses the link encrypted.
     ///
     /// # Errors
-    /// [`FaultKind::NotSameDevice`] when another TPM sealed it, or this one was cleared since.
+    /// [`FaultKind::NotSameDevice`] when another TPM sealed it, or this one was cleared since; [`FaultKind::Mismatch`] when the PCRs
+    /// that it was sealed to have changed.
     pub fn unseal(&mut self, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Fault> {
         self.meet(|link| sealed::unseal(link.context(), sealed))
     }

@@ -18,9 +18,13 @@ use service::command::{self, Failed};
 
 use crate::{configuration::StationConfiguration, story::Story};
 
+#[cfg(test)]
+mod acts;
 mod check;
 mod client;
 mod device;
+mod health;
+mod issuance;
 mod issue;
 mod lot;
 mod pin;
@@ -67,6 +71,16 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Issuances at the running station: listed, shown with their records, proven; let go on or cancelled by a supervisor.
+    Issuance {
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// Print JSON, a line for each issuance.
+        #[arg(long, global = true)]
+        json: bool,
+        #[command(subcommand)]
+        command: issuance::IssuanceCommand,
+    },
     /// Have a device certified again: a new issuance that supersedes one, whose certificate is revoked once the new one is
     /// verified. For a supervisor.
     Rework {
@@ -103,6 +117,14 @@ enum Command {
     Device(device::Command),
     /// Show the running station: fixtures, queue, link.
     Status {
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what may stop the running station later: its disk, its clock, certificates that will expire.
+    Health {
         #[command(flatten)]
         config: ConfigArgument,
         /// Print JSON.
@@ -181,6 +203,8 @@ pub fn main() -> ExitCode {
         Command::Serve { config, json } => serve::run(&config.path, json),
         Command::Check { config, json } => check::run(&config.path, json),
         Command::Issue { config, what, json } => client::block_on(issue::run(&config.path, what, json)),
+        Command::Issuance { config, json, command } => client::block_on(issuance::run(&config.path, command, json)),
+        Command::Health { config, json } => client::block_on(health::run(&config.path, json)),
         Command::Rework { config, what, json } => client::block_on(rework::run(&config.path, what, json)),
         Command::Lot { config, json, command } => client::block_on(lot::run(&config.path, command, json)),
         Command::Scrap { config, what, json } => client::block_on(rework::scrap(&config.path, what, json)),

@@ -4,7 +4,10 @@ use std::path::Path;
 
 use proto::station::v1::{ReworkIssuanceRequest, ScrapDeviceRequest};
 
-use super::client::{self, Failed};
+use super::{
+    client::{self, Failed},
+    issuance::name,
+};
 
 /// What to rework.
 #[derive(Debug, clap::Args)]
@@ -39,10 +42,6 @@ pub(super) struct Scrapped {
     /// Who decided it, as a pseudonym.
     #[arg(long, default_value = "")]
     badge: String,
-}
-
-fn name(issuance: String) -> String {
-    if issuance.starts_with("issuances/") { issuance } else { format!("issuances/{issuance}") }
 }
 
 pub(super) async fn scrap(path: &Path, what: Scrapped, json: bool) -> Result<(), Failed> {

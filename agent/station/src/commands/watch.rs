@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use proto::station::v1::{Lot, WatchRequest, event::Change};
+use proto::station::v1::{GoldenCheck, Lot, WatchRequest, event::Change};
 use serde_json::json;
 
 use super::client::{self, Failed};
@@ -32,6 +32,15 @@ pub(super) async fn run(path: &Path, after: Option<u64>, json: bool) -> Result<(
             Some(Change::Lot(lot)) => {
                 let line = format!("{:>8} {}: {} of {} started", event.sequence, lot.name, lot.started, lot.quantity);
                 client::say(line)?;
+            }
+            Some(Change::GoldenCheck(check)) if json => {
+                let GoldenCheck { device_serial, fixture, verified, .. } = check;
+                let check = json!({"device_serial": device_serial, "fixture": fixture, "verified": verified});
+                client::say(json!({"sequence": event.sequence, "golden_check": check}))?;
+            }
+            Some(Change::GoldenCheck(check)) => {
+                let fixture = check.fixture;
+                client::say(format!("{:>8} the check with the golden device in {fixture} failed", event.sequence))?;
             }
             // The state is `status`'s business.
             Some(Change::Station(_)) | None => {}

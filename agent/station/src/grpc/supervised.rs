@@ -111,7 +111,9 @@ impl StationApi {
         }
         // The CA first: what it did not take back is not to look scrapped here. It records whose word it was.
         let who = if badge.is_empty() { &caller.name } else { &badge };
+        crash::point("station.scrap.intended");
         self.lots.scrap(&before.request.lot, &before.request.device_serial, &reason, who).await?;
+        crash::point("station.scrap.done");
         self.rule(&name, Ruling::Scrap { reason }, badge, caller).await
     }
 }

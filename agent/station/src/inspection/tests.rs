@@ -137,11 +137,79 @@ fn a_golden_device_tells_of_the_station() {
     assert_eq!(desk.ledger.golden_check().unwrap(), None);
     inspect(&mut device, &desk.ledger, &asked(None)).unwrap();
     let good = desk.ledger.golden_check().unwrap().unwrap();
-    assert_eq!((good.verified, good.device_serial.as_str(), good.claimed_by.as_str()), (true, "SN-1", "badge"));
+    assert_eq!(
+        (good.verified, good.device_serial.as_ref().unwrap().as_str(), good.claimed_by.as_str()),
+        (true, "SN-1", "badge")
+    );
     inspect(&mut device, &desk.ledger, &ordinary).unwrap();
     assert_eq!(desk.ledger.golden_check().unwrap(), Some(good));
     device.certificate = None;
     inspect(&mut device, &desk.ledger, &asked(None)).unwrap();
     let desk = desk.reopened(true);
     assert!(!desk.ledger.golden_check().unwrap().unwrap().verified);
+}
+
+/// A golden check that no issuance can tell of has a record of its own, whatever kept it from coming to one: which device it
+/// should have been, what hardware it was, what did not hold and who asked. It stands above the good check before it, also after
+/// the rows are rebuilt, and is told in its place. An ordinary check of the same leaves none.
+#[test]
+fn a_golden_check_of_a_stranger_is_recorded() {
+    use crate::{
+        ledger::Changed,
+        records::{Entry, What},
+    };
+    let (desk, _, mut device) = certified();
+    inspect(&mut device, &desk.ledger, &asked(None)).unwrap();
+    let mut stranger = Device::new("2");
+    let before = desk.ledger.journal().length();
+    let ordinary = Asked { golden: false, ..asked(None) };
+    inspect(&mut stranger, &desk.ledger, &ordinary).unwrap();
+    assert_eq!(desk.ledger.journal().length(), before);
+
+    inspect(&mut device, &desk.ledger, &asked(Some("SN-2"))).unwrap();
+    inspect(&mut stranger, &desk.ledger, &asked(Some("SN-1"))).unwrap();
+    inspect(&mut stranger, &desk.ledger, &asked(None)).unwrap();
+    stranger.fails = Some(("identify", FaultKind::DeviceAbsent, 1, false));
+    inspect(&mut stranger, &desk.ledger, &asked(None)).unwrap();
+    let mut waiting = Device::new("3");
+    let begun = desk.start(&crate::testing::asked("SN-3")).unwrap().issuance.id;
+    desk.work_until(begun, &mut waiting, "Submitted");
+    inspect(&mut waiting, &desk.ledger, &asked(None)).unwrap();
+    let entries = desk.ledger.journal().read(before..desk.ledger.journal().synced()).unwrap();
+    let failed: Vec<_> = entries
+        .iter()
+        .filter_map(|bytes| match Entry::decode(bytes).unwrap().what {
+            What::GoldenCheckFailed(failed) => Some(*failed),
+            _ => None,
+        })
+        .collect();
+    let told: Vec<_> = failed
+        .iter()
+        .map(|one| {
+            let serial = |serial: &Option<DeviceSerial>| serial.as_ref().map(ToString::to_string).unwrap_or_default();
+            let (meant, known) = (serial(&one.device_serial), serial(&one.known_as));
+            (meant, known, one.hardware.is_some(), one.refuted[0].reason.as_str())
+        })
+        .collect();
+    let due = |meant: &str, known: &str, answered, reason| (meant.to_owned(), known.to_owned(), answered, reason);
+    assert_eq!(
+        told,
+        [
+            due("SN-2", "SN-1", true, "NOT_SAME_DEVICE"),
+            due("SN-1", "", true, "NOT_SAME_DEVICE"),
+            due("", "", true, "NOT_FOUND"),
+            due("", "", false, "DEVICE_ABSENT"),
+            due("", "SN-3", true, "NOT_FOUND"),
+        ]
+    );
+    assert_ne!(failed[0].hardware, failed[1].hardware);
+    assert_eq!((failed[0].claimed_by.as_str(), failed[0].authenticated_by.as_str()), ("badge", "auditor-1"));
+
+    let desk = desk.reopened(true);
+    let last = desk.ledger.golden_check().unwrap().unwrap();
+    assert_eq!((last.verified, last.device_serial.unwrap().as_str()), (false, "SN-3"));
+    let changes = desk.ledger.changes(before, desk.ledger.journal().synced()).unwrap();
+    let indexes: Vec<u64> = changes.iter().map(|change| change.index).collect();
+    assert_eq!(indexes, (before..desk.ledger.journal().synced()).collect::<Vec<_>>(), "a watch has no gap");
+    assert_eq!(changes.iter().filter(|change| matches!(change.what, Changed::GoldenCheck(_))).count(), 5);
 }

@@ -8,7 +8,10 @@ use issuance::{
 use journal::Appended;
 
 use super::{Ledger, LedgerRefused, Listed, row};
-use crate::rows::{self, GoldenRow};
+use crate::{
+    records::{GoldenCheckFailed, What},
+    rows::{self, GoldenRow},
+};
 
 /// A device is certified a few times in its life; more than this many issuances are not looked through.
 const ISSUANCES_MOST: usize = 1000;
@@ -49,6 +52,11 @@ impl Ledger {
     /// The last check with the golden device.
     pub fn golden_check(&self) -> Result<Option<GoldenRow>, LedgerRefused> {
         self.rows.get(rows::GOLDEN, &[])?.as_deref().map(row).transpose()
+    }
+
+    /// Records that a check with the golden device failed of which no issuance has a record.
+    pub fn golden_check_failed(&self, failed: GoldenCheckFailed) -> Result<Appended, LedgerRefused> {
+        self.append_entries(&mut self.lock(), vec![What::GoldenCheckFailed(Box::new(failed))], true)
     }
 
     /// Records what came of it.

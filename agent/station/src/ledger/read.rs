@@ -1,11 +1,14 @@
 //! What is asked of the ledger without changing it.
 
+use std::collections::HashMap;
+
 use issuance::{DeviceSerial, FixtureName, Issuance, IssuanceId, LotName, Record, Timestamp};
 
 use super::{Change, Changed, Ledger, LedgerRefused, Waiting, corrupt, row};
 use crate::{
     records::{Entry, What},
-    rows, watch,
+    rows::{self, GoldenRow},
+    watch,
 };
 
 /// Records of one issuance with fewer of others between them are read in one go: a read by itself walks over as many on the
@@ -163,16 +166,25 @@ impl Ledger {
     /// Changes from the journal, after one index up to another, as they were told when they happened.
     pub fn changes(&self, from: u64, to: u64) -> Result<Vec<Change>, LedgerRefused> {
         let mut changes = Vec::new();
+        // As they stand so far: an issuance of many records is folded once, and not for each of them.
+        let mut stood: HashMap<IssuanceId, Issuance> = HashMap::new();
         for (index, bytes) in (from..to).zip(self.journal.read(from..to)?) {
             let entry = Entry::decode(&bytes).map_err(|error| corrupt(&error))?;
             let what = match entry.what {
                 What::Issuance(id, _) | What::RequestRepeated { issuance: id, .. } => {
-                    let row = self.issuance_row(id)?.ok_or_else(|| corrupt(&format!("{id} has no row")))?;
-                    match self.fold(id, &row.indexes, index)? {
-                        Some(issuance) => Changed::Issuance(Box::new(issuance)),
-                        None => continue,
-                    }
+                    let issuance = match (stood.remove(&id), entry.what) {
+                        (Some(before), What::Issuance(_, record)) => Some(before.apply(&record, entry.at)),
+                        (Some(before), _) => Some(before),
+                        (None, _) => {
+                            let row = self.issuance_row(id)?.ok_or_else(|| corrupt(&format!("{id} has no row")))?;
+                            self.fold(id, &row.indexes, index)?
+                        }
+                    };
+                    let Some(issuance) = issuance else { continue };
+                    stood.insert(id, issuance.clone());
+                    Changed::Issuance(Box::new(issuance))
                 }
+                What::GoldenCheckFailed(failed) => Changed::GoldenCheck(GoldenRow::failed(entry.at, *failed)),
                 What::LotOpened { lot, .. } | What::LotClosed { lot, .. } => {
                     match self.rows.get(rows::LOT_CHANGES, &index.to_be_bytes())? {
                         Some(value) => Changed::Lot(lot, row(&value)?),
@@ -197,7 +209,7 @@ impl Ledger {
             let (whose, record) = match what {
                 What::Issuance(whose, record) => (whose, Some(record)),
                 What::RequestRepeated { issuance: whose, .. } => (whose, None),
-                What::LotOpened { .. } | What::LotClosed { .. } => {
+                What::LotOpened { .. } | What::LotClosed { .. } | What::GoldenCheckFailed(_) => {
                     return Err(corrupt(&format!("the record {index} is none of an issuance")));
                 }
             };

@@ -1,6 +1,6 @@
 //! One line with many profiles, so that each of its devices takes many issuances, and the account of them.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use line::{Device, Line, Options};
 use proto::station::v1::{Issuance, ListIssuancesRequest, OpenLotRequest, StartIssuanceRequest, issuance::State};
@@ -63,6 +63,8 @@ pub(super) struct Bench {
     pub(super) answered: Answered,
     /// Every issuance that was acknowledged, as it ended, by device.
     made: Vec<Vec<Issuance>>,
+    /// Those whose key and certificate made place, when their hardware became another device.
+    replaced: BTreeSet<String>,
 }
 
 /// The profile with this number, from 0.
@@ -139,7 +141,8 @@ impl Bench {
         let supervisor = line.client("supervisor-1").map_err(|error| service::in_full(&error))?;
         let (clients, supervisors) = (watch::Sender::new(client), watch::Sender::new(supervisor));
         let answered = Answered::default();
-        let bench = Self { line, clients, supervisors, answered, made: vec![Vec::new(); DEVICES] };
+        let bench =
+            Self { line, clients, supervisors, answered, made: vec![Vec::new(); DEVICES], replaced: BTreeSet::new() };
         for name in profiles.names() {
             open_lot(&bench.clients(), &name, &name).await?;
         }
@@ -175,6 +178,11 @@ impl Bench {
         self.made[device - 1].push(issuance);
     }
 
+    /// Its key and its certificate stand on no device any more.
+    pub(super) fn made_place(&mut self, issuance: &Issuance) {
+        self.replaced.insert(issuance.name.clone());
+    }
+
     /// Waits until nothing is under way on a device, and puts to its account what is not there yet.
     pub(super) async fn take_stock(&mut self, device: usize) -> Result<(), Broken> {
         let (clients, fixture) = (self.clients(), format!("fixture-{device}"));
@@ -199,9 +207,10 @@ impl Bench {
         let Some((name, standing)) = self.line.hardware().devices().nth(device - 1) else {
             return Err(format!("there is no device {device}"));
         };
-        let made = &self.made[device - 1];
+        let stands = |issuance: &&Issuance| !self.replaced.contains(&issuance.name);
+        let made: Vec<Issuance> = self.made[device - 1].iter().filter(stands).cloned().collect();
         let tools = Tools::of(standing);
-        let findings = tokio::task::block_in_place(|| tools.holds(made, &made[made.len().saturating_sub(newest)..]))?;
+        let findings = tokio::task::block_in_place(|| tools.holds(&made, &made[made.len().saturating_sub(newest)..]))?;
         take(outcome, findings, name);
         Ok(())
     }
@@ -298,9 +307,11 @@ fn stands(before: &Issuance, now: &Issuance) -> bool {
 
 /// What the CA cannot know and what was scanned with another device's barcode is set aside, all else is completed.
 fn ended_as_due(issuance: &Issuance) -> bool {
+    let scrapped = issuance.failure.as_ref().is_some_and(|failure| failure.reason == "SCRAPPED");
     let aside = issuance.lot.starts_with("stranger-") || issuance.device_serial.starts_with("OTHER-");
     match issuance.state() {
         State::Completed => !aside,
+        State::Cancelled if scrapped => true,
         State::Quarantined | State::Cancelled => aside && issuance.certificate.is_empty(),
         _ => false,
     }

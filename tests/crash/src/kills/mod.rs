@@ -16,6 +16,7 @@ mod over_death;
 mod points;
 mod register;
 mod scenario;
+mod supervised;
 mod trial;
 mod witness;
 

@@ -12,7 +12,53 @@ const LISTS: u32 = 2;
 pub struct Try {
     pub(super) name: &'static str,
     pub(super) time: u32,
+    /// What reaches it, where it is another act than usual.
+    within: Option<Within>,
 }
+
+/// An act of a supervisor that passes points which others pass, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Within {
+    Scrap,
+    Relabel,
+    BoardSwap,
+}
+
+/// What is passed when a device is scrapped at its station: there, and at the CA, which is asked first.
+const SCRAP: [&str; 8] = [
+    "ca.scrapped.appended",
+    "ca.scrapped.decided",
+    "ca.scrapped.synced",
+    "station.cancelled.appended",
+    "station.cancelled.decided",
+    "station.ruling.synced",
+    "station.scrap.done",
+    "station.scrap.intended",
+];
+/// What is passed when hardware is another device from now on, from the word to the end.
+const NEW_HARDWARE: [&str; 16] = [
+    "station.device-identified.appended",
+    "station.find-key.done",
+    "station.generate-key.done",
+    "station.generate-key.intended",
+    "station.generate-key.synced",
+    "station.key-generated.appended",
+    "station.key-generation-started.appended",
+    "station.key-generation-started.decided",
+    "station.remove-key.done",
+    "station.remove-key.intended",
+    "station.verify.done",
+    "station.write-started.appended",
+    "station.write.done",
+    "station.write.intended",
+    "station.write.synced",
+    "station.written.appended",
+];
+/// What is passed when the word is given on what was set aside.
+const RELABEL: [&str; 4] =
+    ["station.released.appended", "station.released.decided", "station.resumed.appended", "station.ruling.synced"];
+/// What is passed when it comes with a rework.
+const BOARD_SWAP: [&str; 3] = ["station.requested.appended", "station.requested.decided", "station.rework.synced"];
 
 impl Try {
     /// Every point; those that are passed more than once in one issuance, each time.
@@ -22,13 +68,28 @@ impl Try {
             .iter()
             // Nobody is disabled here: of that record, a kill after it is tested at the CA.
             .filter(|name| !needs_a_forgetful_ca(name) && !name.starts_with("ca.caller."))
-            .flat_map(|name| times(name).into_iter().map(|time| Self { name, time }))
+            .filter(|name| !is_of_a_supervisor(name))
+            .flat_map(|name| times(name).into_iter().map(|time| Self { name, time, within: None }))
+            .chain(Self::within(Within::Scrap, &SCRAP))
+            .chain(Self::within(Within::Relabel, &[&RELABEL[..], &NEW_HARDWARE].concat()))
+            .chain(Self::within(Within::BoardSwap, &[&BOARD_SWAP[..], &NEW_HARDWARE].concat()))
             .collect()
+    }
+
+    fn within(act: Within, names: &[&'static str]) -> Vec<Self> {
+        names.iter().map(|name| Self { name, time: 1, within: Some(act) }).collect()
+    }
+
+    /// A point at the first time that it is reached, whatever reaches it.
+    pub(super) fn first(name: &'static str) -> Self {
+        Self { name, time: 1, within: None }
     }
 
     /// A few that stand for all: before and after each act that cannot be undone.
     #[must_use]
     pub fn few() -> Vec<Self> {
+        let acts = [(Within::Scrap, "station.scrap.done"), (Within::BoardSwap, "station.remove-key.done")];
+        let acts = acts.into_iter().flat_map(|(act, name)| Self::within(act, &[name]));
         const FEW: [&str; 8] = [
             "ca.planned.synced",
             "ca.revoked.synced",
@@ -39,7 +100,7 @@ impl Try {
             "station.submission.done",
             "station.write.done",
         ];
-        crash::NAMES.iter().filter(|name| FEW.contains(name)).map(|name| Self { name, time: 1 }).collect()
+        crash::NAMES.iter().filter(|name| FEW.contains(name)).map(|name| Self::first(name)).chain(acts).collect()
     }
 
     /// Whether a command passes it that runs while the CA does not, in a place of its own.
@@ -66,9 +127,25 @@ impl Try {
         matches!(self.scenario(), Scenario::Attesting)
     }
 
+    /// Whether it takes a TPM: in a token each issuance has an id of its own, and no key makes place for another.
+    pub(super) fn takes_a_tpm(&self) -> bool {
+        self.is_attested() || matches!(self.scenario(), Scenario::Relabelling | Scenario::SwappingTheBoard)
+    }
+
+    /// As the process is told that is to die there.
+    pub(super) fn variable(&self) -> String {
+        format!("{}@{}", self.name, self.time)
+    }
+
     pub(super) fn scenario(&self) -> Scenario {
         let (who, what) = self.name.split_once('.').unwrap_or_default();
         let part = if who == "ca" { Part::Ca } else { Part::Station };
+        match self.within {
+            Some(Within::Scrap) => return Scenario::ScrappingAtTheStation(part),
+            Some(Within::Relabel) => return Scenario::Relabelling,
+            Some(Within::BoardSwap) => return Scenario::SwappingTheBoard,
+            None => {}
+        }
         match what.split_once('.').unwrap_or_default() {
             ("start", at) if at.starts_with("sign.") => Scenario::Finishing,
             ("start", _) => Scenario::Starting(part),
@@ -87,6 +164,7 @@ impl Try {
             ("verified", _) if part == Part::Ca => Scenario::Reworking(Part::Ca),
             ("attest" | "sealed" | "activate", _) => Scenario::Attesting,
             ("device-checked", _) => Scenario::Checking,
+            ("golden-check-failed", _) => Scenario::CheckingAStranger,
             ("refused", _) => Scenario::Refusing(part),
             ("lot-opened" | "lot", _) => Scenario::OpeningALot,
             ("lot-closed", _) => Scenario::ClosingALot,
@@ -104,7 +182,13 @@ impl Try {
 
 impl fmt::Display for Try {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}", self.name, self.time)
+        let within = match self.within {
+            None => "",
+            Some(Within::Scrap) => " of a scrap",
+            Some(Within::Relabel) => " of a relabel",
+            Some(Within::BoardSwap) => " of a board swap",
+        };
+        write!(f, "{}@{}{within}", self.name, self.time)
     }
 }
 
@@ -125,6 +209,11 @@ fn times(name: &str) -> Vec<u32> {
         list if list.starts_with("ca.crl") => vec![1, LISTS + 1],
         _ => vec![1],
     }
+}
+
+/// What nothing but a supervisor's act comes to.
+fn is_of_a_supervisor(name: &str) -> bool {
+    ["station.scrap.", "station.remove-key."].iter().any(|act| name.starts_with(act))
 }
 
 /// The bench's CA answers the same request with the same certificate, and takes what reaches it: these records come of a CA
@@ -174,6 +263,14 @@ pub(super) enum Scenario {
     Reporting,
     /// A supervisor gives a device's place in a lot back.
     Scrapping,
+    /// The same at the station, which asks the CA first.
+    ScrappingAtTheStation(Part),
+    /// A label was swapped: the hardware, which is known as another device, is this one from now on.
+    Relabelling,
+    /// A board was swapped: the device is certified again, on hardware that is known as another one.
+    SwappingTheBoard,
+    /// The golden device is another one than was scanned.
+    CheckingAStranger,
     OpeningALot,
     ClosingALot,
     /// A second scan after the device was away.
@@ -210,7 +307,7 @@ mod tests {
             "station.surplus.decided",
         ];
         assert_eq!(left_out, due);
-        assert_eq!(Try::few().len(), 8);
+        assert_eq!(Try::few().len(), 10);
     }
 
     /// What station and CA call their records and acts, each in a function of their own, is named as points: an armed

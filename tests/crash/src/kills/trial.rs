@@ -93,7 +93,7 @@ impl Trial {
                 ended(carrying).await?
             }
             Scenario::Finishing => {
-                self.arm(Part::Ca, &Try { name: "ca.planned.synced", time: 1 }).await?;
+                self.arm(Part::Ca, &Try::first("ca.planned.synced")).await?;
                 let carrying = self.carry(&asked);
                 self.await_death(Part::Ca, || carrying.is_finished()).await?;
                 self.set(Part::Ca, Some(point));
@@ -103,7 +103,7 @@ impl Trial {
                 ended(carrying).await?
             }
             Scenario::Doubting => {
-                self.arm(Part::Station, &Try { name: "station.submission.done", time: 1 }).await?;
+                self.arm(Part::Station, &Try::first("station.submission.done")).await?;
                 let carrying = self.carry(&asked);
                 self.await_death(Part::Station, || carrying.is_finished()).await?;
                 self.set(Part::Station, Some(point));
@@ -152,6 +152,34 @@ impl Trial {
                 let checked = tokio::spawn(async move { verify_device(&clients, &fixture).await });
                 holds(&self.over_death(checked).await??, &issued.issuance)?;
                 issued
+            }
+            Scenario::CheckingAStranger => {
+                let issued = ended(self.carry(&asked)).await?;
+                self.arm(Part::Station, point).await?;
+                self.stranger_over_death(&issued.issuance).await?;
+                issued
+            }
+            Scenario::ScrappingAtTheStation(part) => {
+                self.word(CaWord::open(&lot, &asked.lot)).await?;
+                let issued = self.issue_under(&lot, asked).await?;
+                let scrapped = self.scrap_over_death(part, point, &lot, issued.issuance).await?;
+                self.bench.account(device, scrapped);
+                return self.bench.look_at(device, 1, outcome);
+            }
+            Scenario::Relabelling | Scenario::SwappingTheBoard => {
+                let first = ended(self.carry(&asked)).await?;
+                let labelled = first.issuance.clone();
+                self.account(device, first, Known::ToBoth, outcome)?;
+                let swapped = matches!(point.scenario(), Scenario::SwappingTheBoard);
+                let (other, back) = self.swap_over_death(point, swapped, &labelled, &asked, turn).await?;
+                outcome.rescans += other.rescans.len() as u64;
+                // Its key made place for the next one, and its certificate with it.
+                self.bench.made_place(&labelled);
+                self.bench.made_place(&other.issuance);
+                self.bench.account(device, other.issuance);
+                administration::await_revoked(&self.bench.line, &labelled.certificate_serial).await?;
+                self.bench.answered.revoked(&labelled.certificate_serial);
+                back
             }
             Scenario::OpeningAtTheCa => {
                 self.arm(Part::Ca, point).await?;
@@ -314,7 +342,7 @@ impl Trial {
     }
 
     /// Kills a process that is at rest, and starts it to die at a point.
-    async fn arm(&mut self, part: Part, point: &Try) -> Result<(), Broken> {
+    pub(super) async fn arm(&mut self, part: Part, point: &Try) -> Result<(), Broken> {
         self.kill(part)?;
         self.set(part, Some(point));
         match part {
@@ -348,7 +376,7 @@ impl Trial {
     }
 
     fn set(&mut self, part: Part, point: Option<&Try>) {
-        self.process(part).set_variable(crash::VARIABLE, point.map(Try::to_string));
+        self.process(part).set_variable(crash::VARIABLE, point.map(Try::variable));
     }
 
     fn spawn(&mut self, part: Part) -> Result<(), Broken> {

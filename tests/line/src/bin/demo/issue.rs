@@ -144,7 +144,7 @@ fn follow_event(event: Event, rows: &mut BTreeMap<String, Row>, link: &mut Link,
                 link.down = down;
             }
         }
-        Some(Change::Lot(_)) | None => {}
+        Some(Change::Lot(_) | Change::GoldenCheck(_)) | None => {}
     }
 }
 
