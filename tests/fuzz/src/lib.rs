@@ -14,6 +14,7 @@ mod key;
 mod memory_disk;
 pub mod mutation;
 mod scratch;
+mod tree;
 
 use std::{fs, path::Path};
 

@@ -98,6 +98,7 @@ doors! {
     journal_repair: "journal-repair",
     journal_proof: "journal-proof",
     journal_log: "journal-log",
+    witness: "witness",
     station_record: "station-record",
     ca_record: "ca-record",
     issuance: "issuance",

@@ -45,6 +45,7 @@ use crate::{
     input::{Parts, sized},
     key::{NOW, intermediate, root},
     memory_disk::MemoryDisk,
+    tree::{self, Form},
 };
 
 pub(super) const STATION_API: Door = Door {
@@ -63,7 +64,7 @@ pub(super) const CA_ANSWER: Door = Door {
                a CA makes it sign under another name",
     enter: ca_answer,
     seeds: ca_answers,
-    taken: 2,
+    taken: 4,
     octets_most: 8192,
 };
 
@@ -186,7 +187,7 @@ thread_local! {
     static RUNTIME: Runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
 }
 
-/// Calls one after the other: the method, the caller's role, and the message.
+/// Calls one after the other: the method, the caller's role, and the message, with the role's top bit as its tree.
 fn station_api(octets: &[u8]) -> bool {
     RUNTIME.with(|runtime| runtime.block_on(calls(Parts::new(octets))))
 }
@@ -199,8 +200,10 @@ async fn calls(mut parts: Parts<'_>) -> bool {
             break;
         }
         let (method, role) = (parts.octet(), parts.octet());
-        let role = Role::ALL[usize::from(role) % Role::ALL.len()];
-        let message = parts.sized();
+        let is_tree = role & 0x80 != 0;
+        let role = Role::ALL[usize::from(role & 0x7F) % Role::ALL.len()];
+        let built = if is_tree { tree::built(Form::Protobuf, parts.sized()) } else { parts.sized().to_vec() };
+        let message = built.as_slice();
         match station.call(method, message, role).await {
             Some(Ok(issuance)) => {
                 assert_eq!(
@@ -235,7 +238,9 @@ async fn calls(mut parts: Parts<'_>) -> bool {
 
 fn station_calls() -> Vec<Vec<u8>> {
     let text = |text: &str| text.to_owned();
-    let call = |method: u8, message: Vec<u8>| [vec![method, 3], sized(message)].concat();
+    let call = |method: u8, message: Vec<u8>| {
+        [vec![method, 0x83], sized(tree::taken_apart(Form::Protobuf, &message))].concat()
+    };
     let lot = wire::OpenLotRequest { lot: text("lot-1"), profile: text("device-ca"), quantity: 10 };
     let open = call(8, lot.encode_to_vec());
     let start = |id: &str, serial: &str, fixture: &str| {
@@ -282,9 +287,11 @@ fn station_calls() -> Vec<Vec<u8>> {
 /// What was submitted, and what may come back.
 static SUBMITTED: LazyLock<(Issuance, PinnedProfile)> = LazyLock::new(|| (super::records::submitted(), profile()));
 
-/// The first octet: an answer of a CA (0), or a message to a CA (1).
+/// The first octet: an answer of a CA (0), or a message to a CA (1); with 2, as its tree.
 fn ca_answer(octets: &[u8]) -> bool {
     let Some((choice, message)) = octets.split_first() else { return false };
+    let built = (choice & 2 == 2).then(|| tree::built(Form::Protobuf, message));
+    let message = built.as_deref().unwrap_or(message);
     if choice & 1 == 1 {
         return to_ca(message);
     }
@@ -365,11 +372,14 @@ fn ca_answers() -> Vec<Vec<u8>> {
         ..Default::default()
     };
     let sealed = proto::evidence::v1::SealedCertificate { credential: vec![1], ..Default::default() };
-    vec![
+    let plain = vec![
         one(Outcome::Issued(ca::Issued { certificate, chain: vec![intermediate()] })),
         one(Outcome::Sealed(sealed)),
         one(Outcome::Refused(ca::Refused { reason: "R".to_owned(), message: "m".to_owned() })),
         one(Outcome::Deferred(ca::Deferred { retry_after: None, message: "m".to_owned() })),
         [vec![1], asked.encode_to_vec()].concat(),
-    ]
+    ];
+    let tree = |message: &Vec<u8>| [vec![message[0] | 2], tree::taken_apart(Form::Protobuf, &message[1..])].concat();
+    let trees: Vec<Vec<u8>> = plain.iter().map(tree).collect();
+    plain.into_iter().chain(trees).collect()
 }

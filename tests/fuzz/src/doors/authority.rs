@@ -19,6 +19,7 @@ use crate::{
     Door,
     input::Parts,
     key::{NOW, asked, asks_for_ca, ca, key, signed, spki, to_be_signed},
+    tree::{self, Form},
 };
 
 pub(super) const REQUEST: Door = Door {
@@ -27,7 +28,7 @@ pub(super) const REQUEST: Door = Door {
                profile, and never needed the lint to be stopped",
     enter: request,
     seeds: requests,
-    taken: 12,
+    taken: 18,
     octets_most: 4096,
 };
 
@@ -66,12 +67,14 @@ static AUTHORITY: LazyLock<(Vec<CaProfile>, Rules)> = LazyLock::new(|| {
     (profiles, rules)
 });
 
-/// The first octet chooses the profile; with its top bit, what follows is signed anew, with the key that the seeds ask for.
+/// The first octet chooses the profile; with its top bit, what follows is signed anew, with the key that the seeds ask for; with
+/// the next one, it is a tree.
 fn request(octets: &[u8]) -> bool {
     let Some((choice, rest)) = octets.split_first() else { return false };
-    let der = if choice & 0x80 == 0 { rest.to_vec() } else { signed(rest, &key("device")) };
+    let rest = if choice & 0x40 == 0 { rest.to_vec() } else { tree::built(Form::Der, rest) };
+    let der = if choice & 0x80 == 0 { rest } else { signed(&rest, &key("device")) };
     let (profiles, rules) = &*AUTHORITY;
-    let profile = &profiles[usize::from(choice & 0x7F) % profiles.len()];
+    let profile = &profiles[usize::from(choice & 0x3F) % profiles.len()];
     let submission = Submission {
         issuance: "01234567-89ab-7def-8123-456789abcdef".to_owned(),
         device_serial: "SN-1".to_owned(),
@@ -124,6 +127,7 @@ fn requests() -> Vec<Vec<u8>> {
         let choice = u8::try_from(choice).expect("few profiles");
         seeds.push([&[choice | 0x80], to_be_signed(&der).as_slice()].concat());
         seeds.push([&[choice], der.as_slice()].concat());
+        seeds.push([&[choice | 0xC0], tree::taken_apart(Form::Der, &to_be_signed(&der)).as_slice()].concat());
     };
     for (choice, profile) in profiles.iter().enumerate() {
         let name = match profile.purpose {

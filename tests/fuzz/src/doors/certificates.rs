@@ -18,6 +18,7 @@ use crate::{
     input::{Parts, sized},
     key::{NOW, ca, intermediate, issued, key, named, pem, root, signed, spki, to_be_signed},
     scratch,
+    tree::{self, Form},
 };
 
 pub(super) const CERTIFICATE: Door = Door {
@@ -26,7 +27,7 @@ pub(super) const CERTIFICATE: Door = Door {
                by the pinned issuer",
     enter: certificate,
     seeds: certificates,
-    taken: 10,
+    taken: 15,
     octets_most: 4096,
 };
 
@@ -51,7 +52,8 @@ static LINE: LazyLock<Line> = LazyLock::new(|| Line {
     root: root(),
 });
 
-/// The first octet: the purpose, and with its top bit, that the issuer's key signs what follows. Then the certificate, and
+/// The first octet: the purpose, with its top bit, that the issuer's key signs what follows, and with the next one, that it is a
+/// tree. Then the certificate, and
 /// certificates that came beside it; an odd octet before one of them has the root sign it.
 fn certificate(octets: &[u8]) -> bool {
     let mut parts = Parts::new(octets);
@@ -63,7 +65,9 @@ fn certificate(octets: &[u8]) -> bool {
     };
     let sign =
         |octets: &[u8], is_signed: bool, signer| if is_signed { signed(octets, &key(signer)) } else { octets.to_vec() };
-    let der = sign(parts.sized(), choice & 0x80 != 0, "issuer");
+    let part = parts.sized();
+    let part = if choice & 0x40 == 0 { part.to_vec() } else { tree::built(Form::Der, part) };
+    let der = sign(&part, choice & 0x80 != 0, "issuer");
     let mut intermediates = Vec::new();
     while !parts.is_empty() && intermediates.len() < 8 {
         let is_signed = parts.octet() & 1 == 1;
@@ -121,6 +125,8 @@ fn certificates() -> Vec<Vec<u8>> {
         let der = issued(params);
         seeds.push([&[choice | 0x80], sized(to_be_signed(&der)).as_slice(), beside].concat());
         seeds.push([&[choice], sized(&der).as_slice(), beside].concat());
+        let tree = tree::taken_apart(Form::Der, &to_be_signed(&der));
+        seeds.push([&[choice | 0xC0], sized(tree).as_slice(), beside].concat());
     };
     let mut device_ca = ca("SN-1.ca", Some(0));
     device_ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];

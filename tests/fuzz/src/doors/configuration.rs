@@ -2,6 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, sync::LazyLock};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use intermediate_ca::Configuration as CaConfiguration;
 use service::configuration::{File, Mistakes};
 use station::{configuration::StationConfiguration, supervisors};
@@ -57,6 +58,7 @@ static PLACE: LazyLock<PathBuf> = LazyLock::new(|| {
     }
     write("module.so", "");
     write("supervisors", "");
+    write("webhook.secret", &format!("whsec_{}\n", STANDARD.encode([7; 32])));
     write("secrets/est.password", "a-password-of-a-machine\n");
     place
 });

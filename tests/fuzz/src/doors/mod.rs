@@ -7,6 +7,7 @@ mod configuration;
 mod evidence;
 mod hardware;
 mod journal;
+mod line;
 mod names;
 mod page;
 mod proofs;
@@ -26,6 +27,7 @@ pub const DOORS: &[Door] = &[
     journal::REPAIR,
     proofs::PROOF,
     proofs::LOG,
+    proofs::WITNESS,
     records::STATION_RECORD,
     records::CA_RECORD,
     records::ISSUANCE,

@@ -6,7 +6,7 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use journal::{
     Checkpoint, Hash, LogOptions, Note, ProofFile, Reader, Signature, Signer as _, SigningKey, TransparencyLog,
-    VerifyOptions, VerifyingKey, check_consistency, check_inclusion, commands::Manifest, leaf_hash,
+    VerifyOptions, VerifyingKey, Witness, check_consistency, check_inclusion, commands::Manifest, leaf_hash,
 };
 
 use super::journal::options;
@@ -35,6 +35,15 @@ pub(super) const LOG: Door = Door {
     seeds: logs,
     taken: 2,
     octets_most: 1024,
+};
+
+pub(super) const WITNESS: Door = Door {
+    name: "witness",
+    property: "whatever a station sends, what a witness cosigns goes on from what it cosigned before",
+    enter: witness,
+    seeds: witnessed,
+    taken: 2,
+    octets_most: 2048,
 };
 
 /// A log's key that is the same in every run.
@@ -314,4 +323,66 @@ fn logs() -> Vec<Vec<u8>> {
     seeds.push(edit(4 | 2 << 6, 0, 0, &[&[44][..], &sized(b"forged")].concat()));
     seeds.push(edit(5, 0, 48, &sized([0xFF; 8])));
     seeds
+}
+
+/// The leaves, and those of a log that went another way after the sixth.
+fn lineages() -> [Vec<Hash>; 2] {
+    let (ours, mut other) = (leaves(), leaves());
+    other.iter_mut().skip(6).for_each(|leaf| leaf[0] ^= 1);
+    [ours, other]
+}
+
+/// Checkpoints one after the other: the size, with its top bit of the other lineage; the size from which the proof goes; the proof.
+fn witness(octets: &[u8]) -> bool {
+    const CHECKPOINTS_MOST: usize = 6;
+    let place = scratch::directory().join("witness");
+    if place.exists() {
+        fs::remove_dir_all(&place).expect("a directory of our own");
+    }
+    let key_file = scratch::directory().join("witness.key");
+    let witness = Witness::open(&place, &key_file, "ca-1/witness").expect("a witness");
+    let (lineages, key) = (lineages(), log_key());
+    let mut seen: Option<(usize, Hash)> = None;
+    let (mut parts, mut cosigned) = (Parts::new(octets), 0);
+    for _ in 0..CHECKPOINTS_MOST {
+        if parts.is_empty() {
+            break;
+        }
+        let choice = parts.octet();
+        let (size, lineage) = (usize::from(choice & 0x7F) % 14, &lineages[usize::from(choice >> 7)]);
+        let root = root_of(&lineage[..size]);
+        let text = Checkpoint { origin: key.verifying().name().to_owned(), size: size as u64, root }.text();
+        let mut note = Note::new(text);
+        note.add(key.sign(note.text()).expect("an Ed25519 key signs"));
+        let old = u64::from(parts.octet());
+        let proof: Vec<Hash> = parts.sized().chunks_exact(32).map(|hash| hash.try_into().expect("32 octets")).collect();
+        match witness.cosign("station-1", &key.verifying().to_string(), &note.to_string(), old, &proof) {
+            Ok(cosignature) => {
+                if let Some((before, known)) = seen {
+                    let goes_on = |leaves: &Vec<Hash>| {
+                        before <= size && root_of(&leaves[..before]) == known && root_of(&leaves[..size]) == root
+                    };
+                    assert!(lineages.iter().any(goes_on), "cosigned what does not go on from {before} at {size}");
+                }
+                note.add(cosignature);
+                assert!(note.cosigned_at(witness.key()).is_some());
+                seen = Some((size, root));
+                cosigned += 1;
+            }
+            Err(refused) => assert!(!refused.to_string().is_empty()),
+        }
+    }
+    cosigned > 1
+}
+
+fn witnessed() -> Vec<Vec<u8>> {
+    let leaves = leaves();
+    // From 8 to 13 and from 4 to 8 entries, by RFC 9162 §2.1.4: the right half's root.
+    let (to_13, to_8) = (root_of(&leaves[8..]), root_of(&leaves[4..8]));
+    let sent = |size: u8, old: u8, proof: &[u8]| [vec![size, old], sized(proof)].concat();
+    vec![
+        [sent(4, 0, &[]), sent(8, 4, &to_8), sent(13, 8, &to_13)].concat(),
+        [sent(8, 0, &[]), sent(0x80 | 13, 8, &to_13), sent(13, 8, &to_13)].concat(),
+        [sent(8, 0, &[]), sent(4, 0, &[]), sent(0x80 | 8, 8, &[])].concat(),
+    ]
 }

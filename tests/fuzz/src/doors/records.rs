@@ -1,32 +1,30 @@
 //! Records, which another version or another program wrote, and what they are folded into.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use intermediate_ca::CaProjection;
 use issuance::{
-    CertificateLocation, CommonName, DeviceIdentity, DeviceSerial, Fault, FaultKind, FixtureName, Input, Issuance,
-    IssuanceId, KeyAlgorithm, KeyLocation, LotName, Made, Profile, ProfileName, PublicKey, Purpose, Record,
-    ResidencyEvidence, State, Timestamp,
+    Issuance, Record, State,
     decide::Context,
-    profile::{KeystoreKind, NameTemplate, Pkcs11Places},
-    record::{DeviceChecked, Provenance, Refuted, ReplacedKey, Requested, Stop, Verification},
-    residency::{SealedCertificate, Standing, credential::Credential},
+    profile::KeystoreKind,
+    record::Requested,
     submission::{Repeats, Terms, WhenInDoubt},
 };
 use journal::{Journal, JournalOptions, Projection, Projections, commands::Words};
 use prost::Message as _;
 use proto::journal::v1::{self as wire, CaRecord, StationRecord};
-use rcgen::{KeyUsagePurpose, SigningKey as _};
 use station::{
     records::{Entry, What},
     rows::StationRows,
 };
 
+use super::line::{AT, LINE};
 use crate::{
     Door,
     input::{Parts, sized},
-    key::{NOW, asked, asks_for_ca, ca, intermediate, issued, key, root, sha256, spki},
+    key::{NOW, sha256},
     memory_disk::MemoryDisk,
+    tree::{self, Form},
 };
 
 pub(super) const STATION_RECORD: Door = Door {
@@ -35,7 +33,7 @@ pub(super) const STATION_RECORD: Door = Door {
                words are made of exactly what is understood",
     enter: station_record,
     seeds: station_records,
-    taken: 35,
+    taken: 213,
     octets_most: 4096,
 };
 
@@ -45,7 +43,7 @@ pub(super) const CA_RECORD: Door = Door {
                of the others, or refused in words",
     enter: ca_record,
     seeds: ca_records,
-    taken: 17,
+    taken: 33,
     octets_most: 4096,
 };
 
@@ -58,222 +56,6 @@ pub(super) const ISSUANCE: Door = Door {
     taken: 21,
     octets_most: 512,
 };
-
-static LINE: LazyLock<Line> = LazyLock::new(Line::new);
-
-/// What a whole issuance is made of.
-struct Line {
-    id: IssuanceId,
-    key: PublicKey,
-    certificate: Vec<u8>,
-    request: Vec<u8>,
-    issuers: Vec<Vec<u8>>,
-    roots: Vec<Vec<u8>>,
-    fixture: FixtureName,
-    profile: Profile,
-    records: Vec<Record>,
-    inputs: Vec<Input>,
-}
-
-/// As [`key::NOW`](crate::key::NOW).
-const AT: Timestamp = Timestamp(NOW);
-
-impl Line {
-    fn new() -> Self {
-        let key = PublicKey::from_der(&spki("device")).expect("a P-256 key");
-        let mut params = ca("SN-1.ca", Some(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-        let mut asked = asked("SN-1.ca");
-        asked.custom_extensions = vec![asks_for_ca(0)];
-        let request = asked.serialize_request(&crate::key::key("device")).expect("a request").der().to_vec();
-        let template = |text: &str| NameTemplate::parse(text).expect("a template");
-        let mut line = Self {
-            id: IssuanceId::parse("01234567-89ab-7def-8123-456789abcdef").expect("a UUID"),
-            certificate: issued(&params),
-            request,
-            issuers: vec![intermediate()],
-            roots: vec![root()],
-            fixture: FixtureName::parse("fixture-1").expect("a name"),
-            profile: Profile {
-                name: ProfileName::parse("device-ca").expect("a name"),
-                purpose: Purpose::DeviceCa { path_length: 0 },
-                key_algorithm: KeyAlgorithm::P256,
-                common_name: template("{serial}.ca"),
-                hostname: template("{serial}"),
-                device_id: template("{serial}"),
-                tpm: None,
-                pkcs11: Some(Pkcs11Places { cka_id: Some(vec![1]), label: "device".to_owned() }),
-            },
-            key,
-            records: Vec::new(),
-            inputs: Vec::new(),
-        };
-        line.records = line.all_records();
-        line.inputs = line.all_inputs();
-        line
-    }
-
-    fn requested(&self) -> Requested {
-        Requested {
-            request_id: "r".to_owned(),
-            lot: LotName::parse("lot-1").expect("a name"),
-            device_serial: DeviceSerial::parse("SN-1").expect("a name"),
-            profile: self.profile.name.clone(),
-            common_name: CommonName::parse("SN-1.ca").expect("a CN"),
-            fixture: self.fixture.clone(),
-            claimed_by: "badge".to_owned(),
-            authenticated_by: "mes-1".to_owned(),
-            supersedes: None,
-            reason: String::new(),
-            new_hardware: false,
-            lineage: self.id,
-            provenance: Provenance { site: "plant-1".to_owned(), ..Provenance::default() },
-        }
-    }
-
-    fn identity(&self) -> DeviceIdentity {
-        let text = || "token".to_owned();
-        let (label, manufacturer, model, firmware) = (text(), text(), text(), text());
-        DeviceIdentity::Token { label, serial_number: "1".to_owned(), manufacturer, model, firmware }
-    }
-
-    fn evidence(&self) -> ResidencyEvidence {
-        ResidencyEvidence::Token {
-            local: true,
-            sensitive: true,
-            always_sensitive: true,
-            extractable: false,
-            never_extractable: true,
-        }
-    }
-
-    fn sealed(&self) -> SealedCertificate {
-        let credential = Credential { blob: vec![1], encrypted_secret: vec![2] };
-        SealedCertificate { credential, certificate: vec![3], chain: self.issuers.clone() }
-    }
-
-    fn place(&self) -> KeyLocation {
-        KeyLocation::Pkcs11 { cka_id: vec![1], label: "device".to_owned() }
-    }
-
-    fn verification(&self) -> Verification {
-        let nonce = vec![1; 32];
-        let signature = key("device").sign(&nonce).expect("a key signs");
-        Verification { certificate_sha256: sha256(&self.certificate), nonce, signature }
-    }
-
-    fn all_records(&self) -> Vec<Record> {
-        let text = |text: &str| text.to_owned();
-        let stop = || Stop { reason: text("NOT_SAME_DEVICE"), message: text("m"), next_action: text("n") };
-        let replaces = || Some(ReplacedKey { public_key: self.key.clone(), issuance: self.id });
-        let started =
-            |replaces| Record::KeyGenerationStarted { location: self.place(), algorithm: KeyAlgorithm::P256, replaces };
-        let (claimed_by, authenticated_by) = (text("badge"), text("supervisor-1"));
-        let cancelled = |scrapped| Record::Cancelled {
-            scrapped,
-            reason: text("r"),
-            claimed_by: claimed_by.clone(),
-            authenticated_by: authenticated_by.clone(),
-        };
-        let released = |new_hardware| Record::Released {
-            claimed_by: claimed_by.clone(),
-            authenticated_by: authenticated_by.clone(),
-            new_hardware,
-        };
-        let location = CertificateLocation::Pkcs11 { cka_id: vec![1], label: text("device") };
-        let tpm = DeviceIdentity::Tpm {
-            ek_certificate: Some(vec![3]),
-            srk_name: vec![1],
-            manufacturer: text("IBM"),
-            firmware: text("1"),
-        };
-        vec![
-            Record::Requested(Box::new(self.requested())),
-            Record::DeviceIdentified { fixture: self.fixture.clone(), identity: self.identity() },
-            started(None),
-            Record::KeyGenerated { location: self.place(), public_key: self.key.clone(), reused: false },
-            Record::ResidencyProven { evidence: self.evidence(), standing: Standing::Stated },
-            Record::RequestSigned { certification_request: self.request.clone() },
-            Record::Submitted { authority: text("ca-1"), sends_recorded: false },
-            Record::Issued { certificate: self.certificate.clone(), chain: self.issuers.clone() },
-            Record::WriteStarted { location },
-            Record::Written,
-            Record::Verified(self.verification()),
-            Record::Completed,
-            Record::Failed(stop()),
-            Record::Resumed { fixture: self.fixture.clone(), claimed_by: text("b"), authenticated_by: text("k") },
-            Record::Quarantined(stop()),
-            released(false),
-            released(true),
-            cancelled(false),
-            cancelled(true),
-            Record::SendStarted { authority: text("ca-1") },
-            Record::NotTaken { message: text("m") },
-            Record::InDoubt { message: text("m") },
-            Record::Resubmitted {
-                authority: text("ca-2"),
-                sends_recorded: true,
-                claimed_by: claimed_by.clone(),
-                authenticated_by: authenticated_by.clone(),
-            },
-            Record::Surplus { certificate: vec![4], chain: vec![vec![5]] },
-            Record::Sealed(self.sealed()),
-            Record::Refused { reason: text("R"), message: text("m") },
-            started(replaces()),
-            Record::DeviceIdentified { fixture: self.fixture.clone(), identity: tpm },
-            Record::Confirmed { refusal: String::new() },
-            Record::Submitted { authority: text("ca-1"), sends_recorded: true },
-            Record::DeviceChecked(Box::new(DeviceChecked {
-                fixture: self.fixture.clone(),
-                refuted: vec![Refuted { question: text("KEY"), reason: text("NOT_FOUND"), message: text("m") }],
-                certificate_sha256: Some([7; 32]),
-                nonce: vec![1],
-                signature: vec![2],
-                claimed_by,
-                authenticated_by,
-                golden: true,
-            })),
-        ]
-    }
-
-    fn all_inputs(&self) -> Vec<Input> {
-        let words = || "w".to_owned();
-        let known = DeviceSerial::parse("SN-2").expect("a name");
-        let identified =
-            |known_as, known_fingerprint| Input::Identified { identity: self.identity(), known_as, known_fingerprint };
-        let sought = |found, made| Input::KeySought { found, made };
-        let failed = |kind| Input::Failed { fault: Fault::new(kind, "w"), attempt: 9 };
-        let Verification { nonce, signature, .. } = self.verification();
-        vec![
-            identified(None, None),
-            identified(Some(known), Some([1; 32])),
-            sought(None, Made::Unknown),
-            sought(Some(self.key.clone()), Made::Here),
-            sought(Some(self.key.clone()), Made::For(self.id)),
-            sought(Some(self.key.clone()), Made::Unknown),
-            Input::KeyGenerated(self.key.clone()),
-            Input::EvidenceGiven(self.evidence()),
-            Input::Attested { evidence: self.evidence(), request_info: vec![1] },
-            Input::RequestSigned(self.request.clone()),
-            Input::Submitting,
-            Input::Sending,
-            Input::NotTaken { message: words() },
-            Input::AnswerLost { message: words() },
-            Input::Issued { certificate: self.certificate.clone(), chain: self.issuers.clone() },
-            Input::Issued { certificate: self.issuers[0].clone(), chain: Vec::new() },
-            Input::Sealed(self.sealed()),
-            Input::Opened { certificate: self.certificate.clone() },
-            Input::Refused { reason: words(), message: words() },
-            Input::Writing,
-            Input::Written,
-            Input::ReadBack { certificate: Some(self.certificate.clone()), nonce, signature },
-            Input::ReadBack { certificate: None, nonce: Vec::new(), signature: Vec::new() },
-            failed(FaultKind::DeviceAbsent),
-            failed(FaultKind::NotSameDevice),
-            failed(FaultKind::JournalFailed),
-        ]
-    }
-}
 
 /// An issuance whose certificate is awaited.
 pub(super) fn submitted() -> Issuance {
@@ -304,7 +86,11 @@ fn plain(mut record: StationRecord) -> StationRecord {
     record
 }
 
+/// The first octet: whether a record follows, or its tree.
 fn station_record(octets: &[u8]) -> bool {
+    let Some((choice, octets)) = octets.split_first() else { return false };
+    let built = (choice & 1 == 1).then(|| tree::built(Form::Protobuf, octets));
+    let octets = built.as_deref().unwrap_or(octets);
     let read = Entry::decode(octets);
     let story = station::story::Story;
     assert_eq!(story.head(octets).is_ok(), read.is_ok());
@@ -365,16 +151,21 @@ fn station_records() -> Vec<Vec<u8>> {
     // A rework.
     let requested = Requested { supersedes: Some(line.id), new_hardware: true, ..line.requested() };
     seeds.push(entry(What::Issuance(line.id, Record::Requested(Box::new(requested)))));
-    seeds
+    let trees: Vec<Vec<u8>> = seeds.iter().map(|record| tree::taken_apart(Form::Protobuf, record)).collect();
+    let cut = trees.iter().flat_map(|tree| tree::cuts(tree));
+    let trees = trees.iter().cloned().chain(cut).map(|tree| [vec![1], tree].concat());
+    seeds.into_iter().map(|record| [vec![0], record].concat()).chain(trees).collect()
 }
 
-/// Several records, each with its length before it.
+/// Whether trees follow; then several records, each with its length before it.
 fn ca_record(octets: &[u8]) -> bool {
     let mut parts = Parts::new(octets);
+    let are_trees = parts.octet() & 1 == 1;
     let story = intermediate_ca::Story;
     let mut entries = Vec::new();
     while !parts.is_empty() && entries.len() < 8 {
-        let record = parts.sized();
+        let built = if are_trees { tree::built(Form::Protobuf, parts.sized()) } else { parts.sized().to_vec() };
+        let record = built.as_slice();
         let is_known = CaRecord::decode(record).is_ok_and(|record| record.event.is_some());
         assert_eq!(story.head(record).is_ok(), is_known);
         assert_eq!(story.sentence(record).is_ok_and(|words| !words.is_empty()), is_known);
@@ -455,11 +246,13 @@ fn ca_records() -> Vec<Vec<u8>> {
     ];
     let record = |event: Event| {
         let record = CaRecord { time_ms: NOW, issuance: line.id.as_bytes().to_vec(), event: Some(event) };
-        sized(record.encode_to_vec())
+        record.encode_to_vec()
     };
     let each: Vec<Vec<u8>> = events.into_iter().map(record).collect();
-    let all = each[..6].concat();
-    each.into_iter().chain([all]).collect()
+    let all = [vec![0], each[..6].iter().flat_map(sized).collect()].concat();
+    let tree = |record: &Vec<u8>| [vec![1], sized(tree::taken_apart(Form::Protobuf, record))].concat();
+    let plain = |record: &Vec<u8>| [vec![0], sized(record)].concat();
+    each.iter().map(tree).chain(each.iter().map(plain)).chain([all]).collect()
 }
 
 /// The first octet: what the CA promises. Then a record and an input by turns, each by its number.
