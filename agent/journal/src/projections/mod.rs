@@ -210,7 +210,7 @@ impl<P: Projection> Projections<P> {
     /// one order. Entries that the projection does not know are refused before they are in the journal.
     ///
     /// # Errors
-    /// As [`Journal::append`] and [`Projections::apply`].
+    /// As [`Journal::append`] and `apply`.
     pub fn append(&self, entries: Vec<Vec<u8>>) -> Result<Appended, JournalError> {
         self.append_by(entries, true)
     }
