@@ -298,6 +298,7 @@ station-disk-free = { $free } GB von { $size } GB frei
 station-clock = Uhr
 station-clock-same = Die Uhr der Station stimmt mit der dieser Anzeige überein
 station-clock-differs = Die Uhr der Station weicht um { $seconds } s von der dieser Anzeige ab
+station-troubles = Für die Administration
 station-certificates = Zertifikate, die ablaufen
 station-days = { $days ->
         [one] in 1 Tag

@@ -299,6 +299,7 @@ station-disk-free = { $free } GB of { $size } GB free
 station-clock = Clock
 station-clock-same = The station's clock agrees with this screen's machine
 station-clock-differs = The station's clock is { $seconds } s from this screen's machine
+station-troubles = For the administrator
 station-certificates = Certificates that will expire
 station-days = { $days ->
         [one] in 1 day

@@ -298,6 +298,7 @@ station-disk-free = { $free } GB de { $size } GB libres
 station-clock = Reloj
 station-clock-same = El reloj de la estación coincide con el de esta pantalla
 station-clock-differs = El reloj de la estación difiere { $seconds } s del de esta pantalla
+station-troubles = Para el administrador
 station-certificates = Certificados que caducarán
 station-days = { $days ->
         [one] en 1 día

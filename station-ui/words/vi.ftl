@@ -288,6 +288,7 @@ station-disk-free = Còn trống { $free } GB / { $size } GB
 station-clock = Đồng hồ
 station-clock-same = Đồng hồ của trạm khớp với máy của màn hình này
 station-clock-differs = Đồng hồ của trạm lệch { $seconds } giây so với máy của màn hình này
+station-troubles = Dành cho quản trị viên
 station-certificates = Chứng thư sắp hết hạn
 station-days = sau { $days } ngày
 needs-server = Trạm, với vai trò máy chủ

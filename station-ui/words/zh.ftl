@@ -288,6 +288,7 @@ station-disk-free = 剩余 { $free } GB，共 { $size } GB
 station-clock = 时钟
 station-clock-same = 工站时钟与此画面的机器一致
 station-clock-differs = 工站时钟与此画面的机器相差 { $seconds } 秒
+station-troubles = 请管理员处理
 station-certificates = 将到期的证书
 station-days = { $days } 天后
 needs-server = 工站，作为服务器

@@ -74,6 +74,7 @@ pub fn station(station: &Station, health: &Health, history: &[Sample], now: i64,
                     }
                 } }
             }
+            (troubles(health, language))
         }
         p.quiet { (language.with("as-of", &[("time", moment(now).into())])) }
     }
@@ -96,6 +97,18 @@ fn link(queue: &Queue, language: Language) -> Markup {
         }
         @if !queue.last_error.is_empty() { small lang="en" { (queue.last_error) } }
     }
+}
+
+/// What an administrator is to look at, in the station's own words; nothing where there is nothing.
+fn troubles(health: &Health, language: Language) -> Markup {
+    let webhook = Some(&health.webhook_trouble).filter(|words| !words.is_empty());
+    let all: Vec<&String> = health.tls_problems.iter().chain(webhook).collect();
+    html! { @if !all.is_empty() {
+        section.card {
+            h3 { (language.say("station-troubles")) }
+            ul lang="en" { @for words in all { li { strong { (words) } } } }
+        }
+    } }
 }
 
 fn purpose(purpose: Purpose) -> &'static str {

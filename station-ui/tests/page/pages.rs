@@ -300,8 +300,8 @@ async fn the_station_page_tells_what_may_stop_it() {
                 certificate(Purpose::Server, "station-1", 3),
                 certificate(Purpose::Issuer, "Device CA", 900),
             ],
-            webhook_trouble: String::new(),
-            tls_problems: vec![],
+            webhook_trouble: "mes.example answers 500".into(),
+            tls_problems: vec!["the new certificate is another key's".into()],
         };
     });
     let visitor = Visitor::new(fake.client()).await;
@@ -317,6 +317,9 @@ async fn the_station_page_tells_what_may_stop_it() {
         "in 900 days",
         "fixture-2",
         "<polyline",
+        "For the administrator",
+        "mes.example answers 500",
+        "the new certificate is another key",
     ] {
         assert!(page.contains(expected), "{expected}: {page}");
     }
