@@ -5,17 +5,18 @@
 
 use std::{io, sync::Arc, thread};
 
-use issuance::{CommonName, IssuanceId, ProfileName, device::AttestationKey};
+use issuance::{CommonName, IssuanceId, ProfileName, device::AttestationKey, public_key::Hash};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::error;
 
 use crate::{
     callers::{CallerSaid, Disabled},
+    certificate,
     hsm::VerifiedSignature,
     lint,
     lots::{Lot, LotAnswer, LotQuestion, LotRefused, LotSaid},
     pki::CaCertificate,
-    plan::{Later, Proposal},
+    plan::{Later, Proposal, Rules},
     records::{CrlPlanned, CrlSigned, RevocationRow},
     refusal::Refusal,
     revocation::{NotRevoked, Revocation, Revoked},
@@ -94,6 +95,12 @@ impl Planned {
     /// Whether it was made for this issuer: its name and its key.
     pub(crate) fn is_of(&self, issuer: &CaCertificate) -> bool {
         lint::is_issued_by(&self.tbs_certificate, issuer)
+    }
+
+    /// The hash that the recorded bytes say they are signed with; `None` without the issuer that they were planned for.
+    pub(crate) fn hash(&self, rules: &Rules) -> Option<Hash> {
+        let issuer = rules.issuer(&self.issuer)?;
+        certificate::hash_of(&self.tbs_certificate, &issuer.public_key)
     }
 }
 

@@ -65,9 +65,8 @@ impl Inner {
             };
             match planned {
                 Ok(planned) => {
-                    let key = self.rules.issuer(&planned.issuer).map(|issuer| &issuer.public_key);
-                    let hash = key.and_then(|key| certificate::hash_of(&planned.tbs_certificate, key));
-                    let (places, group) = to_sign.entry((planned.issuer.clone(), hash)).or_default();
+                    let visit = (planned.issuer.clone(), planned.hash(&self.rules));
+                    let (places, group) = to_sign.entry(visit).or_default();
                     places.push(place);
                     group.push(planned);
                 }

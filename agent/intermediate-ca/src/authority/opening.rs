@@ -15,7 +15,6 @@ use super::{Authority, BATCH_MAX, Inner, crl};
 use crate::{
     callers::DisabledCallers,
     carry::uncarried,
-    certificate,
     generation::{self, Certificates, Generations},
     hsm::{self, Hsm},
     journaled::{JournaledRegister, generations},
@@ -261,9 +260,7 @@ fn finish_planned(
         // By issuer and hash: the recorded bytes name the one that they are signed with.
         let mut groups: BTreeMap<(&str, Option<Hash>), Vec<&Planned>> = BTreeMap::new();
         for planned in &waiting {
-            let key = rules.issuer(&planned.issuer).map(|issuer| &issuer.public_key);
-            let hash = key.and_then(|key| certificate::hash_of(&planned.tbs_certificate, key));
-            groups.entry((&planned.issuer, hash)).or_default().push(planned);
+            groups.entry((&planned.issuer, planned.hash(rules))).or_default().push(planned);
         }
         for ((name, hash), planned) in groups {
             let issuer = rules.issuer(name);
