@@ -4,12 +4,8 @@ use std::sync::{Arc, LazyLock};
 
 use intermediate_ca::{Reason, Stop, submission_from_wire};
 use issuance::{
-    FixtureName, Input, Issuance, KeyAlgorithm, LotName, Profile, ProfileName, Purpose, Record, State, Timestamp,
-    ValidatedCertificate,
-    decide::Context,
-    profile::{KeystoreKind, NameTemplate, Pkcs11Places},
-    record::Provenance,
-    submission::Terms,
+    FixtureName, Input, Issuance, LotName, Record, State, Timestamp, ValidatedCertificate, decide::Context,
+    profile::KeystoreKind, record::Provenance, submission::Terms,
 };
 use journal::{Journal, JournalOptions, Projections};
 use prost::Message;
@@ -87,18 +83,8 @@ impl LotAuthority for Away {
 }
 
 fn profile() -> PinnedProfile {
-    let template = |text: &str| NameTemplate::parse(text).expect("a template");
     PinnedProfile {
-        profile: Profile {
-            name: ProfileName::parse("device-ca").expect("a name"),
-            purpose: Purpose::DeviceCa { path_length: 0 },
-            key_algorithm: KeyAlgorithm::P256,
-            common_name: template("{serial}.ca"),
-            hostname: template("{serial}"),
-            device_id: template("{serial}"),
-            tpm: None,
-            pkcs11: Some(Pkcs11Places { cka_id: None, label: "device".to_owned() }),
-        },
+        profile: super::line::profile(None),
         issuers: vec![intermediate()],
         issuer_names: vec!["Factory CA".to_owned()],
         roots: vec![root()],

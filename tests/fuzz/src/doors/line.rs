@@ -16,6 +16,21 @@ use crate::key::{NOW, asked, asks_for_ca, ca, intermediate, issued, key, root, s
 
 pub(super) static LINE: LazyLock<Line> = LazyLock::new(Line::new);
 
+/// The profile of every issuance here, for a key under this CKA_ID.
+pub(super) fn profile(cka_id: Option<Vec<u8>>) -> Profile {
+    let template = |text: &str| NameTemplate::parse(text).expect("a template");
+    Profile {
+        name: ProfileName::parse("device-ca").expect("a name"),
+        purpose: Purpose::DeviceCa { path_length: 0 },
+        key_algorithm: KeyAlgorithm::P256,
+        common_name: template("{serial}.ca"),
+        hostname: template("{serial}"),
+        device_id: template("{serial}"),
+        tpm: None,
+        pkcs11: Some(Pkcs11Places { cka_id, label: "device".to_owned() }),
+    }
+}
+
 /// What a whole issuance is made of.
 pub(super) struct Line {
     pub(super) id: IssuanceId,
@@ -41,7 +56,6 @@ impl Line {
         let mut asked = asked("SN-1.ca");
         asked.custom_extensions = vec![asks_for_ca(0)];
         let request = asked.serialize_request(&crate::key::key("device")).expect("a request").der().to_vec();
-        let template = |text: &str| NameTemplate::parse(text).expect("a template");
         let mut line = Self {
             id: IssuanceId::parse("01234567-89ab-7def-8123-456789abcdef").expect("a UUID"),
             certificate: issued(&params),
@@ -49,16 +63,7 @@ impl Line {
             issuers: vec![intermediate()],
             roots: vec![root()],
             fixture: FixtureName::parse("fixture-1").expect("a name"),
-            profile: Profile {
-                name: ProfileName::parse("device-ca").expect("a name"),
-                purpose: Purpose::DeviceCa { path_length: 0 },
-                key_algorithm: KeyAlgorithm::P256,
-                common_name: template("{serial}.ca"),
-                hostname: template("{serial}"),
-                device_id: template("{serial}"),
-                tpm: None,
-                pkcs11: Some(Pkcs11Places { cka_id: Some(vec![1]), label: "device".to_owned() }),
-            },
+            profile: profile(Some(vec![1])),
             key,
             records: Vec::new(),
             inputs: Vec::new(),
